@@ -1,0 +1,150 @@
+//! Sources and sinks. Inert descriptions ([`Source`], [`Sink`]) that can be compared, printed and
+//! checked without I/O; `open` makes the thing that works ([`Reader`], [`Writer`]).
+//!
+//! All calls may block: the engine gives readers and writers threads of their own. The engine
+//! owns every loop; a connector answers "what is next?" and "commit this".
+
+pub mod bell;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+
+pub use bell::Bell;
+
+use crate::data::{EncodedRows, Epoch, Offset, Partition, Position, RawBatch, SourceIndex};
+use crate::report::Failure;
+use crate::time::Millis;
+
+/// A partition of a source and where a pipeline that was never there begins and ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionStart {
+    pub partition: Partition,
+    /// Resolved to a number; kept in the journal.
+    pub start: Position,
+    /// Where `until` ends, as of now; `None`: goes on for ever (or ends by itself, as a file does).
+    pub end: Option<Position>,
+}
+
+/// What the graph wants of each record beside its value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub keys: bool,
+    pub headers: bool,
+}
+
+/// Where rows come from.
+pub trait Source: Debug + Send + Sync {
+    /// The connector's key in the language: `kafka`, `datagen`, `file`.
+    fn connector(&self) -> &'static str;
+
+    /// Finds the partitions. For those in `known`, `start` is that position (checked: a position
+    /// that cannot be read any more is a failure that says how much is missing); for others it is
+    /// what `start` of the spec says.
+    fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure>;
+
+    /// Opens a reader over a share of the partitions, each at its position.
+    fn open(&self, source: SourceIndex, share: &[PartitionStart], wanted: Wanted) -> Result<Box<dyn Reader>, Failure>;
+
+    /// False if positions cannot be read again: then the pipeline is at least once.
+    fn rereadable(&self) -> bool {
+        true
+    }
+
+    /// True if records bring a time of their own (Kafka's timestamp). Otherwise, without
+    /// `time.field`, event time is the epoch's clock (I3).
+    fn has_timestamps(&self) -> bool;
+
+    /// Told now and then, outside of the commit, how far the pipeline is: for lag tools. Failing is a warning (I16).
+    fn report_progress(&self, _positions: &BTreeMap<Partition, Position>, _metadata: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// What a reader hands over: rows of one partition.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a few per poll, moved once")]
+pub enum Payload {
+    /// To be decoded by the lane.
+    Raw(RawBatch),
+    /// Already typed (datagen): the user's columns, and an ordinal per row.
+    Rows { partition: Partition, rows: RecordBatch, offsets: Vec<Offset> },
+}
+
+/// One partition's share of a poll.
+#[derive(Debug)]
+pub struct Fetched {
+    pub payload: Payload,
+    /// The position behind it.
+    pub next: Position,
+}
+
+/// How a partition stands after the last poll.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// This process has read it to its end (EOF, or position ≥ last stable offset) (I5).
+    pub at_end: bool,
+    /// It has ended for good: `until`, `count`, end of file. Known by EOF or position (I21).
+    pub ended: bool,
+    /// Records behind the position, where the source knows.
+    pub behind: Option<u64>,
+}
+
+/// A source at work in one lane, on the lane's thread.
+pub trait Reader: Send {
+    /// What is there now, at most about `rows_max` rows in all, grouped by partition, ordered by
+    /// offset within each. Does not wait. `clock` is the epoch's clock, for generated `now` columns.
+    fn poll(&mut self, rows_max: usize, clock: Millis) -> Result<Vec<Fetched>, Failure>;
+
+    /// Waits until there may be something to poll, the bell rings, or the time is over.
+    fn wait(&mut self, bell: &Bell, timeout: Duration);
+
+    /// How the partition stands.
+    fn status(&self, partition: Partition) -> PartitionStatus;
+
+    /// The position of a partition: behind the last record handed over.
+    fn position(&self, partition: Partition) -> Position;
+
+    /// Replay: hand over nothing at or behind `to` in this partition; `None` lifts the limit.
+    /// A limited partition counts as `at_end` when it stands at its limit.
+    fn limit(&mut self, partition: Partition, to: Option<Position>);
+}
+
+/// How often a row can appear in a sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Written in the transaction of the journal's record.
+    Transaction,
+    /// Remembers, beside its data, the epoch that it holds.
+    Remembers,
+    /// After a crash the last epoch may come again.
+    AtLeastOnce,
+}
+
+/// Where rows go.
+pub trait Sink: Debug + Send + Sync {
+    /// The connector's key in the language.
+    fn connector(&self) -> &'static str;
+    fn delivery(&self) -> Delivery;
+    /// Opens a writer. Not called for [`Delivery::Transaction`]: the journal writes those.
+    fn open(&self) -> Result<Box<dyn Writer>, Failure>;
+}
+
+/// What a sink remembers (I12).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SinkProgress {
+    pub lineage: String,
+    pub epoch: Epoch,
+}
+
+/// A sink at work, on a thread of its own.
+pub trait Writer: Send {
+    /// What the sink itself remembers; `None`: nothing (a new sink, or one without a memory).
+    fn progress(&self) -> Option<SinkProgress>;
+
+    /// Writes epochs, oldest first, durably, remembering the last of them. An epoch without rows
+    /// may be given to move the memory on.
+    fn write(&mut self, lineage: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure>;
+}

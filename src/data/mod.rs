@@ -1,0 +1,48 @@
+//! What flows through a graph: raw records, batches of rows, marks, encoded records.
+//!
+//! A [`Batch`] always comes from exactly one partition of one source and is ordered by offset (I2).
+//! An epoch is therefore the sequence of its batches by (source, partition, offset), whatever
+//! the lanes and the batch size were.
+
+mod encoded;
+pub mod meta;
+mod position;
+mod raw;
+
+pub use encoded::{EncodedRecord, EncodedRows};
+pub use position::Position;
+pub use raw::{DeadLetter, RawBatch, RawBatchBuilder};
+
+use arrow::array::RecordBatch;
+
+use crate::time::{Millis, Watermark};
+
+/// Index of a source in its plan.
+pub type SourceIndex = u16;
+/// Partition of a topic, task of a generator; 0 for a file.
+pub type Partition = i32;
+/// Where a record stands in its partition: a Kafka offset, or a record's ordinal.
+pub type Offset = i64;
+/// Epochs count from 1; 0 stands for "before the first".
+pub type Epoch = u64;
+
+/// Rows of one partition, ordered by offset.
+///
+/// The columns are those of the step's schema (user columns first), then the metadata columns
+/// that the plan asked for (see [`meta`]).
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub source: SourceIndex,
+    pub partition: Partition,
+    pub rows: RecordBatch,
+}
+
+/// The end of an epoch, travelling behind its rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub epoch: Epoch,
+    /// In force for the next epoch; windows that it closes emit in this one.
+    pub watermark: Watermark,
+    /// The epoch's clock (I3).
+    pub clock: Millis,
+}

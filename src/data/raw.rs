@@ -1,0 +1,156 @@
+//! Records as a source hands them over, before decoding.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, BinaryArray, BinaryBuilder};
+
+use super::{Offset, Partition, SourceIndex};
+use crate::time::Millis;
+
+/// Undecoded records of one partition, ordered by offset. All columns have the same length.
+#[derive(Debug, Clone)]
+pub struct RawBatch {
+    pub source: SourceIndex,
+    /// Kafka's topic; the path of a file.
+    pub topic: Arc<str>,
+    pub partition: Partition,
+    pub offsets: Vec<Offset>,
+    /// Kafka's timestamps; `None` where the source has none.
+    pub timestamps: Option<Vec<Millis>>,
+    /// Null where the record has no key. An empty key is a key.
+    pub keys: BinaryArray,
+    /// Null for a tombstone.
+    pub values: BinaryArray,
+    /// Per record, in order and with duplicates; empty when no record has any (or nobody asked).
+    pub headers: Vec<Vec<(String, Option<Vec<u8>>)>>,
+}
+
+impl RawBatch {
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        let of = |array: &BinaryArray| {
+            let offsets = array.value_offsets();
+            (offsets[offsets.len() - 1] - offsets[0]) as usize
+        };
+        of(&self.keys) + of(&self.values)
+    }
+
+    /// Record `index` as a dead letter.
+    pub fn dead_letter(&self, index: usize, code: &'static str, reason: impl Into<String>) -> DeadLetter {
+        let bytes = |array: &BinaryArray| (!array.is_null(index)).then(|| array.value(index).to_vec());
+        DeadLetter {
+            source: self.source,
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset: self.offsets[index],
+            timestamp: self.timestamps.as_ref().map(|t| t[index]),
+            key: bytes(&self.keys),
+            value: bytes(&self.values),
+            headers: self.headers.get(index).cloned().unwrap_or_default(),
+            step: String::new(),
+            code,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// A record that could not be decoded, checked, evaluated or written, with its original bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetter {
+    pub source: SourceIndex,
+    pub topic: Arc<str>,
+    pub partition: Partition,
+    pub offset: Offset,
+    pub timestamp: Option<Millis>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// The source, step or sink that refused it; filled in by the engine.
+    pub step: String,
+    /// Stable, for example `avro.truncated`, `json.missing`, `check.positive`, `time.future`.
+    pub code: &'static str,
+    /// For people: what is wrong with the record.
+    pub reason: String,
+}
+
+/// Collects records of one partition into a [`RawBatch`].
+#[derive(Debug)]
+pub struct RawBatchBuilder {
+    source: SourceIndex,
+    topic: Arc<str>,
+    partition: Partition,
+    offsets: Vec<Offset>,
+    timestamps: Vec<Millis>,
+    has_timestamps: bool,
+    keys: BinaryBuilder,
+    values: BinaryBuilder,
+    headers: Vec<Vec<(String, Option<Vec<u8>>)>>,
+}
+
+impl RawBatchBuilder {
+    pub fn new(source: SourceIndex, topic: Arc<str>, partition: Partition) -> Self {
+        RawBatchBuilder {
+            source,
+            topic,
+            partition,
+            offsets: Vec::new(),
+            timestamps: Vec::new(),
+            has_timestamps: false,
+            keys: BinaryBuilder::new(),
+            values: BinaryBuilder::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.offsets.is_empty()
+    }
+
+    /// Adds a record without headers. `timestamp` must be given for all records or for none.
+    pub fn push(&mut self, offset: Offset, timestamp: Option<Millis>, key: Option<&[u8]>, value: Option<&[u8]>) {
+        self.offsets.push(offset);
+        self.has_timestamps |= timestamp.is_some();
+        self.timestamps.push(timestamp.unwrap_or_default());
+        self.keys.append_option(key);
+        self.values.append_option(value);
+    }
+
+    /// Gives headers to the record pushed last.
+    pub fn headers(&mut self, headers: Vec<(String, Option<Vec<u8>>)>) {
+        let last = self.offsets.len() - 1;
+        self.headers.resize(last, Vec::new());
+        self.headers.push(headers);
+    }
+
+    /// What was collected; the builder is empty again.
+    pub fn finish(&mut self) -> RawBatch {
+        let count = self.offsets.len();
+        let timestamps = std::mem::take(&mut self.timestamps);
+        let mut headers = std::mem::take(&mut self.headers);
+        if !headers.is_empty() {
+            headers.resize(count, Vec::new());
+        }
+        RawBatch {
+            source: self.source,
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offsets: std::mem::take(&mut self.offsets),
+            timestamps: self.has_timestamps.then_some(timestamps),
+            keys: self.keys.finish(),
+            values: self.values.finish(),
+            headers,
+        }
+    }
+}

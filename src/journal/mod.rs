@@ -1,0 +1,59 @@
+//! The durable log of epochs: what makes all output reproducible.
+//!
+//! Records are JSON, one per line or per Kafka record, each with its format version. The trait
+//! [`Journal`] is implemented by `connectors/kafka` (with the output, in one transaction) and by
+//! [`file`] (fsynced before any sink writes) (I9).
+
+pub mod file;
+mod record;
+
+pub use record::{EpochRecord, Owner, PartitionRecord, PlanRecord, Record};
+
+use crate::data::EncodedRows;
+use crate::report::Failure;
+
+/// Output that commits with a journal record: rows of one transactional sink, in order.
+#[derive(Debug, Clone)]
+pub struct SinkRows {
+    /// Index of the sink in the plan.
+    pub sink: usize,
+    pub rows: Vec<EncodedRows>,
+}
+
+/// How an append ended.
+#[derive(Debug)]
+pub enum Appended {
+    /// Durable, with all of its output.
+    Committed,
+    /// Surely not written; the same call may be made again (I11).
+    Aborted(Failure),
+    /// Nobody knows (time-out, fatal error): `acquire` again and look for the epoch (I11).
+    Unknown(Failure),
+    /// Another instance took over: `acquire` again, but stop if a newer owner stands there (I15).
+    Fenced(Failure),
+}
+
+/// The log of one pipeline, and the transactional sinks that commit with it.
+///
+/// ```text
+/// (made) ──acquire──▶ owning ──append: Committed / Aborted──▶ owning
+///                       └────append: Unknown / Fenced──▶ lost ──acquire──▶ owning
+/// ```
+pub trait Journal: Send {
+    /// Becomes the only writer (fences or locks out others; aborts what a dead one left open) and
+    /// reads the log to its end. Kafka: new producer, `init_transactions`, then read.
+    fn acquire(&mut self) -> Result<Vec<Record>, Failure>;
+
+    /// Appends a record and writes the output of the transactional sinks with it, atomically and in order.
+    fn append(&mut self, records: &[Record], outputs: &[SinkRows]) -> Result<Appended, Failure>;
+
+    /// Drops epoch records below `epoch`; later recovery will not need them. The newest plan and owner
+    /// records survive. May do nothing.
+    fn trim(&mut self, epoch: crate::data::Epoch) -> Result<(), Failure>;
+
+    /// Removes the whole log (`reset`, `--fresh`). `acquire` must follow.
+    fn clear(&mut self) -> Result<(), Failure>;
+
+    /// Where it is, for people: a path, or `topic runner.… on broker:9092`.
+    fn describe(&self) -> String;
+}

@@ -1,0 +1,93 @@
+//! What the journal holds. A stored format: fields are only added, with a default.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::{Epoch, Offset, Partition, Position};
+use crate::time::{Millis, Watermark};
+
+/// One record of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Record {
+    Plan(PlanRecord),
+    Owner(Owner),
+    Epoch(EpochRecord),
+    /// A sink without a memory of its own has everything up to this epoch (I9).
+    Progress {
+        sink: String,
+        epoch: Epoch,
+    },
+}
+
+/// The resolved plan: what epochs behind it are replayed under (I14).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// Version of this format.
+    pub version: u32,
+    /// New at every reset; sinks store it (I12).
+    pub lineage: String,
+    pub namespace: String,
+    pub pipeline: String,
+    /// Equal for plans that compute the same.
+    pub fingerprint: String,
+    /// First epoch under this plan.
+    pub from_epoch: Epoch,
+    /// Per source, per partition: where it began, as numbers.
+    pub starts: BTreeMap<String, BTreeMap<Partition, Position>>,
+    /// Per sink: the epoch in which it was added (I12).
+    pub sinks: BTreeMap<String, Epoch>,
+    /// Everything else that was resolved: schemas, ids, seeds, isolation level.
+    pub resolved: serde_json::Value,
+}
+
+/// Who writes this journal (I15).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub incarnation: u64,
+    pub host: String,
+    pub pid: u32,
+    /// Distinguishes two owners of one host and pid.
+    pub instance: String,
+}
+
+/// An epoch, self-contained (I13).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    pub lineage: String,
+    pub incarnation: u64,
+    pub epoch: Epoch,
+    /// By source name, for **every** partition, also those without a row.
+    pub partitions: BTreeMap<String, BTreeMap<Partition, PartitionRecord>>,
+    pub watermark: Watermark,
+    pub clock: Millis,
+    /// The oldest epoch from which a replay that starts with empty state yields this very state;
+    /// this epoch + 1 where no state is kept.
+    pub needed: Epoch,
+    /// Texts of writer schemas first used in this epoch, by registry id (I8).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub learnt: BTreeMap<i32, String>,
+    /// True for the epoch in which every source had ended (I21).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+}
+
+/// One partition's part of an epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartitionRecord {
+    pub from: Position,
+    /// Last delivered + 1: never the client's `position()`, which moves over markers.
+    pub to: Position,
+    /// Records read in `[from, to)`, rejected ones included (I17).
+    pub read: u64,
+    /// Rejected offsets, as half-open ranges (I8).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<(Offset, Offset)>,
+    /// Highest event time ever seen in this partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_time: Option<Millis>,
+    /// Highest Kafka timestamp ever seen in this partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_timestamp: Option<Millis>,
+}

@@ -1,0 +1,28 @@
+//! `runner`: YAML in, exactly-once pipelines on Kafka out.
+//!
+//! The table of contents, from the ground up. A room uses lower floors only; ARCHITECTURE.md has
+//! the floors, the doors and the invariants (I1 …) that the code quotes.
+
+// Floor 1
+pub mod report;
+pub mod time;
+// Floor 2
+pub mod data;
+pub mod registry;
+pub mod spec;
+// Floor 3
+pub mod expr;
+pub mod formats;
+pub mod journal;
+// Floor 4
+pub mod connectors;
+pub mod transforms;
+// Floor 5
+pub mod plan;
+// Floor 6
+pub mod engine;
+// Floor 7
+pub mod deploy;
+pub mod testing;
+// Floor 9
+pub mod cli;

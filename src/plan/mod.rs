@@ -1,0 +1,202 @@
+//! The plan: typed, checked, engine-neutral. What the spec meant.
+//!
+//! `check` is pure: spec in, plan or diagnostics out. `resolve` asks the registry and the brokers
+//! for what `check` needs (schemas, ids, partitions). `describe` prints a plan.
+//!
+//! Every step has exactly one input, so a plan is a forest rooted at its sources.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use crate::connectors::{Sink, Source, Wanted};
+use crate::expr::Scalar;
+use crate::time::Millis;
+use crate::transforms::{RowTransform, StatefulTransform};
+
+/// One pipeline, ready to be laid out as a graph.
+#[derive(Debug)]
+pub struct Plan {
+    pub namespace: String,
+    pub name: String,
+    pub sources: Vec<SourcePlan>,
+    /// In topological order: a step's input stands before it.
+    pub steps: Vec<StepPlan>,
+    /// All sinks, the dead letter's among them.
+    pub sinks: Vec<SinkPlan>,
+    /// Index in `sinks` of the one that takes dead letters.
+    pub dead_letter: Option<usize>,
+    pub errors: ErrorPolicy,
+    pub epoch: EpochSettings,
+    /// How many lanes a source gets; `None`: as many as there are cores, at most its partitions.
+    pub lanes: Option<usize>,
+    pub journal: JournalPlace,
+    /// Journal file, embedded registry, locks: `.runner/NAMESPACE/PIPELINE`.
+    pub state_dir: PathBuf,
+    /// Equal for plans that compute the same thing; what makes a journal usable.
+    pub fingerprint: String,
+}
+
+/// Which output of what a step or sink reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Input {
+    Source(usize),
+    Step(usize),
+    /// The `.late` port of a stateful step.
+    Late(usize),
+}
+
+#[derive(Debug)]
+pub struct SourcePlan {
+    pub name: String,
+    pub source: Arc<dyn Source>,
+    /// Decodes values; `None` for a source whose rows are typed already.
+    pub values: Option<Arc<dyn OpenDecoder>>,
+    /// Decodes keys into `_key`; `None`: bytes, or not in use.
+    pub keys: Option<Arc<dyn OpenDecoder>>,
+    /// The user's columns, then the metadata columns in use (`data::meta`), in this order.
+    pub schema: SchemaRef,
+    pub wanted: Wanted,
+    pub time: TimePlan,
+}
+
+/// Makes a decoder for a lane; holds schema, format and registry.
+pub trait OpenDecoder: std::fmt::Debug + Send + Sync {
+    fn open(&self) -> Result<Box<dyn crate::formats::Decoder>, crate::report::Failure>;
+}
+
+/// Makes an encoder for a lane.
+pub trait OpenEncoder: std::fmt::Debug + Send + Sync {
+    fn open(&self) -> Result<Box<dyn crate::formats::Encoder>, crate::report::Failure>;
+}
+
+/// Where a source's event time comes from.
+#[derive(Debug)]
+pub struct TimePlan {
+    pub field: TimeField,
+    pub lag_ms: Millis,
+    /// `None`: never idle.
+    pub idle_ms: Option<Millis>,
+    pub max_ahead_ms: Millis,
+}
+
+#[derive(Debug)]
+pub enum TimeField {
+    /// The Kafka timestamp.
+    Timestamp,
+    /// The epoch's clock.
+    Clock,
+    /// An expression over the source's columns that gives Timestamp(ms, UTC).
+    Expr(Scalar),
+}
+
+#[derive(Debug)]
+pub struct StepPlan {
+    pub name: String,
+    pub input: Input,
+    pub step: Step,
+}
+
+#[derive(Debug)]
+pub enum Step {
+    Rows(Arc<dyn RowTransform>),
+    Stateful(Arc<dyn StatefulTransform>),
+}
+
+impl Step {
+    pub fn schema(&self) -> SchemaRef {
+        match self {
+            Step::Rows(transform) => transform.schema(),
+            Step::Stateful(transform) => transform.schema(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct SinkPlan {
+    pub name: String,
+    /// `None` only for the dead letter's sink.
+    pub input: Option<Input>,
+    pub sink: Arc<dyn Sink>,
+    /// Turns rows (with their metadata columns) into records: key, value, timestamp, headers.
+    pub encode: Arc<dyn RecordEncoding>,
+    pub mode: Mode,
+}
+
+/// What a sink writes of rows that change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Each row once, when it is final.
+    Append,
+    /// Each changed row.
+    Update,
+    /// Each changed row under its key; a row gone is a tombstone.
+    Upsert,
+}
+
+/// Rows → records of a sink: an inert description that each lane (and the trunk) opens.
+pub trait RecordEncoding: std::fmt::Debug + Send + Sync {
+    fn open(&self) -> Result<Box<dyn RecordEncoder>, crate::report::Failure>;
+}
+
+/// Encodes whole records.
+pub trait RecordEncoder: Send {
+    /// One record per row that is written, in order. Rows that the sink would refuse (size,
+    /// timestamp) become dead letters (I7).
+    fn encode(
+        &mut self,
+        batch: &crate::data::Batch,
+        dead: &mut Vec<crate::data::DeadLetter>,
+    ) -> Result<crate::data::EncodedRows, crate::report::Failure>;
+
+    /// Only the dead letter's sink: original bytes, with the `__connect.errors.*` headers.
+    fn encode_dead(
+        &mut self,
+        dead: &[crate::data::DeadLetter],
+    ) -> Result<crate::data::EncodedRows, crate::report::Failure> {
+        let _ = dead;
+        Err(crate::report::Failure::bug("sink.no_dead_letters", "this sink does not take dead letters"))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ErrorPolicy {
+    /// The first bad record ends the run with its place and bytes.
+    Fail,
+    /// Counted, and the run goes on.
+    Skip,
+    /// Dead letters are written; above this share of the last 10,000 rows read the run ends.
+    FailAbove(f64),
+    /// Dead letters are written, however many.
+    DeadLetter,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochSettings {
+    pub min_ms: Millis,
+    pub interval_ms: Millis,
+    pub max_bytes: usize,
+}
+
+impl Default for EpochSettings {
+    fn default() -> Self {
+        EpochSettings { min_ms: 10, interval_ms: 100, max_bytes: 8 << 20 }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JournalPlace {
+    /// In the state directory.
+    File(PathBuf),
+    /// A topic beside the transactional sinks, on the cluster of this connection.
+    Kafka {
+        connection: String,
+        topic: String,
+        transactional_id: String,
+        brokers: String,
+        properties: BTreeMap<String, String>,
+    },
+}

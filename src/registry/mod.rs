@@ -1,0 +1,44 @@
+//! Schemas and subjects: a client of a Confluent-compatible schema registry, and an embedded one.
+//!
+//! Calls block (they are made while planning and from lanes' threads); retries with backoff are inside.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::report::Failure;
+
+/// A version of a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    pub subject: String,
+    pub id: i32,
+    pub version: i32,
+    /// The Avro schema's text as the registry keeps it.
+    pub schema: String,
+}
+
+/// What a registry says of a new schema for a subject, before it is registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub compatible: bool,
+    /// For people; may be empty.
+    pub messages: Vec<String>,
+}
+
+/// A schema registry, over HTTP or in-process.
+pub trait Registry: Debug + Send + Sync {
+    /// The newest version of a subject.
+    fn latest(&self, subject: &str) -> Result<Option<Registered>, Failure>;
+    fn version(&self, subject: &str, version: i32) -> Result<Option<Registered>, Failure>;
+    /// A schema by id, kept for ever once found. `None`: the registry does not know it (404).
+    fn by_id(&self, id: i32) -> Result<Option<Arc<str>>, Failure>;
+    /// The version under which this very schema is registered, if it is.
+    fn lookup(&self, subject: &str, schema: &str) -> Result<Option<Registered>, Failure>;
+    /// Registers a schema; the id, also when it was there already. An incompatible one is a
+    /// failure (user, no retry) with code `registry.incompatible`.
+    fn register(&self, subject: &str, schema: &str) -> Result<i32, Failure>;
+    /// The check that `register` would make. A subject that does not exist is compatible.
+    fn compatible(&self, subject: &str, schema: &str) -> Result<Verdict, Failure>;
+    /// For people: its URL without credentials, or the path of the embedded one.
+    fn describe(&self) -> String;
+}

@@ -1,0 +1,1 @@
+//! `runner test`: whole pipelines as data.

@@ -1,0 +1,44 @@
+//! Which window an event time falls into.
+
+use super::Millis;
+
+/// How event time is cut into windows, each `[start, end)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Windows {
+    /// Windows of one size that follow one another, aligned to the Unix epoch plus `offset_ms`.
+    Tumbling { size_ms: Millis, offset_ms: Millis },
+}
+
+impl Windows {
+    /// Start of the window that holds `time`. Times before 1970 are floored too, not truncated.
+    pub fn start_of(&self, time: Millis) -> Millis {
+        let Windows::Tumbling { size_ms, offset_ms } = *self;
+        (time - offset_ms).div_euclid(size_ms) * size_ms + offset_ms
+    }
+
+    /// End (exclusive) of the window that starts at `start`.
+    pub fn end_of(&self, start: Millis) -> Millis {
+        let Windows::Tumbling { size_ms, .. } = *self;
+        start + size_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIVE_SECONDS: Windows = Windows::Tumbling { size_ms: 5_000, offset_ms: 0 };
+
+    #[test]
+    fn window_holds_its_start_and_not_its_end() {
+        assert_eq!(FIVE_SECONDS.start_of(5_000), 5_000);
+        assert_eq!(FIVE_SECONDS.start_of(9_999), 5_000);
+        assert_eq!(FIVE_SECONDS.start_of(10_000), 10_000);
+    }
+
+    #[test]
+    fn times_before_1970_are_floored() {
+        assert_eq!(FIVE_SECONDS.start_of(-1), -5_000);
+        assert_eq!(FIVE_SECONDS.end_of(-5_000), 0);
+    }
+}

@@ -1,0 +1,94 @@
+//! Transforms: plain functions of (state, batch or mark), without async and without I/O.
+//!
+//! A [`RowTransform`] looks at one batch at a time and is fused into the lane. A
+//! [`StatefulTransform`] has two halves: a [`Gather`] in every lane that pre-aggregates an epoch
+//! per partition, and one [`StatefulOperator`] in the trunk that merges those partials at the mark,
+//! in the order of (source, partition) (I2).
+
+use std::any::Any;
+use std::fmt::Debug;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::data::{Batch, DeadLetter, Epoch, Mark, Partition, SourceIndex};
+pub use crate::expr::At;
+use crate::report::Failure;
+use crate::time::{Millis, Watermark};
+
+/// A step that needs one row at a time: where, check, add, select, drop.
+pub trait RowTransform: Debug + Send + Sync {
+    /// Columns of its output: the user's, then the metadata it carries along.
+    fn schema(&self) -> SchemaRef;
+    fn open(&self) -> Box<dyn RowOperator>;
+}
+
+/// A row transform at work in one lane.
+pub trait RowOperator: Send {
+    /// Rows that pass, in the same order. What cannot be evaluated or fails a check goes to `dead`.
+    fn apply(&mut self, batch: Batch, at: At, dead: &mut Vec<DeadLetter>) -> Result<Batch, Failure>;
+}
+
+/// A step that keeps state between epochs.
+pub trait StatefulTransform: Debug + Send + Sync {
+    /// Columns of its output.
+    fn schema(&self) -> SchemaRef;
+    /// True if its rows change later (an endless aggregate, or a windowed one whose sinks want
+    /// updates): then its output has the column `__change`.
+    fn changes(&self) -> bool;
+    /// The half in each lane.
+    fn open_gather(&self) -> Box<dyn Gather>;
+    /// The half in the trunk, with empty state.
+    fn open(&self) -> Box<dyn StatefulOperator>;
+}
+
+/// What a lane's half hands to the trunk's; only the transform knows what is in it.
+pub type Partial = Box<dyn Any + Send>;
+
+/// Pre-aggregates the rows of one epoch, per partition, row by row in order (I2).
+pub trait Gather: Send {
+    /// Takes the rows in; those whose windows have all closed at `watermark` (I4) go to `late`.
+    fn update(
+        &mut self,
+        batch: &Batch,
+        watermark: Watermark,
+        at: At,
+        late: &mut Vec<Batch>,
+        dead: &mut Vec<DeadLetter>,
+    ) -> Result<(), Failure>;
+    /// The epoch's partials; empty afterwards. At most one per (source, partition), in that order.
+    fn take(&mut self) -> Result<Vec<(SourceIndex, Partition, Partial)>, Failure>;
+    /// Bytes held.
+    fn size(&self) -> usize;
+}
+
+/// Rows that a stateful step gives to the steps behind it.
+#[derive(Debug, Clone)]
+pub struct Emitted {
+    /// Lowest epoch that contributed: during replay, rows that begin before its start go to no sink.
+    pub first_epoch: Epoch,
+    pub rows: RecordBatch,
+}
+
+/// Which epochs a replay with empty state must read to yield this very state (I13).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// No state is kept now.
+    Nothing,
+    /// From this epoch on.
+    From(Epoch),
+    /// The whole journal.
+    Everything,
+}
+
+/// The trunk's half of a stateful step.
+pub trait StatefulOperator: Send {
+    /// Merges the epoch's partials (already in order), closes what the mark's watermark closes, and
+    /// gives the rows that leave, ordered by (window end, key).
+    fn on_mark(&mut self, mark: &Mark, partials: Vec<Partial>) -> Result<Vec<Emitted>, Failure>;
+    fn needed(&self) -> Needed;
+    /// End plus grace of each open window, ascending, without duplicates.
+    fn open_ends(&self) -> Vec<Millis>;
+    /// Bytes held.
+    fn size(&self) -> usize;
+}
