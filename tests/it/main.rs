@@ -1,1 +1,3 @@
+//! The one integration-test binary: each of them links DataFusion, so there is one.
 
+mod house;
