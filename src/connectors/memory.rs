@@ -80,7 +80,8 @@ impl Source for MemorySource {
     }
 
     fn open(&self, source: SourceIndex, share: &[PartitionStart], _wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
-        let at = |start: &PartitionStart| (start.partition, (start.start.as_offset().unwrap_or(0) as usize, usize::MAX));
+        let at =
+            |start: &PartitionStart| (start.partition, (start.start.as_offset().unwrap_or(0) as usize, usize::MAX));
         Ok(Box::new(MemoryReader { source, of: self.clone(), partitions: share.iter().map(at).collect() }))
     }
 

@@ -5,6 +5,9 @@
 //! owns every loop; a connector answers "what is next?" and "commit this".
 
 pub mod bell;
+pub mod console;
+pub mod discard;
+pub mod file;
 pub mod memory;
 
 use std::collections::BTreeMap;

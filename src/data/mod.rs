@@ -4,11 +4,13 @@
 //! An epoch is therefore the sequence of its batches by (source, partition, offset), whatever
 //! the lanes and the batch size were.
 
+mod dead_letter;
 mod encoded;
 pub mod meta;
 mod position;
 mod raw;
 
+pub use dead_letter::dead_letter;
 pub use encoded::{EncodedRecord, EncodedRows};
 pub use position::Position;
 pub use raw::{DeadLetter, RawBatch, RawBatchBuilder};
@@ -45,30 +47,4 @@ pub struct Mark {
     pub watermark: Watermark,
     /// The epoch's clock (I3).
     pub clock: Millis,
-}
-
-impl Batch {
-    /// Row `row` as a dead letter, with as much of the original record as the plan carried along.
-    pub fn dead_letter(&self, row: usize, code: &'static str, reason: impl Into<String>) -> DeadLetter {
-        use arrow::array::AsArray;
-        use arrow::datatypes::{Int64Type, TimestampMillisecondType};
-        let column = |name: &str| self.rows.column_by_name(name).filter(|column| !column.is_null(row));
-        let bytes = |name: &str| column(name).and_then(|c| c.as_binary_opt::<i32>()).map(|c| c.value(row).to_vec());
-        let topic = column(meta::TOPIC).and_then(|c| c.as_string_opt::<i32>()).map_or("", |c| c.value(row));
-        DeadLetter {
-            source: self.source,
-            topic: topic.into(),
-            partition: self.partition,
-            offset: column(meta::OFFSET).and_then(|c| c.as_primitive_opt::<Int64Type>()).map_or(-1, |c| c.value(row)),
-            timestamp: column(meta::TIMESTAMP)
-                .and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>())
-                .map(|c| c.value(row)),
-            key: bytes(meta::KEY_BYTES),
-            value: bytes(meta::VALUE_BYTES),
-            headers: Vec::new(),
-            step: String::new(),
-            code,
-            reason: reason.into(),
-        }
-    }
 }

@@ -17,7 +17,9 @@ use arrow::compute;
 use super::graph::{Branch, Consumer, Graph};
 use super::metrics::Metrics;
 use crate::connectors::{Fetched, PartitionStart, Payload};
-use crate::data::{Batch, DeadLetter, EncodedRows, Mark, Offset, Partition, Position, RawBatch, SourceIndex, meta};
+use crate::data::{
+    Batch, DeadLetter, EncodedRows, Mark, Offset, Partition, Position, RawBatch, SourceIndex, dead_letter, meta,
+};
 use crate::expr::At;
 use crate::formats::{Decoder, Reject};
 use crate::plan::{Plan, RecordEncoder, SourcePlan, Step, TimeField};
@@ -344,7 +346,7 @@ impl Lane {
             return Ok(batch);
         }
         for (row, code, reason) in bad {
-            let dead = batch.dead_letter(row, code, reason);
+            let dead = dead_letter(&batch, row, code, reason);
             rejected.push(dead.offset);
             self.output.dead.push(dead);
         }
@@ -465,7 +467,7 @@ fn run_late(late_rows: Vec<Batch>, late: &mut Running, pass: &mut Pass<'_>) -> R
         pass.metrics.late.fetch_add(batch.rows.num_rows() as u64, Relaxed);
         if late.consumers.is_empty() && pass.dead_letters_late {
             let reason = "its window had closed";
-            pass.output.dead.extend((0..batch.rows.num_rows()).map(|row| batch.dead_letter(row, "late", reason)));
+            pass.output.dead.extend((0..batch.rows.num_rows()).map(|row| dead_letter(&batch, row, "late", reason)));
         }
         late.run(batch, pass)?;
     }

@@ -1,14 +1,1 @@
-//! `runner test`: whole pipelines as data, through the production code with virtual time.
-//!
-//! A test's sources are replaced by memory, its sinks tapped; between them are the plan's own
-//! decoders, steps, encoders, and the engine's lanes, trunk, coordinator and recovery. Each case is
-//! run again in other batch sizes, with other numbers of lanes, and with a crash before and after every
-//! commit: always the same rows.
-
-mod compare;
-mod drive;
-mod rows;
-mod tap;
-
-pub use compare::{Difference, Mismatch};
-pub use drive::{Given, Item, Observed, Variant, run};
+//! `runner test`: whole pipelines as data.
