@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
-use arrow_avro::schema::AVRO_ENUM_SYMBOLS_METADATA_KEY;
 
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 const EXTENSION_JSON: &str = "arrow.json";
@@ -39,7 +38,7 @@ impl TypeWord for Field {
 }
 
 fn enum_word(field: &Field) -> Option<String> {
-    let symbols = field.metadata().get(AVRO_ENUM_SYMBOLS_METADATA_KEY)?;
+    let symbols = field.metadata().get(crate::data::meta::ENUM_SYMBOLS)?;
     let symbols: Vec<String> = serde_json::from_str(symbols).ok()?;
     Some(format!("{{enum: [{}]}}", symbols.join(", ")))
 }
