@@ -1,3 +1,4 @@
 //! The one integration-test binary: each of them links DataFusion, so there is one.
 
+mod errors;
 mod house;
