@@ -157,3 +157,6 @@ fn opened(partials: Vec<Partial>) -> Result<Vec<WindowPartial>, Failure> {
     }
     Ok(windows)
 }
+
+#[cfg(test)]
+mod tests;
