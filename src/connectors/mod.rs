@@ -9,6 +9,7 @@ pub mod console;
 pub mod discard;
 pub mod file;
 pub mod memory;
+pub mod kafka;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
