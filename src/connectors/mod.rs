@@ -8,8 +8,8 @@ pub mod bell;
 pub mod console;
 pub mod discard;
 pub mod file;
-pub mod memory;
 pub mod kafka;
+pub mod memory;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
