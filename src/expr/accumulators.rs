@@ -39,8 +39,8 @@ impl std::fmt::Debug for Accumulators {
 /// The arguments of one call for the rows that pass its filter.
 struct Arguments {
     values: Vec<ArrayRef>,
-    /// The row of each value.
-    rows: Vec<usize>,
+    /// The row of each value; `None`: all rows.
+    rows: Option<Vec<usize>>,
 }
 
 impl Accumulators {
@@ -70,14 +70,15 @@ impl Accumulators {
         errors.sort_by_key(|error: &RowError| error.row);
         errors.dedup_by_key(|error| error.row);
         for (accumulator, arguments) in self.accumulators.iter_mut().zip(arguments) {
-            let arguments = without(arguments, &errors)?;
-            if arguments.rows.len() == rows.num_rows() {
-                accumulator.update_batch(&arguments.values, groups, None, total)
-            } else {
-                let groups: Vec<usize> = arguments.rows.iter().map(|&row| groups[row]).collect();
-                accumulator.update_batch(&arguments.values, &groups, None, total)
-            }
-            .map_err(overflown)?;
+            let Arguments { values, rows } = without(arguments, &errors, rows.num_rows())?;
+            let updated = match rows {
+                None => accumulator.update_batch(&values, groups, None, total),
+                Some(rows) => {
+                    let groups: Vec<usize> = rows.iter().map(|&row| groups[row]).collect();
+                    accumulator.update_batch(&values, &groups, None, total)
+                }
+            };
+            updated.map_err(overflown)?;
         }
         Ok(errors)
     }
@@ -162,7 +163,7 @@ fn accumulator(call: &Call) -> Result<Box<dyn GroupsAccumulator>, DataFusionErro
 /// Arguments are evaluated only where the filter lets a row pass: `avg(a / b) filter (where b <> 0)`.
 fn evaluate_call(call: &Call, rows: &RecordBatch, at: At, errors: &mut Vec<RowError>) -> Result<Arguments, Failure> {
     let Some(condition) = &call.filter else {
-        return Ok(Arguments { values: evaluate_args(call, rows, at, errors, |row| row)?, rows: all(rows) });
+        return Ok(Arguments { values: evaluate_args(call, rows, at, errors, |row| row)?, rows: None });
     };
     let (passes, failed) = condition.evaluate(rows, at)?;
     errors.extend(failed);
@@ -170,7 +171,7 @@ fn evaluate_call(call: &Call, rows: &RecordBatch, at: At, errors: &mut Vec<RowEr
     let passing = filter_record_batch(rows, &passes).map_err(|error| broken(error.into()))?;
     let places: Vec<usize> = passes.values().set_indices().collect();
     let values = evaluate_args(call, &passing, at, errors, |row| places[row])?;
-    Ok(Arguments { values, rows: places })
+    Ok(Arguments { values, rows: Some(places) })
 }
 
 /// Null does not pass.
@@ -179,10 +180,6 @@ fn true_only(mask: &BooleanArray) -> BooleanArray {
         0 => mask.clone(),
         _ => prep_null_mask_filter(mask),
     }
-}
-
-fn all(rows: &RecordBatch) -> Vec<usize> {
-    (0..rows.num_rows()).collect()
 }
 
 fn evaluate_args(
@@ -202,15 +199,16 @@ fn evaluate_args(
 }
 
 /// Leaves out the rows that failed in any call.
-fn without(arguments: Arguments, errors: &[RowError]) -> Result<Arguments, Failure> {
+fn without(arguments: Arguments, errors: &[RowError], rows_count: usize) -> Result<Arguments, Failure> {
     if errors.is_empty() {
         return Ok(arguments);
     }
     let failed = |row: &usize| errors.binary_search_by_key(row, |error| error.row).is_ok();
-    let keep: BooleanArray = arguments.rows.iter().map(|row| Some(!failed(row))).collect();
+    let rows = arguments.rows.unwrap_or_else(|| (0..rows_count).collect());
+    let keep: BooleanArray = rows.iter().map(|row| Some(!failed(row))).collect();
     let values = arguments.values.iter().map(|array| filter(array, &keep)).collect::<Result<_, _>>();
-    let rows = arguments.rows.into_iter().filter(|row| !failed(row)).collect();
-    Ok(Arguments { values: values.map_err(|error| broken(error.into()))?, rows })
+    let rows = rows.into_iter().filter(|row| !failed(row)).collect();
+    Ok(Arguments { values: values.map_err(|error| broken(error.into()))?, rows: Some(rows) })
 }
 
 fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, count: usize) -> Result<RecordBatch, Failure> {
@@ -415,7 +413,7 @@ mod tests {
         assert_eq!(errors, vec![RowError { row: 1, message: "divide by zero error".into() }]);
         let (results, _) = accumulators.take_results(&[Arc::new(Int64Array::from(vec![1]))], AT).unwrap();
         let results: Vec<i64> = results.iter().map(|array| array.as_primitive::<Int64Type>().value(0)).collect();
-        assert_eq!(results, vec![3, -6 + 6 + 3, 1]);
+        assert_eq!(results, vec![3, 3, 1]);
     }
 
     #[test]

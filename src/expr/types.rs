@@ -34,8 +34,12 @@ impl TypeWord for Field {
             Some(EXTENSION_UUID) => "uuid".into(),
             _ => enum_word(self).unwrap_or_else(|| self.data_type().type_word()),
         };
-        if self.is_nullable() { word + "?" } else { word }
+        if self.is_nullable() && !self.data_type().is_null() { word + "?" } else { word }
     }
+}
+
+pub(super) fn is_uuid(field: &Field) -> bool {
+    field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == EXTENSION_UUID)
 }
 
 fn enum_word(field: &Field) -> Option<String> {
@@ -114,12 +118,14 @@ pub(super) fn canonical(data_type: &DataType) -> DataType {
         | DataType::LargeList(item)
         | DataType::ListView(item)
         | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _) => {
-            let item_type = canonical(item.data_type());
-            DataType::List(Arc::new(item.as_ref().clone().with_data_type(item_type)))
-        }
+        | DataType::FixedSizeList(item, _) => DataType::List(Arc::new(canonical_field(item))),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| canonical_field(field)).collect()),
         other => other.clone(),
     }
+}
+
+fn canonical_field(field: &Field) -> Field {
+    field.clone().with_data_type(canonical(field.data_type()))
 }
 
 /// True if a value of this type, or a part of it, is an Avro union other than "or null".
