@@ -19,6 +19,7 @@ use datafusion_physical_expr::GroupsAccumulatorAdapter;
 use super::At;
 use super::aggregates::{AggregatePlan, Call, Output};
 use super::error::{RowError, plain};
+use super::functions::CheckedSum;
 use super::scalar::Scalar;
 use crate::report::Failure;
 
@@ -153,6 +154,9 @@ impl Accumulators {
 }
 
 fn accumulator(call: &Call) -> Result<Box<dyn GroupsAccumulator>, DataFusionError> {
+    if call.function.fun().name() == "sum" && *call.function.field().data_type() == DataType::Int64 {
+        return Ok(Box::new(CheckedSum::default()));
+    }
     if call.function.groups_accumulator_supported() {
         return call.function.create_groups_accumulator();
     }
@@ -270,7 +274,7 @@ fn overflown(error: DataFusionError) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray};
+    use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray, new_null_array};
     use arrow::datatypes::{Field, Float64Type, Int64Type, Schema};
     use arrow_row::{RowConverter, SortField};
 
@@ -437,6 +441,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_that_overflows_ends_the_run() {
+        let aggregates = compiled(&[("total", "sum(9223372036854775807 + rating - rating)")], None);
+        let (rows, groups) = rows(2);
+        let error = aggregates.open().unwrap().update(&rows, AT, &groups, 3);
+        assert!(error.is_ok_and(|errors| errors.len() == 2));
+        let aggregates = compiled(&[("total", "sum(9223372036854775807 - rating)")], None);
+        let error = aggregates.open().unwrap().update(&rows, AT, &[0, 0], 1).unwrap_err();
+        assert_eq!(error.message, "an aggregate cannot be computed: a sum is too large for a long");
+    }
+
+    #[test]
+    fn plans_are_shared_and_accumulators_move_between_threads() {
+        fn is_shared<T: Send + Sync + Clone>() {}
+        fn moves<T: Send>() {}
+        is_shared::<Aggregates>();
+        is_shared::<Scalar>();
+        moves::<Accumulators>();
+    }
+
+    #[test]
     fn no_groups_give_no_rows() {
         let aggregates = compiled(ALL, Some("cnt > 3"));
         let none: ArrayRef = Arc::new(Int64Array::from(Vec::<i64>::new()));
@@ -455,5 +479,69 @@ mod tests {
         let second = accumulators.take_results(&groups(), AT).unwrap().0;
         assert_eq!(encoded(&first), encoded(&second));
         assert!(first[0].as_primitive::<Float64Type>().value(0) > 0.0);
+    }
+
+    /// Every call over every type that it takes: its state and result are of the types that were promised.
+    #[test]
+    fn calls_work_on_every_type_that_they_take() {
+        let types = [
+            "boolean",
+            "int",
+            "long",
+            "float",
+            "double",
+            "decimal(9,2)",
+            "string",
+            "bytes",
+            "date",
+            "time",
+            "timestamp",
+            "timestamp(6)",
+            "uuid",
+        ];
+        let source = Schema::new(vec![
+            Field::new("x", DataType::Utf8, true),
+            Field::new("id", DataType::FixedSizeBinary(16), true),
+        ]);
+        let ids: ArrayRef = new_null_array(&DataType::FixedSizeBinary(16), 4);
+        let text: ArrayRef = Arc::new(StringArray::from(vec![Some("1"), None, Some("0"), Some("1")]));
+        let rows = RecordBatch::try_new(Arc::new(source.clone()), vec![text, ids]).unwrap();
+        let mut taken = 0;
+        for data_type in types {
+            for call in
+                ["count(X)", "count(distinct X)", "sum(X)", "avg(X)", "min(X)", "max(X)", "stddev(X)", "var_samp(X)"]
+            {
+                let value = match data_type {
+                    "date" => {
+                        "cast(case x when '1' then '2024-01-01' when '0' then '2023-01-01' end as date)".to_owned()
+                    }
+                    "uuid" => "id".to_owned(),
+                    "time" => "cast(case x when '1' then '10:00:00' when '0' then '09:00:00' end as time)".to_owned(),
+                    "timestamp" | "timestamp(6)" => format!("cast(cast(x as long) as {data_type})"),
+                    other => format!("cast(x as {other})"),
+                };
+                let text = call.replace('X', &value);
+                let named = [("r".to_owned(), text.clone())];
+                let Ok(aggregates) = Aggregates::compile(&named, None, &Schema::empty(), &source) else {
+                    continue;
+                };
+                taken += 1;
+                let fed = || {
+                    let mut accumulators = aggregates.open().unwrap();
+                    assert_eq!(accumulators.update(&rows, AT, &[0, 0, 1, 1], 3).unwrap(), vec![], "{text}");
+                    accumulators
+                };
+                let states = fed().take_state().unwrap();
+                let fields = aggregates.state();
+                assert_eq!(states.len(), fields.len());
+                states.iter().zip(&fields).for_each(|(array, field)| assert_eq!(array.data_type(), field.data_type()));
+                encoded(&states);
+                let mut merged = fed();
+                merged.merge(&states, &[0, 1, 2], 3).unwrap();
+                let (results, _) = merged.take_results(&[], AT).unwrap();
+                assert_eq!(results[0].data_type(), aggregates.output()[0].data_type(), "{text}");
+            }
+        }
+        assert_eq!(taken, 72);
     }
 }

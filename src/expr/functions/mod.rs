@@ -5,6 +5,7 @@
 
 mod access;
 mod json;
+mod sum;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -13,6 +14,7 @@ use datafusion_expr::{AggregateUDF, ScalarUDF, Volatility};
 
 pub(super) use access::PathPlanner;
 pub(super) use json::JsonPlanner;
+pub(super) use sum::CheckedSum;
 
 /// Our own functions; users write them as `a.b`, `m['k']`, `j->'k'` and `j->>'k'`.
 const FUNCTIONS: &[fn() -> Arc<ScalarUDF>] = &[json::json_get, json::json_get_text];
