@@ -5,6 +5,7 @@
 //! owns every loop; a connector answers "what is next?" and "commit this".
 
 pub mod bell;
+pub mod datagen;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
