@@ -10,6 +10,7 @@ pub mod discard;
 pub mod file;
 pub mod kafka;
 pub mod memory;
+pub mod datagen;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -16,8 +16,7 @@ pub fn syntax_error(file: &Arc<SourceFile>, at: usize, info: &str) -> Diagnostic
     if let Some(tab) = tab_in_indentation(file, &line) {
         return tab;
     }
-    let lines = [line.clone(), previous];
-    if let Some(trap) = lines.iter().find_map(|line| trap_on(file, line)) {
+    if let Some(trap) = trap_on(file, &line, true).or_else(|| trap_on(file, &previous, false)) {
         return trap;
     }
     let end = if at < line.end { at + file.text[at..].chars().next().map_or(0, char::len_utf8) } else { at };
@@ -39,14 +38,16 @@ fn tab_in_indentation(file: &Arc<SourceFile>, line: &Range<usize>) -> Option<Dia
     Some(diagnostic.hint("indent with spaces"))
 }
 
-fn trap_on(file: &Arc<SourceFile>, line: &Range<usize>) -> Option<Diagnostic> {
+/// `is_here`: the parser gave up on this very line.
+fn trap_on(file: &Arc<SourceFile>, line: &Range<usize>, is_here: bool) -> Option<Diagnostic> {
     let text = &file.text[line.clone()];
     let values = values_on(text);
     if values.is_empty() {
         return missing_space(file, line);
     }
     values.into_iter().find_map(|value| {
-        let reason = needs_quotes(&text[value.clone()])?;
+        let in_brackets = text[..value.start].contains(['{', '[']);
+        let reason = needs_quotes(&text[value.clone()], in_brackets, is_here)?;
         Some(unquoted(&Place::new(file, line.start + value.start..line.start + value.end), &reason))
     })
 }
@@ -85,12 +86,7 @@ fn values_on(line: &str) -> Vec<Range<usize>> {
     let mut values = Vec::new();
     for (index, (_, start)) in starts.iter().enumerate() {
         let end = starts.get(index + 1).map_or(line.len(), |(next_key, _)| *next_key);
-        let mut value = line[*start..end].trim();
-        if index + 1 < starts.len() {
-            value = value.trim_end_matches([',', ' ']);
-        } else if let Some(inside) = value.strip_suffix('}').filter(|_| line[..*start].contains('{')) {
-            value = inside.trim_end();
-        }
+        let value = without_closing(line[*start..end].trim().trim_end_matches([',', ' ']));
         // `sources: { a: …` is a value that holds values: they speak for themselves.
         let opens_map = value.is_empty() || value == "{" || value == "[";
         if !opens_map {
@@ -101,14 +97,27 @@ fn values_on(line: &str) -> Vec<Range<usize>> {
     values
 }
 
+/// `a }, ` → `a`: brackets at the end that the value did not open.
+fn without_closing(mut value: &str) -> &str {
+    let count = |value: &str, c: char| value.matches(c).count();
+    while (value.ends_with('}') && count(value, '}') > count(value, '{'))
+        || (value.ends_with(']') && count(value, ']') > count(value, '['))
+    {
+        value = value[..value.len() - 1].trim_end_matches([',', ' ']);
+    }
+    value
+}
+
 fn without_comment(line: &str) -> &str {
     if line.trim_start().starts_with('#') { "" } else { line.find(" #").map_or(line, |at| &line[..at]) }
 }
 
 /// Why a value cannot stand without quotes, if it cannot.
-fn needs_quotes(value: &str) -> Option<String> {
+fn needs_quotes(value: &str, in_brackets: bool, is_here: bool) -> Option<String> {
     let first = value.chars().next()?;
     match first {
+        // An anchor, a tag or an alias, unless the parser says otherwise.
+        '*' | '&' | '!' if !is_here => None,
         '@' | '`' | '%' | '*' | '&' | '!' | ',' => Some(format!("a value that begins with `{first}` must be quoted")),
         '\'' | '"' => {
             let end = value[1..].find(first)? + 2;
@@ -123,6 +132,7 @@ fn needs_quotes(value: &str) -> Option<String> {
                 .then(|| format!("a value that begins with `{first}` must be quoted, unless it is a map or a list"))
         }
         _ if value.contains(": ") => Some("a value with a colon and a space in it must be quoted".into()),
+        _ if !in_brackets => None,
         _ => {
             let bracket = value.find(['[', ']', '{', '}'])?;
             Some(format!("a value with `{}` in it must be quoted within `{{ }}`", &value[bracket..=bracket]))
@@ -150,8 +160,15 @@ fn quoted(text: &str) -> String {
 /// A value with a tag: the user's `!` may be meant as "not".
 pub fn tag(file: &Arc<SourceFile>, span: &Range<usize>) -> Diagnostic {
     let line = line_around(&file.text, span.start);
-    let start = file.text[line.start..span.end].rfind('!').map_or(span.start, |at| line.start + at);
-    let place = Place::new(file, start..span.end.max(start).min(line.end.max(start)));
+    let (before, behind) = file.text[line.clone()].split_at(span.start - line.start);
+    // The value stands behind its tag; one that is not there is shown at its key.
+    let start = match (before.rfind('!'), behind.find('!')) {
+        (Some(at), _) => line.start + at,
+        (None, Some(at)) => span.start + at,
+        (None, None) => span.start,
+    };
+    let word = file.text[start..].split(char::is_whitespace).next().unwrap_or_default();
+    let place = Place::new(file, start..start + word.len());
     Diagnostic::error("yaml.tag", "tags such as `!name` are not part of the language")
         .at(&place)
         .hint("a value that begins with `!` must be quoted; in SQL it is `not`")
