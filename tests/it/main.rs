@@ -1,1 +1,4 @@
+//! The integration tests, in one binary: each one more would link DataFusion again.
 
+mod kafka;
+mod servers;
