@@ -2,3 +2,5 @@
 
 mod errors;
 mod house;
+mod kafka;
+mod servers;
