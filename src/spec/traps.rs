@@ -47,9 +47,42 @@ fn trap_on(file: &Arc<SourceFile>, line: &Range<usize>, is_here: bool) -> Option
     }
     values.into_iter().find_map(|value| {
         let in_brackets = text[..value.start].contains(['{', '[']);
+        let place = |end: usize| Place::new(file, line.start + value.start..line.start + end);
+        if let Some(key) = nested_key(&text[value.clone()]).filter(|_| !in_brackets) {
+            return Some(nested_map(&place(value.start + key.len() + 1), key));
+        }
         let reason = needs_quotes(&text[value.clone()], in_brackets, is_here)?;
-        Some(unquoted(&Place::new(file, line.start + value.start..line.start + value.end), &reason))
+        Some(unquoted(&place(value.end), &reason))
     })
+}
+
+/// `sources: a: {…}`: the key within the value.
+fn nested_key(value: &str) -> Option<&str> {
+    let (key, _) = value.split_once(": ")?;
+    (!key.is_empty() && key.chars().all(is_key_char)).then_some(key)
+}
+
+fn nested_map(place: &Place, key: &str) -> Diagnostic {
+    Diagnostic::error("yaml.nested_map", "a map behind a key begins on a line of its own")
+        .at(place)
+        .hint(format!("put `{key}:` on the next line, further in, or quote the value if it is a text"))
+}
+
+/// An entry of a flow map such as `from:a`, which YAML reads as a key without a value: what the
+/// user meant, as key and value.
+pub fn key_without_space(entry: &Entry) -> Option<(String, String)> {
+    let is_bare = entry.value.value == Value::Null && entry.value.place == entry.key_place;
+    let (key, value) = entry.key.split_once(':').filter(|_| is_bare)?;
+    let is_plain = !entry.key_place.text().starts_with(['"', '\'']);
+    let is_key = !key.is_empty() && key.chars().all(is_key_char) && !value.is_empty();
+    (is_plain && is_key).then(|| (key.to_owned(), value.to_owned()))
+}
+
+/// A colon without a space behind it.
+pub fn no_space(place: &Place, key: &str, value: &str) -> Diagnostic {
+    Diagnostic::error("yaml.missing_space", "a colon needs a space behind it")
+        .at(place)
+        .hint(format!("write `{key}: {value}`"))
 }
 
 /// `from:good` on a line of its own.
@@ -60,9 +93,7 @@ fn missing_space(file: &Arc<SourceFile>, line: &Range<usize>) -> Option<Diagnost
     let is_key = !key.is_empty() && key.chars().all(is_key_char);
     (is_key && !value.is_empty() && !value.starts_with(char::is_whitespace)).then(|| {
         let place = Place::new(file, line.start + start..line.start + start + key.len() + 1);
-        Diagnostic::error("yaml.missing_space", "a colon needs a space behind it")
-            .at(&place)
-            .hint(format!("write `{key}: {value}`"))
+        no_space(&place, key, value)
     })
 }
 
@@ -118,6 +149,9 @@ fn needs_quotes(value: &str, in_brackets: bool, is_here: bool) -> Option<String>
     match first {
         // An anchor, a tag or an alias, unless the parser says otherwise.
         '*' | '&' | '!' if !is_here => None,
+        '*' if value[1..].chars().all(is_key_char) => {
+            Some("there is no anchor of this name, and any other value that begins with `*` must be quoted".into())
+        }
         '@' | '`' | '%' | '*' | '&' | '!' | ',' => Some(format!("a value that begins with `{first}` must be quoted")),
         '\'' | '"' => {
             let end = value[1..].find(first)? + 2;

@@ -393,6 +393,7 @@ impl schemars::JsonSchema for ColumnType {
         ];
         let extras = [
             ("doc", json_schema!({ "type": "string", "description": "A text for people." })),
+            ("default", described(Schema::from(true), &["A value for records that lack the field."])),
             ("optional", <bool as FromNode>::schema(generator)),
             (
                 "field",
@@ -402,7 +403,7 @@ impl schemars::JsonSchema for ColumnType {
         let properties: serde_json::Map<_, _> =
             forms.iter().chain(&extras).map(|(key, schema)| ((*key).to_owned(), schema.clone().to_value())).collect();
         let one_of: Vec<_> = FORMS.iter().map(|key| serde_json::json!({ "required": [key] })).collect();
-        let long = json_schema!({ "type": "object", "properties": properties, "oneOf": one_of });
+        let long = json_schema!({ "type": "object", "properties": properties, "additionalProperties": false, "oneOf": one_of });
         let schema = json_schema!({ "anyOf": [text, list, long] });
         described(
             schema,

@@ -276,7 +276,13 @@ impl<'a> Builder<'a> {
 }
 
 /// Adds an entry to a map, unless its key is there already or it is the rest of a value with a comma.
-fn add_entry(entries: &mut Vec<Entry>, entry: Entry, out: &mut Diagnostics) {
+fn add_entry(entries: &mut Vec<Entry>, mut entry: Entry, out: &mut Diagnostics) {
+    if let Some((key, value)) = traps::key_without_space(&entry) {
+        out.push(traps::no_space(&entry.key_place, &key, &value));
+        // As it was meant, so that no second error follows from this one.
+        entry.value.value = resolve(&value, &entry.key_place, out);
+        entry.key = key;
+    }
     if let Some(last) = entries.last_mut().filter(|last| traps::continues(last, &entry)) {
         let whole = Place::new(&entry.key_place.file, last.value.place.span.start..entry.key_place.span.end);
         // A second comma of the same value: one error for all of it.
