@@ -75,6 +75,30 @@ pub fn wrong_type<T>(node: &Node, expected: &str, out: &mut Diagnostics) -> Opti
     None
 }
 
+/// Pushes "expected one of …" (or "not available yet") at the node and gives `None`.
+pub fn wrong_word<T>(node: &Node, words: &[&'static str], later: &[&'static str], out: &mut Diagnostics) -> Option<T> {
+    let listed = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+    let Some(text) = node.as_str() else { return wrong_type(node, &format!("one of {listed}"), out) };
+    if later.contains(&text) {
+        out.push(not_available(&format!("`{text}`"), &node.place).note(format!("in this release: {listed}")));
+        return None;
+    }
+    out.push(
+        Diagnostic::error("spec.unknown_word", format!("unknown word `{text}`"))
+            .at(&node.place)
+            .note(format!("one of {listed} is expected"))
+            .did_you_mean(text, words.iter().copied()),
+    );
+    None
+}
+
+/// The error for a thing of the language that this release does not have.
+pub fn not_available(what: &str, place: &Place) -> Diagnostic {
+    Diagnostic::error("spec.not_available", format!("{what} is not available yet"))
+        .at(place)
+        .label("comes in a later release")
+}
+
 macro_rules! scalar {
     ($type:ty, $expected:literal, $pattern:pat => $value:expr) => {
         impl FromNode for $type {
@@ -196,6 +220,41 @@ macro_rules! options {
                 $( let $field: Option<$type> = map.read(stringify!($field), out); )*
                 map.finish(out);
                 Some($name { $( $field: $field? ),* })
+            }
+        }
+    };
+}
+
+/// Declares an enum of words: reader, texts and JSON Schema from one place.
+///
+/// Words behind `later` are known but come with a later release; using one is an error that says so.
+#[macro_export]
+macro_rules! words {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident { $( $(#[$word_meta:meta])* $variant:ident = $word:literal ),* $(,)? }
+        $( later $( $later:literal ),+ )?
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
+        pub enum $name { $( $(#[$word_meta])* #[schemars(rename = $word)] $variant ),* }
+
+        impl $name {
+            /// All words, in the order of the reference.
+            pub const WORDS: &'static [&'static str] = &[$( $word ),*];
+
+            /// The word as written.
+            pub fn word(self) -> &'static str {
+                match self { $( $name::$variant => $word ),* }
+            }
+        }
+
+        impl $crate::spec::FromNode for $name {
+            fn from_node(node: &$crate::spec::Node, out: &mut $crate::report::Diagnostics) -> Option<Self> {
+                match node.as_str() {
+                    $( Some($word) => Some($name::$variant), )*
+                    _ => $crate::spec::wrong_word(node, Self::WORDS, &[$( $( $later ),+ )?], out),
+                }
             }
         }
     };
