@@ -1,9 +1,24 @@
 //! Schemas and subjects: a client of a Confluent-compatible schema registry, and an embedded one.
 //!
 //! Calls block (they are made while planning and from lanes' threads); retries with backoff are inside.
+//!
+//! [`http`] is the client, [`embedded`] keeps schemas in a directory. [`avro`] reads a schema with
+//! everything written in it, [`canonical`] is its identity, [`compatibility`] the rules of change,
+//! [`subject`] the names.
+
+pub mod avro;
+pub mod canonical;
+pub mod compatibility;
+pub mod embedded;
+pub mod http;
+pub mod subject;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+
+pub use embedded::EmbeddedRegistry;
+pub use http::{Auth, HttpRegistry, Settings};
+pub use subject::{Side, SubjectStrategy};
 
 use crate::report::Failure;
 
@@ -21,7 +36,7 @@ pub struct Registered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     pub compatible: bool,
-    /// For people; may be empty.
+    /// For people; may be empty. Of a compatible schema: what keeps its bytes but changes its meaning.
     pub messages: Vec<String>,
 }
 
@@ -41,4 +56,15 @@ pub trait Registry: Debug + Send + Sync {
     fn compatible(&self, subject: &str, schema: &str) -> Result<Verdict, Failure>;
     /// For people: its URL without credentials, or the path of the embedded one.
     fn describe(&self) -> String;
+}
+
+fn incompatible(subject: &str, reasons: &[String]) -> Failure {
+    let why = if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join("; ")) };
+    let message = format!("the new schema of subject `{subject}` is not compatible with the registered one{why}");
+    Failure::user("registry.incompatible", message)
+        .hint("give new fields a default, or change the subject's compatibility level")
+}
+
+fn invalid_schema(subject: &str, why: &str) -> Failure {
+    Failure::user("registry.invalid_schema", format!("the schema for subject `{subject}` is not valid Avro: {why}"))
 }
