@@ -5,6 +5,8 @@
 //! owns every loop; a connector answers "what is next?" and "commit this".
 
 pub mod bell;
+pub mod console;
+pub mod discard;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

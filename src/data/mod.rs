@@ -4,11 +4,13 @@
 //! An epoch is therefore the sequence of its batches by (source, partition, offset), whatever
 //! the lanes and the batch size were.
 
+mod dead_letter;
 mod encoded;
 pub mod meta;
 mod position;
 mod raw;
 
+pub use dead_letter::dead_letter;
 pub use encoded::{EncodedRecord, EncodedRows};
 pub use position::Position;
 pub use raw::{DeadLetter, RawBatch, RawBatchBuilder};

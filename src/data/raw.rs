@@ -1,5 +1,6 @@
 //! Records as a source hands them over, before decoding.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, BinaryArray, BinaryBuilder};
@@ -44,7 +45,12 @@ impl RawBatch {
     }
 
     /// Record `index` as a dead letter.
-    pub fn dead_letter(&self, index: usize, code: &'static str, reason: impl Into<String>) -> DeadLetter {
+    pub fn dead_letter(
+        &self,
+        index: usize,
+        code: impl Into<Cow<'static, str>>,
+        reason: impl Into<String>,
+    ) -> DeadLetter {
         let bytes = |array: &BinaryArray| (!array.is_null(index)).then(|| array.value(index).to_vec());
         DeadLetter {
             source: self.source,
@@ -56,7 +62,7 @@ impl RawBatch {
             value: bytes(&self.values),
             headers: self.headers.get(index).cloned().unwrap_or_default(),
             step: String::new(),
-            code,
+            code: code.into(),
             reason: reason.into(),
         }
     }
@@ -76,7 +82,7 @@ pub struct DeadLetter {
     /// The source, step or sink that refused it; filled in by the engine.
     pub step: String,
     /// Stable, for example `avro.truncated`, `json.missing`, `check.positive`, `time.future`.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// For people: what is wrong with the record.
     pub reason: String,
 }

@@ -11,15 +11,16 @@ pub enum Windows {
 
 impl Windows {
     /// Start of the window that holds `time`. Times before 1970 are floored too, not truncated.
+    /// Saturates at the ends of time, which only broken records reach.
     pub fn start_of(&self, time: Millis) -> Millis {
         let Windows::Tumbling { size_ms, offset_ms } = *self;
-        (time - offset_ms).div_euclid(size_ms) * size_ms + offset_ms
+        time.saturating_sub(offset_ms).div_euclid(size_ms).saturating_mul(size_ms).saturating_add(offset_ms)
     }
 
     /// End (exclusive) of the window that starts at `start`.
     pub fn end_of(&self, start: Millis) -> Millis {
         let Windows::Tumbling { size_ms, .. } = *self;
-        start + size_ms
+        start.saturating_add(size_ms)
     }
 }
 
