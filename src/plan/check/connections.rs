@@ -73,6 +73,11 @@ fn built_in(asked: &Place) -> Connection {
 }
 
 impl Connection {
+    /// Where it was asked for.
+    pub(super) fn asked(&self) -> &Place {
+        &self.asked
+    }
+
     /// The brokers, with secrets filled in as far as this world does that.
     pub(super) fn cluster(&self, world: &dyn World, out: &mut Diagnostics) -> Option<Cluster> {
         let Some(kafka) = &self.kafka else {

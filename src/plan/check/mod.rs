@@ -36,7 +36,7 @@ use super::resolve::World;
 use super::{EpochSettings, ErrorPolicy, Input, Plan, SourcePlan, StepPlan, fingerprint};
 use crate::data::meta;
 use crate::report::{Diagnostic, Diagnostics, Failure, Place};
-use crate::spec::{Document, Documents, ErrorsSpec, PipelineSpec, Port};
+use crate::spec::{Document, Documents, ErrorsSpec, PipelineSpec, Port, SinkMode, Verb};
 
 /// Makes the plans of all pipelines, producers of a topic before its readers.
 ///
@@ -44,7 +44,7 @@ use crate::spec::{Document, Documents, ErrorsSpec, PipelineSpec, Port};
 /// gives no plan. Nothing is printed and nothing is changed; `world` is only asked.
 pub fn build(documents: &Documents, folder: &Path, world: &dyn World) -> (Vec<Plan>, Diagnostics) {
     let mut out = Diagnostics::default();
-    let mut topics = Topics::of(documents, &mut out);
+    let mut topics = Topics::of(documents);
     let mut plans = Vec::new();
     for index in pipelines::ordered(documents) {
         let pipeline = &documents.pipelines[index];
@@ -87,8 +87,9 @@ impl<'a> PipelineCheck<'a> {
             .map(|source| sources::draft(&self.scope, source, topics, &mut self.outline, out))
             .collect();
 
+        let early = early_aggregates(spec, &wiring);
         let all = sources.iter().map(|source| source.as_ref().map(SourceDraft::everything)).collect();
-        let mut first = Round::run(spec, &wiring, all, false, out);
+        let mut first = Round::run(spec, &wiring, all, &early, false, out);
         let errors = self.error_policy(out);
         let sinks = self.sinks(&wiring, &first, topics, out);
         let dead_letter = spec.dead_letter.as_ref().map(|sink| sinks::draft_dead(&self.scope, sink, topics, &mut self.outline, out));
@@ -106,7 +107,7 @@ impl<'a> PipelineCheck<'a> {
         for (index, (_, shape)) in wiring.used_sources().zip(&planned) {
             shapes[index] = Some(shape.clone());
         }
-        let second = Round::run(spec, &wiring, shapes, true, &mut repeated);
+        let second = Round::run(spec, &wiring, shapes, &early, true, &mut repeated);
         self.assemble(wiring, planned, second, sinks, dead_letter, errors, out)
     }
 
@@ -185,7 +186,8 @@ impl<'a> PipelineCheck<'a> {
                 step: round.compiled.remove(&index)?,
             });
         }
-        self.outline.replays_everything = shapes.values().any(|shape| shape.changes);
+        self.outline.replays_everything =
+            shapes.values().any(|shape| shape.group.as_ref().is_some_and(|group| !group.windowed));
 
         let mut plans = Vec::new();
         for (index, draft) in sinks.into_iter().enumerate() {
@@ -260,6 +262,7 @@ impl Round {
         spec: &PipelineSpec,
         wiring: &Wiring,
         sources: Vec<Option<Shape>>,
+        early: &BTreeSet<usize>,
         narrowed: bool,
         out: &mut Diagnostics,
     ) -> Round {
@@ -272,7 +275,9 @@ impl Round {
             let Some((target, port)) = wiring.inputs.get(&index) else { continue };
             let Some(input) = round.shape(*target, *port, wiring) else { continue };
             let input_name = shown_input(&transform.from);
-            let Some(step) = steps::compile_step(transform, &input, &input_name, narrowed, out) else { continue };
+            let given =
+                steps::Given { input: &input, input_name: &input_name, narrowed, early: early.contains(&index) };
+            let Some(step) = steps::compile_step(transform, given, out) else { continue };
             round.shapes.insert(Target::Transform(index), step.shape);
             round.reads.insert(index, step.reads);
             round.compiled.insert(index, step.step);
@@ -362,6 +367,28 @@ impl Indexes {
             (Target::Transform(index), Port::Late) => Input::Late(*self.steps.get(&index)?),
         })
     }
+}
+
+/// Windowed aggregates with a sink that wants their rows before they are final.
+fn early_aggregates(spec: &PipelineSpec, wiring: &Wiring) -> BTreeSet<usize> {
+    let wants_changes = |index: &usize| {
+        let mode = spec.sinks[*index].mode.as_ref().map(|mode| mode.value);
+        matches!(mode, Some(SinkMode::Update | SinkMode::Upsert))
+    };
+    let mut early = BTreeSet::new();
+    for (_, (target, port)) in wiring.sink_inputs.iter().filter(|(index, _)| wants_changes(index)) {
+        let mut at = Some((*target, *port));
+        while let Some((Target::Transform(index), Port::Main)) = at {
+            match &spec.transforms[index].verb {
+                Verb::Aggregate(_) => {
+                    early.insert(index);
+                    break;
+                }
+                Verb::Rows(_) => at = wiring.inputs.get(&index).copied().filter(|_| wiring.order.contains(&index)),
+            }
+        }
+    }
+    early
 }
 
 fn shown_input(from: &crate::spec::From) -> String {

@@ -21,7 +21,11 @@ pub(super) fn mode(sink: &SinkSpec, input: &Shape, out: &mut Diagnostics) -> Opt
         SinkMode::Append if input.changes => {
             out.push(
                 error("modes.never_final", "`mode: append` needs rows that become final")
-                    .note("an aggregate without a window changes its rows for ever")
+                    .note(if input.group.as_ref().is_some_and(|group| group.windowed) {
+                        "another sink of this aggregate wants its windows before they are final"
+                    } else {
+                        "an aggregate without a window changes its rows for ever"
+                    })
                     .hint(if is_keyed { "use `mode: upsert`" } else { "use `mode: update`" }),
             );
             None
@@ -30,14 +34,6 @@ pub(super) fn mode(sink: &SinkSpec, input: &Shape, out: &mut Diagnostics) -> Opt
             out.push(
                 error("modes.no_key", &format!("`{}` has no keys to upsert by", sink.connector.value))
                     .hint("use `mode: update`"),
-            );
-            None
-        }
-        SinkMode::Update if !input.changes && input.group.as_ref().is_some_and(|group| group.windowed) => {
-            out.push(
-                error("spec.not_available", "`mode: update` of windows is not available yet")
-                    .label("comes in a later release")
-                    .note("in this release windows are written once, when they have closed"),
             );
             None
         }
@@ -126,11 +122,11 @@ fn check_upsert(sink: &SinkSpec, key: &Key, input: &Shape, out: &mut Diagnostics
 }
 
 fn is_group_key(columns: &[String], group: &super::shape::Group) -> bool {
-    let is_named = |key: &Option<String>| key.as_ref().is_some_and(|key| columns.contains(key));
-    columns.len() == group.keys.len() && group.keys.iter().all(is_named)
+    let Some(key) = group.key(true) else { return false };
+    columns.len() == key.len() && key.iter().all(|column| columns.contains(column))
 }
 
 fn shown(group: &super::shape::Group) -> String {
-    let keys: Vec<&str> = group.keys.iter().flatten().map(String::as_str).collect();
+    let keys: Vec<&str> = group.keys.iter().chain([&group.window_start]).flatten().map(String::as_str).collect();
     if keys.is_empty() { "nothing".into() } else { keys.join(", ") }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::Schema;
 
-use super::columns::{listed, refuse_reserved};
+use super::columns::{listed, refuse_reserved, type_word};
 use super::expressions::{compile, compile_condition, of_expression};
 use super::shape::{Group, Reads, Shape};
 use crate::data::meta;
@@ -14,7 +14,7 @@ use crate::plan::Step;
 use crate::report::{Diagnostic, Diagnostics, Place, Severity};
 use crate::spec::{AggregateSpec, ColumnSpec, Named, RowsSpec, Spanned, TransformSpec, Verb};
 use crate::time::Windows;
-use crate::transforms::aggregate::{Aggregate, WINDOW_END, WINDOW_START, window_fields};
+use crate::transforms::aggregate::{self, Aggregate, WINDOW_END, WINDOW_START, can_group_by, group_fields};
 use crate::transforms::select::{RowSteps, Select, added_schema};
 
 /// A transform that compiled.
@@ -25,18 +25,23 @@ pub(super) struct Compiled {
     pub reads: Reads,
 }
 
-/// Compiles a transform. `narrowed`: the input has lost the columns that nobody needs, as the
-/// first round found.
-pub(super) fn compile_step(
-    spec: &TransformSpec,
-    input: &Shape,
-    input_name: &str,
-    narrowed: bool,
-    out: &mut Diagnostics,
-) -> Option<Compiled> {
+/// What compiling a transform depends on beside its own text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub input: &'a Shape,
+    pub input_name: &'a str,
+    /// The input has lost the columns that nobody needs, as the first round found.
+    pub narrowed: bool,
+    /// A sink wants the windows before they are final.
+    pub early: bool,
+}
+
+/// Compiles a transform against its input.
+pub(super) fn compile_step(spec: &TransformSpec, given: Given, out: &mut Diagnostics) -> Option<Compiled> {
+    let Given { input, input_name, narrowed, early } = given;
     match &spec.verb {
         Verb::Rows(rows) => RowsCheck { transform: spec, spec: rows, input, input_name, narrowed }.compile(out),
-        Verb::Aggregate(aggregate) => AggregateCheck { spec: aggregate, input, input_name, transform: spec }.compile(out),
+        Verb::Aggregate(aggregate) => AggregateCheck { spec: aggregate, input, input_name, transform: spec, early }.compile(out),
     }
 }
 
@@ -231,6 +236,7 @@ struct AggregateCheck<'a> {
     spec: &'a AggregateSpec,
     input: &'a Shape,
     input_name: &'a str,
+    early: bool,
 }
 
 impl AggregateCheck<'_> {
@@ -241,11 +247,11 @@ impl AggregateCheck<'_> {
         let groups: Vec<_> =
             self.spec.group_by.iter().map(|column| compile_column(column, columns, self.input_name, out)).collect();
         let groups: Vec<(String, Scalar)> = groups.into_iter().collect::<Option<_>>()?;
-        let aggregates = self.aggregates(&groups, out)?;
-        let windows = self.spec.window.as_ref().map(|window| {
-            let window = &window.value;
-            (Windows::Tumbling { size_ms: window.size.0, offset_ms: window.offset.0 }, window.grace.0)
-        });
+        self.check_groups(&groups, out)?;
+        let window = self.spec.window.as_ref().map(|window| &window.value);
+        let windows =
+            window.map(|window| Windows::Tumbling { size_ms: window.size.0, offset_ms: window.offset.0 });
+        let aggregates = self.aggregates(windows, &groups, out)?;
 
         let reads = self.reads(&groups, &aggregates);
         let group = Group {
@@ -254,10 +260,39 @@ impl AggregateCheck<'_> {
             window_start: windows.map(|_| WINDOW_START.to_owned()),
             window_end: windows.map(|_| WINDOW_END.to_owned()),
         };
-        let changes = windows.is_none();
-        let step = Step::Stateful(Arc::new(Aggregate::new(columns.clone(), windows, groups, aggregates)));
+        let options = aggregate::Options {
+            input: columns.clone(),
+            windows,
+            grace_ms: window.map_or(0, |window| window.grace.0),
+            groups,
+            aggregates,
+            changes: self.early || windows.is_none(),
+        };
+        let changes = options.changes;
+        let step = match Aggregate::new(options) {
+            Ok(aggregate) => Step::Stateful(Arc::new(aggregate)),
+            Err(failure) => {
+                out.push(super::of_failure(failure, &self.transform.place));
+                return None;
+            }
+        };
         let shape = Shape { columns: step.schema(), changes, group: Some(group), source: self.input.source };
         Some(Compiled { step, shape, reads })
+    }
+
+    fn check_groups(&self, groups: &[(String, Scalar)], out: &mut Diagnostics) -> Option<()> {
+        let mut all_good = Some(());
+        for (column, (name, scalar)) in self.spec.group_by.iter().zip(groups) {
+            if !can_group_by(scalar.data_type()) {
+                out.push(
+                    Diagnostic::error("aggregate.group_type", format!("rows cannot be grouped by `{name}`"))
+                        .at(&column.name.place)
+                        .label(format!("this is {}", type_word(scalar.data_type()))),
+                );
+                all_good = None;
+            }
+        }
+        all_good
     }
 
     fn check_place(&self, out: &mut Diagnostics) -> Option<()> {
@@ -291,9 +326,13 @@ impl AggregateCheck<'_> {
         (out.0.len() == errors_before).then_some(())
     }
 
-    fn aggregates(&self, groups: &[(String, Scalar)], out: &mut Diagnostics) -> Option<Aggregates> {
-        let window = self.spec.window.iter().flat_map(|_| window_fields());
-        let fields: Vec<Field> = window.chain(groups.iter().map(|(name, scalar)| scalar.field(name))).collect();
+    fn aggregates(
+        &self,
+        windows: Option<Windows>,
+        groups: &[(String, Scalar)],
+        out: &mut Diagnostics,
+    ) -> Option<Aggregates> {
+        let fields = group_fields(windows, groups);
         let named: Vec<(String, String)> =
             self.spec.aggregate.iter().map(|(name, text)| (name.value.clone(), text.value.clone())).collect();
         let having = self.spec.having.as_ref();
@@ -316,10 +355,42 @@ impl AggregateCheck<'_> {
     }
 }
 
-/// The error for what may not follow an aggregate without a window.
+/// The error for what may not follow rows that change.
 fn not_behind_endless(what: &str, input: &str, place: &Place) -> Diagnostic {
-    Diagnostic::error("modes.never_final", format!("{what} cannot stand behind `{input}`, whose rows are never final"))
+    Diagnostic::error("modes.never_final", format!("{what} cannot stand behind `{input}`, whose rows change"))
         .at(place)
-        .note("behind an aggregate without a window there may be `where`, `add`, `select`, `drop` and sinks")
-        .hint("give the aggregate a `window`")
+        .note("behind rows that change there may be `where`, `add`, `select`, `drop` and sinks")
+        .hint("give the aggregate a `window`, and its sinks `mode: append`")
+}
+
+/// What a transform does, in the user's own words.
+pub(super) fn in_words(spec: &TransformSpec) -> String {
+    match &spec.verb {
+        Verb::Rows(rows) => rows_in_words(rows).join(", "),
+        Verb::Aggregate(aggregate) => aggregate_in_words(aggregate).join(", "),
+    }
+}
+
+fn rows_in_words(rows: &RowsSpec) -> Vec<String> {
+    let mut words = Vec::new();
+    words.extend(rows.filter.iter().map(|text| format!("where {}", text.value)));
+    words.extend(rows.check.iter().map(|(name, _)| format!("check {}", name.value)));
+    words.extend(rows.add.iter().map(|(name, _)| format!("add {}", name.value)));
+    let names = |list: &Vec<ColumnSpec>| list.iter().map(|c| c.name.value.as_str()).collect::<Vec<_>>().join(" ");
+    words.extend(rows.select.iter().map(|list| format!("select {}", names(&list.value))));
+    words.extend(rows.drop.iter().map(|name| format!("drop {}", name.value)));
+    words
+}
+
+fn aggregate_in_words(aggregate: &AggregateSpec) -> Vec<String> {
+    let duration = crate::time::duration::format;
+    let mut words = Vec::new();
+    words.extend(aggregate.window.iter().map(|window| format!("tumbling {}", duration(window.value.size.0))));
+    let keys: Vec<&str> = aggregate.group_by.iter().map(|column| column.name.value.as_str()).collect();
+    if !keys.is_empty() {
+        words.push(format!("by {}", keys.join(" ")));
+    }
+    words.extend(aggregate.aggregate.iter().map(|(name, text)| format!("{} = {}", name.value, text.value)));
+    words.extend(aggregate.having.iter().map(|text| format!("having {}", text.value)));
+    words
 }

@@ -10,8 +10,8 @@ use arrow::array::{Array, AsArray, ListArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::TimestampMillisecondType;
 
 use super::template::{HeaderTemplate, HeaderTexts};
-use super::{arrow_bug, dead_row, millis, project, written};
-use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows, meta};
+use super::{arrow_bug, millis, project, written};
+use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows, dead_letter, meta};
 use crate::formats::{Encoder, Reject};
 use crate::plan::{Mode, OpenEncoder, RecordEncoder, RecordEncoding};
 use crate::report::Failure;
@@ -29,14 +29,14 @@ pub enum Part {
 }
 
 /// Where a record's timestamp comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Timestamp {
     /// The time of writing.
     Now,
     /// The row's event time.
     EventTime,
-    /// The end of the row's window − 1 ms, so that it lies inside.
-    WindowEnd,
+    /// This column, the end of the row's window, − 1 ms, so that it lies inside.
+    WindowEnd(String),
 }
 
 /// Where a record's headers come from.
@@ -108,19 +108,20 @@ struct KafkaEncoder {
 
 impl RecordEncoder for KafkaEncoder {
     fn encode(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
-        let written = written(&batch.rows, self.spec.mode)?;
-        let rows = written.rows.as_ref();
+        let written = written(batch, self.spec.mode)?;
+        let batch = written.batch.as_ref();
+        let rows = &batch.rows;
         let mut out = EncodedRows::default();
         let (keys, key_rejects) = self.key.encode(rows, &mut out.arena)?;
         let (values, value_rejects) = self.value.encode(rows, &mut out.arena)?;
-        let timestamps = Timestamps::of(rows, self.spec.timestamp)?;
+        let timestamps = Timestamps::of(rows, &self.spec.timestamp)?;
         let headers = HeaderSource::of(&self.spec.headers, rows)?;
 
         let mut refused = Refused::new(key_rejects, value_rejects);
         for row in 0..rows.num_rows() {
             let deleted = written.is_deleted(row);
             if let Some((code, reason)) = refused.at(row, deleted) {
-                dead.push(dead_row(batch, rows, row, code, reason));
+                dead.push(dead_letter(batch, row, code, reason));
                 continue;
             }
             let record = EncodedRecord {
@@ -130,7 +131,7 @@ impl RecordEncoder for KafkaEncoder {
                 headers: headers.put(row, &mut out),
             };
             match refusal(&record, &out, self.spec.record_bytes_max) {
-                Some((code, reason)) => dead.push(dead_row(batch, rows, row, code, reason)),
+                Some((code, reason)) => dead.push(dead_letter(batch, row, code, reason)),
                 None => out.records.push(record),
             }
         }
@@ -175,11 +176,11 @@ struct Timestamps {
 }
 
 impl Timestamps {
-    fn of(rows: &RecordBatch, from: Timestamp) -> Result<Self, Failure> {
+    fn of(rows: &RecordBatch, from: &Timestamp) -> Result<Self, Failure> {
         let (times, minus) = match from {
             Timestamp::Now => (None, 0),
             Timestamp::EventTime => (millis(rows, meta::TIME)?, 0),
-            Timestamp::WindowEnd => (millis(rows, "window_end")?, 1),
+            Timestamp::WindowEnd(column) => (millis(rows, column)?, 1),
         };
         Ok(Timestamps { times, minus })
     }
@@ -230,13 +231,6 @@ fn each_header(list: &ListArray, row: usize, mut give: impl FnMut(&str, Option<&
     for entry in offsets[row] as usize..offsets[row + 1] as usize {
         give(names.value(entry), (!values.is_null(entry)).then(|| values.value(entry)));
     }
-}
-
-/// The headers of one row, owned: for dead letters.
-pub(super) fn headers_of(list: &ListArray, row: usize) -> Vec<(String, Option<Vec<u8>>)> {
-    let mut headers = Vec::new();
-    each_header(list, row, |name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
-    headers
 }
 
 fn copy_bytes(rows: &RecordBatch, column: &str, arena: &mut Vec<u8>) -> Result<Vec<Option<Range<u32>>>, Failure> {
@@ -294,7 +288,7 @@ mod tests {
         KafkaRecords {
             key: columns("k"),
             value: columns("v"),
-            timestamp: Timestamp::WindowEnd,
+            timestamp: Timestamp::WindowEnd("window_end".into()),
             headers: Headers::Nothing,
             mode,
             record_bytes_max: 10,
@@ -344,7 +338,7 @@ mod tests {
         let mut dead = Vec::new();
         let rows = records(Mode::Append).open().unwrap().encode(&batch, &mut dead).unwrap();
         assert_eq!(shown(&rows), [("c".to_owned(), Some("ok".to_owned()))]);
-        let found: Vec<_> = dead.iter().map(|d| (d.code, d.partition, d.offset, d.value.clone().unwrap())).collect();
+        let found: Vec<_> = dead.iter().map(|d| (d.code.as_ref(), d.partition, d.offset, d.value.clone().unwrap())).collect();
         assert_eq!(found, [("text.bad", 3, 7, b"x".to_vec()), ("sink.too_large", 3, 8, b"y".to_vec())]);
     }
 
