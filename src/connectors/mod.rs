@@ -7,6 +7,7 @@
 pub mod bell;
 pub mod console;
 pub mod discard;
+pub mod file;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

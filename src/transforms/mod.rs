@@ -5,6 +5,7 @@
 //! per partition, and one [`StatefulOperator`] in the trunk that merges those partials at the mark,
 //! in the order of (source, partition) (I2).
 
+pub mod aggregate;
 pub mod select;
 
 use std::any::Any;

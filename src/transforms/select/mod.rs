@@ -114,3 +114,6 @@ impl RowTransform for Select {
         Box::new(SelectOperator::new(self.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+//! File sink: a record per line, appended to one file.
+//! Delivery: exactly once; the file remembers its epoch in a sidecar.
+//!
+//! An epoch is appended, synced, and then noted in the sidecar with the length of the file. Whatever stands behind
+//! that length belongs to no epoch and is cut off: at the start, and before the write that follows
+//! a failed one. So a full disk or a crash leaves nothing half-recorded.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::sidecar::{Sidecar, sync_folder};
+use super::trouble;
+use crate::connectors::{Delivery, Sink, SinkProgress, Writer};
+use crate::data::{EncodedRows, Epoch};
+use crate::report::Failure;
+
+/// The `file: {path}` sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSink {
+    path: PathBuf,
+    header: Option<Vec<u8>>,
+}
+
+impl FileSink {
+    /// `header` (without a line break) becomes the first line of the file, once there are rows.
+    /// Folders are made as needed.
+    pub fn new(path: impl Into<PathBuf>, header: Option<Vec<u8>>) -> Self {
+        FileSink { path: path.into(), header }
+    }
+}
+
+impl Sink for FileSink {
+    fn connector(&self) -> &'static str {
+        "file"
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::Remembers
+    }
+
+    fn open(&self) -> Result<Box<dyn Writer>, Failure> {
+        Ok(Box::new(FileWriter::open(self)?))
+    }
+}
+
+struct FileWriter {
+    path: PathBuf,
+    header: Option<Vec<u8>>,
+    /// Locked for as long as it is open.
+    file: File,
+    /// What is durable.
+    done: Sidecar,
+    /// A write has failed: nobody knows what stands behind `done`.
+    in_doubt: bool,
+}
+
+impl FileWriter {
+    fn open(sink: &FileSink) -> Result<Self, Failure> {
+        let path = &sink.path;
+        let file = open_locked(path)?;
+        let done = match Sidecar::read(path)? {
+            Some(sidecar) => sidecar,
+            None => begin(path, &file)?,
+        };
+        let mut writer = FileWriter { path: path.clone(), header: sink.header.clone(), file, done, in_doubt: false };
+        writer.cut_back()?;
+        Ok(writer)
+    }
+
+    fn trouble(&self, what: &str, error: std::io::Error) -> Failure {
+        trouble("file.write", what, &self.path, error)
+    }
+
+    /// Removes what belongs to no epoch.
+    fn cut_back(&mut self) -> Result<(), Failure> {
+        let length = self.file.metadata().map_err(|error| self.trouble("look at", error))?.len();
+        if length < self.done.length {
+            let message = format!(
+                "`{}` has {length} bytes, but {} were written to it up to epoch {}",
+                self.path.display(),
+                self.done.length,
+                self.done.epoch
+            );
+            return Err(Failure::user("file.truncated", message).hint(format!(
+                "restore the file, or remove it and `{}.runner` and start anew with `runner reset`",
+                self.path.display()
+            )));
+        }
+        if length > self.done.length {
+            let cut = self.file.set_len(self.done.length).and_then(|()| self.file.sync_all());
+            cut.map_err(|error| self.trouble("cut back", error))?;
+        }
+        Ok(())
+    }
+
+    /// After a failed write: the sidecar on the disk decides what was written.
+    fn settle(&mut self) -> Result<(), Failure> {
+        if let Some(sidecar) = Sidecar::read(&self.path)? {
+            self.done = sidecar;
+        }
+        sync_folder(&self.path).map_err(|error| self.trouble("sync the folder of", error))?;
+        self.cut_back()?;
+        self.in_doubt = false;
+        Ok(())
+    }
+
+    /// The bytes of those epochs that the file does not have yet.
+    fn text(&self, lineage: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Vec<u8> {
+        let mut text = Vec::new();
+        let is_new = |epoch: Epoch| self.done.lineage != lineage || epoch > self.done.epoch;
+        for run in epochs.iter().filter(|(epoch, _)| is_new(*epoch)).flat_map(|(_, runs)| runs) {
+            for value in run.records.iter().filter_map(|record| record.value.as_ref()) {
+                if let (Some(header), true, 0) = (&self.header, text.is_empty(), self.done.length) {
+                    text.extend_from_slice(header);
+                    text.push(b'\n');
+                }
+                text.extend_from_slice(run.bytes(value));
+                text.push(b'\n');
+            }
+        }
+        text
+    }
+
+    fn append(&mut self, lineage: &str, epoch: Epoch, text: &[u8]) -> Result<(), Failure> {
+        if !text.is_empty() {
+            let at_end = self.file.seek(SeekFrom::Start(self.done.length)).map(|_| ());
+            let written = at_end.and_then(|()| self.file.write_all(text)).and_then(|()| self.file.sync_data());
+            written.map_err(|error| self.trouble("write to", error))?;
+        }
+        let done = Sidecar::new(lineage, epoch, self.done.length + text.len() as u64);
+        done.write(&self.path)?;
+        self.done = done;
+        Ok(())
+    }
+}
+
+impl Writer for FileWriter {
+    fn progress(&self) -> Option<SinkProgress> {
+        let Sidecar { lineage, epoch, .. } = &self.done;
+        (!lineage.is_empty()).then(|| SinkProgress { lineage: lineage.clone(), epoch: *epoch })
+    }
+
+    fn write(&mut self, lineage: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
+        if self.in_doubt {
+            self.settle()?;
+        }
+        let Some((last, _)) = epochs.last() else { return Ok(()) };
+        if self.done.lineage == lineage && *last <= self.done.epoch {
+            return Ok(());
+        }
+        let text = self.text(lineage, epochs);
+        self.in_doubt = true;
+        self.append(lineage, *last, &text)?;
+        self.in_doubt = false;
+        Ok(())
+    }
+}
+
+fn open_locked(path: &Path) -> Result<File, Failure> {
+    let unopened = |error| trouble("file.open", "open", path, error);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(unopened)?;
+    }
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(unopened)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let message = format!("`{}` is being written by another sink or process", path.display());
+            Err(Failure::user("file.locked", message).hint("stop the other one, or write to another path"))
+        }
+        Err(TryLockError::Error(error)) => Err(unopened(error)),
+    }
+}
+
+/// The sidecar of a new file. It is there before the first byte of the file, so that a file
+/// without one is never ours.
+fn begin(path: &Path, file: &File) -> Result<Sidecar, Failure> {
+    let length = file.metadata().map_err(|error| trouble("file.open", "look at", path, error))?.len();
+    if length > 0 {
+        let path = path.display();
+        let message = format!("`{path}` has {length} bytes already, and no `{path}.runner` that says from which run");
+        return Err(Failure::user("file.foreign", message)
+            .hint("move the file away, remove it, or write to another path; if it is this pipeline's, restore its `.runner` file"));
+    }
+    let sidecar = Sidecar::new("", 0, 0);
+    sidecar.write(path)?;
+    Ok(sidecar)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::EncodedRecord;
+
+    fn epoch(epoch: Epoch, lines: &[&str]) -> (Epoch, Vec<EncodedRows>) {
+        let mut run = EncodedRows::default();
+        for line in lines {
+            let value = Some(run.put(line.as_bytes()));
+            run.records.push(EncodedRecord { key: None, value, timestamp: None, headers: 0..0 });
+        }
+        (epoch, vec![run])
+    }
+
+    fn sink(dir: &tempfile::TempDir) -> FileSink {
+        FileSink::new(dir.path().join("out/rows.csv"), Some(b"a,b".to_vec()))
+    }
+
+    fn held(sink: &FileSink) -> String {
+        std::fs::read_to_string(&sink.path).unwrap()
+    }
+
+    fn progress(lineage: &str, epoch: Epoch) -> Option<SinkProgress> {
+        Some(SinkProgress { lineage: lineage.into(), epoch })
+    }
+
+    fn refusal(sink: &FileSink) -> Failure {
+        sink.open().err().unwrap()
+    }
+
+    #[test]
+    fn epochs_are_appended_once_under_one_header() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = sink(&dir);
+        let mut writer = sink.open().unwrap();
+        assert_eq!(writer.progress(), None);
+        writer.write("l", &[epoch(1, &[])]).unwrap();
+        writer.write("l", &[epoch(2, &["1,2"]), epoch(3, &["3,4"])]).unwrap();
+        drop(writer);
+
+        let mut writer = sink.open().unwrap();
+        assert_eq!(writer.progress(), progress("l", 3));
+        writer.write("l", &[epoch(3, &["3,4"]), epoch(4, &["5,6"])]).unwrap();
+        writer.write("l", &[epoch(5, &[])]).unwrap();
+        assert_eq!(writer.progress(), progress("l", 5));
+        assert_eq!(held(&sink), "a,b\n1,2\n3,4\n5,6\n");
+    }
+
+    #[test]
+    fn what_no_epoch_owns_is_cut_off_at_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = sink(&dir);
+        sink.open().unwrap().write("l", &[epoch(1, &["1,2"])]).unwrap();
+        OpenOptions::new().append(true).open(&sink.path).unwrap().write_all(b"3,").unwrap();
+        sink.open().unwrap();
+        assert_eq!(held(&sink), "a,b\n1,2\n");
+    }
+
+    #[test]
+    fn a_crash_before_the_first_epoch_does_not_make_the_file_foreign() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = sink(&dir);
+        drop(sink.open().unwrap());
+        std::fs::write(&sink.path, "a,b\n1").unwrap();
+        let mut writer = sink.open().unwrap();
+        assert_eq!(writer.progress(), None);
+        writer.write("l", &[epoch(1, &["1,2"])]).unwrap();
+        assert_eq!(held(&sink), "a,b\n1,2\n");
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = FileSink::new(dir.path().join("notes.txt"), None);
+        std::fs::write(&sink.path, "mine").unwrap();
+        assert_eq!(refusal(&sink).code, "file.foreign");
+        assert_eq!(held(&sink), "mine");
+    }
+
+    #[test]
+    fn a_file_that_lost_bytes_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = sink(&dir);
+        sink.open().unwrap().write("l", &[epoch(1, &["1,2"])]).unwrap();
+        std::fs::write(&sink.path, "a,b\n").unwrap();
+        assert_eq!(refusal(&sink).code, "file.truncated");
+    }
+
+    #[test]
+    fn a_second_writer_is_locked_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = sink(&dir);
+        let writer = sink.open().unwrap();
+        assert_eq!(refusal(&sink).code, "file.locked");
+        drop(writer);
+        sink.open().unwrap();
+    }
+
+    #[test]
+    fn another_lineage_is_reported_and_a_new_one_taken_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = FileSink::new(dir.path().join("rows.txt"), None);
+        sink.open().unwrap().write("old", &[epoch(7, &["a"])]).unwrap();
+        let mut writer = sink.open().unwrap();
+        assert_eq!(writer.progress(), progress("old", 7));
+        writer.write("new", &[epoch(1, &["b"])]).unwrap();
+        assert_eq!(writer.progress(), progress("new", 1));
+        assert_eq!(held(&sink), "a\nb\n");
+    }
+
+    #[test]
+    fn a_failed_write_is_cut_back_before_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = FileSink::new(dir.path().join("rows.txt"), None);
+        let mut writer = FileWriter::open(&sink).unwrap();
+        writer.write("l", &[epoch(1, &["a"])]).unwrap();
+        // The sidecar cannot be replaced while a folder stands in its temporary's place.
+        let blocker = dir.path().join("rows.txt.runner.tmp");
+        std::fs::create_dir(&blocker).unwrap();
+        let failure = writer.write("l", &[epoch(2, &["b, and more"])]).unwrap_err();
+        assert!(failure.retry && failure.code == "file.sidecar", "{failure}");
+        assert_eq!(writer.progress(), progress("l", 1));
+        std::fs::remove_dir(&blocker).unwrap();
+        writer.write("l", &[epoch(2, &["b"])]).unwrap();
+        assert_eq!(held(&sink), "a\nb\n");
+    }
+}

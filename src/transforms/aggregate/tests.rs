@@ -1,0 +1,306 @@
+//! Whole aggregates with scripted cuts: rows in, marks in, emitted rows out.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use super::*;
+use crate::data::{Batch, DeadLetter, Epoch, Mark, Partition};
+use crate::time::Watermark;
+use crate::transforms::{At, Emitted, Needed};
+
+const AT: At = At { clock: 1_000 };
+const SECOND: Windows = Windows::Tumbling { size_ms: 1_000, offset_ms: 0 };
+
+#[derive(Debug, Clone)]
+struct Row {
+    partition: Partition,
+    time: Millis,
+    brand: Option<String>,
+    rating: i32,
+    dose: f64,
+}
+
+fn row(time: Millis, brand: &str, rating: i32) -> Row {
+    Row { partition: 0, time, brand: Some(brand.into()), rating, dose: f64::from(rating) }
+}
+
+fn input() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("brand", DataType::Utf8, true),
+        Field::new("rating", DataType::Int32, false),
+        Field::new("dose", DataType::Float64, false),
+        meta::field(meta::OFFSET).unwrap(),
+        meta::field(meta::TIME).unwrap(),
+    ]))
+}
+
+fn batch(partition: Partition, first: i64, rows: &[Row]) -> Batch {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter(rows.iter().map(|row| row.brand.clone()))),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.rating))),
+        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.dose))),
+        Arc::new(Int64Array::from_iter_values(first..first + rows.len() as i64)),
+        Arc::new(TimestampMillisecondArray::from_iter_values(rows.iter().map(|row| row.time)).with_timezone("UTC")),
+    ];
+    Batch { source: 0, partition, rows: RecordBatch::try_new(input(), columns).unwrap() }
+}
+
+/// What an aggregate is made of, as texts.
+#[derive(Clone)]
+struct Made<'a> {
+    windows: Option<Windows>,
+    grace_ms: Millis,
+    groups: &'a [&'a str],
+    aggregates: &'a [(&'a str, &'a str)],
+    having: Option<&'a str>,
+    changes: bool,
+}
+
+const COUNT: Made = Made {
+    windows: Some(SECOND),
+    grace_ms: 0,
+    groups: &["brand"],
+    aggregates: &[("cnt", "count(*)")],
+    having: None,
+    changes: false,
+};
+
+fn made(made: &Made) -> Aggregate {
+    let groups: Vec<(String, Scalar)> =
+        made.groups.iter().map(|text| (text.to_string(), Scalar::compile(text, &input()).unwrap())).collect();
+    let named: Vec<(String, String)> =
+        made.aggregates.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
+    let group_schema = Schema::new(group_fields(made.windows, &groups));
+    let aggregates = Aggregates::compile(&named, made.having, &group_schema, &input()).unwrap();
+    let Made { windows, grace_ms, changes, .. } = *made;
+    Aggregate::new(Options { input: input(), windows, grace_ms, groups, aggregates, changes }).unwrap()
+}
+
+/// Lanes and trunk, driven as the engine drives them.
+struct Run {
+    gathers: Vec<Box<dyn Gather>>,
+    operator: Box<dyn StatefulOperator>,
+    batch_rows: usize,
+    watermark: Watermark,
+    epoch: Epoch,
+    offset: i64,
+    late: Vec<Batch>,
+    dead: Vec<DeadLetter>,
+}
+
+impl Run {
+    fn of(aggregate: &Aggregate, lanes: usize, batch_rows: usize) -> Run {
+        Run {
+            gathers: (0..lanes).map(|_| aggregate.open_gather()).collect(),
+            operator: aggregate.open(),
+            batch_rows,
+            watermark: Watermark::NONE,
+            epoch: 0,
+            offset: 0,
+            late: Vec::new(),
+            dead: Vec::new(),
+        }
+    }
+
+    /// One epoch: these rows, then a mark with this watermark.
+    fn epoch(&mut self, rows: &[Row], watermark: Millis) -> Vec<Emitted> {
+        let mut partitions: Vec<Partition> = rows.iter().map(|row| row.partition).collect();
+        partitions.sort();
+        partitions.dedup();
+        for partition in partitions {
+            let own: Vec<Row> = rows.iter().filter(|row| row.partition == partition).cloned().collect();
+            let lane = partition as usize % self.gathers.len();
+            for rows in own.chunks(self.batch_rows) {
+                let batch = batch(partition, self.offset, rows);
+                self.offset += rows.len() as i64;
+                self.gathers[lane].update(&batch, self.watermark, AT, &mut self.late, &mut self.dead).unwrap();
+            }
+        }
+        let mut partials = Vec::new();
+        self.gathers.iter_mut().for_each(|gather| partials.extend(gather.take().unwrap()));
+        partials.sort_by_key(|(source, partition, _)| (*source, *partition));
+        self.watermark = Watermark::at(watermark);
+        self.epoch += 1;
+        let mark = Mark { epoch: self.epoch, watermark: self.watermark, clock: AT.clock };
+        self.operator.on_mark(&mark, partials.into_iter().map(|(_, _, partial)| partial).collect()).unwrap()
+    }
+
+    fn texts(&mut self, rows: &[Row], watermark: Millis) -> Vec<String> {
+        self.epoch(rows, watermark).iter().flat_map(|emitted| texts(&emitted.rows)).collect()
+    }
+}
+
+/// Rows as `a,b,c`; times as milliseconds, changes by their first letters.
+fn texts(rows: &RecordBatch) -> Vec<String> {
+    let plain = |column: &ArrayRef| match column.data_type() {
+        DataType::Timestamp(..) => cast(&cast(column, &DataType::Int64).unwrap(), &DataType::Utf8).unwrap(),
+        _ => cast(column, &DataType::Utf8).unwrap(),
+    };
+    let columns: Vec<ArrayRef> = rows.columns().iter().map(plain).collect();
+    let cell = |column: &ArrayRef, row| match column.as_string::<i32>() {
+        cells if cells.is_null(row) => "null".to_owned(),
+        cells => cells.value(row).to_owned(),
+    };
+    let changes = rows.column_by_name(meta::CHANGE).map(|changes| changes.as_primitive::<arrow::datatypes::Int8Type>());
+    let mut texts = Vec::new();
+    for row in 0..rows.num_rows() {
+        let shown = columns.len() - usize::from(changes.is_some());
+        let cells: Vec<String> = columns[..shown].iter().map(|column| cell(column, row)).collect();
+        let change = changes.map_or("", |changes| ["+ ", "- ", "= ", "x "][changes.value(row) as usize]);
+        texts.push(format!("{change}{}", cells.join(",")));
+    }
+    texts
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn a_window_emits_once_when_the_watermark_reaches_its_end() {
+    let mut run = Run::of(&made(&COUNT), 1, 10);
+    assert_eq!(run.texts(&[row(100, "b", 1), row(1_200, "a", 1), row(900, "a", 1)], 999), NONE);
+    assert_eq!(run.operator.open_ends(), [1_000, 2_000]);
+    assert_eq!(run.operator.needed(), Needed::From(1));
+    let closed = run.epoch(&[row(999, "b", 1), row(2_500, "a", 1)], 1_000);
+    assert_eq!(texts(&closed[0].rows), ["0,1000,a,1", "0,1000,b,2"]);
+    assert_eq!((closed.len(), closed[0].first_epoch), (1, 1));
+    let closed = run.epoch(&[], 3_000);
+    assert_eq!(closed.iter().map(|window| window.first_epoch).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(texts(&closed[0].rows), ["1000,2000,a,1"]);
+    assert_eq!(texts(&closed[1].rows), ["2000,3000,a,1"]);
+    assert_eq!((run.operator.needed(), run.operator.open_ends()), (Needed::Nothing, vec![]));
+}
+
+#[test]
+fn a_late_row_leaves_its_window_unchanged() {
+    let mut run = Run::of(&made(&Made { grace_ms: 500, ..COUNT }), 1, 2);
+    assert_eq!(run.texts(&[row(100, "a", 1), row(1_100, "a", 1)], 1_499), NONE);
+    // Behind its end, but within the grace.
+    assert_eq!(run.texts(&[row(200, "a", 1)], 1_500), ["0,1000,a,2"]);
+    assert_eq!(
+        run.texts(&[row(999, "a", 7), row(1_000, "b", 8), row(1, "c", 9)], 2_500),
+        ["1000,2000,a,1", "1000,2000,b,1"]
+    );
+    let late: Vec<String> = run.late.iter().flat_map(|batch| texts(&batch.rows)).collect();
+    assert_eq!(late, ["a,7,7.0,3,999", "c,9,9.0,5,1"]);
+    assert_eq!(run.late[0].rows.schema(), input());
+}
+
+#[test]
+fn having_decides_which_rows_of_a_window_leave() {
+    let mut run = Run::of(&made(&Made { having: Some("cnt > 1 and brand <> 'c'"), ..COUNT }), 1, 10);
+    let rows = [row(1, "c", 1), row(2, "b", 1), row(3, "a", 1), row(4, "b", 1), row(5, "c", 1), row(1_001, "a", 1)];
+    assert_eq!(run.texts(&rows, 5_000), ["0,1000,b,2"]);
+}
+
+#[test]
+fn null_is_a_group_of_its_own() {
+    let mut run = Run::of(&made(&COUNT), 1, 10);
+    let nobody = Row { brand: None, ..row(1, "", 1) };
+    assert_eq!(run.texts(&[nobody.clone(), row(2, "", 1), nobody], 5_000), ["0,1000,null,2", "0,1000,,1"]);
+}
+
+#[test]
+fn without_group_by_there_is_one_row_per_window_and_none_without_rows() {
+    let mut run = Run::of(&made(&Made { groups: &[], aggregates: &[("total", "sum(rating)")], ..COUNT }), 1, 10);
+    assert_eq!(run.texts(&[], 1_000), NONE);
+    assert_eq!(
+        run.texts(&[row(1_100, "a", 2), row(1_900, "b", 3), row(3_000, "b", 4)], 9_000),
+        ["1000,2000,5", "3000,4000,4"]
+    );
+}
+
+const ENDLESS_COUNT: Made = Made { windows: None, changes: true, ..COUNT };
+
+#[test]
+fn without_windows_each_epoch_emits_what_changed() {
+    let mut run = Run::of(&made(&Made { aggregates: &[("high", "max(rating)")], ..ENDLESS_COUNT }), 1, 10);
+    assert_eq!(run.operator.needed(), Needed::Nothing);
+    assert_eq!(run.texts(&[row(1, "b", 3), row(2, "a", 1), row(3, "b", 2)], 0), ["+ a,1", "+ b,3"]);
+    assert_eq!(run.texts(&[row(4, "b", 1), row(5, "a", 4), row(6, "c", 1)], 0), ["- a,1", "= a,4", "+ c,1"]);
+    assert_eq!(run.texts(&[], 0), NONE);
+    assert_eq!((run.operator.needed(), run.operator.open_ends()), (Needed::Everything, vec![]));
+}
+
+#[test]
+fn a_group_that_having_no_longer_passes_is_deleted() {
+    let mut run = Run::of(&made(&Made { having: Some("cnt between 2 and 3"), ..ENDLESS_COUNT }), 1, 10);
+    assert_eq!(run.texts(&[row(1, "a", 1)], 0), NONE);
+    assert_eq!(run.texts(&[row(1, "a", 1)], 0), ["+ a,2"]);
+    assert_eq!(run.texts(&[row(1, "a", 1)], 0), ["- a,2", "= a,3"]);
+    assert_eq!(run.texts(&[row(1, "a", 1)], 0), ["x a,3"]);
+    assert_eq!(run.texts(&[row(1, "a", 1)], 0), NONE);
+}
+
+#[test]
+fn a_window_with_changes_closes_in_silence() {
+    let mut run = Run::of(&made(&Made { changes: true, ..COUNT }), 1, 10);
+    assert_eq!(run.texts(&[row(1_100, "a", 1), row(100, "b", 1)], 0), ["+ 0,1000,b,1", "+ 1000,2000,a,1"]);
+    // The epoch that closes a window still shows its last change.
+    assert_eq!(run.texts(&[row(200, "b", 1)], 1_000), ["- 0,1000,b,1", "= 0,1000,b,2"]);
+    assert_eq!((run.operator.needed(), run.operator.open_ends()), (Needed::From(1), vec![2_000]));
+    assert_eq!(run.texts(&[], 2_000), NONE);
+    assert_eq!((run.operator.needed(), run.operator.size() < 1), (Needed::Nothing, true));
+}
+
+#[test]
+fn rows_that_cannot_be_evaluated_are_dead_letters_in_order_and_open_no_group() {
+    let half = Made { groups: &["12 / rating"], aggregates: &[("odd", "sum(1 / (rating - 2))")], ..COUNT };
+    for batch_rows in [1, 10] {
+        let mut run = Run::of(&made(&half), 1, batch_rows);
+        let rows = [row(1, "", 2), row(2, "", 0), row(3, "", 3), row(4, "", 2), row(5, "", 0)];
+        assert_eq!(run.texts(&rows, 1_000), ["0,1000,4,1"], "in batches of {batch_rows}");
+        let dead: Vec<(i64, &str, bool)> = run
+            .dead
+            .iter()
+            .map(|letter| (letter.offset, letter.code.as_ref(), letter.reason.starts_with("`group_by.")))
+            .collect();
+        let expected = [(0, false), (1, true), (3, false), (4, true)].map(|(at, group)| (at, "expr.failed", group));
+        assert_eq!(dead, expected, "in batches of {batch_rows}");
+    }
+}
+
+/// Rows of seven partitions whose sums of doubles depend on their order in the last bit.
+fn many_rows() -> Vec<Vec<Row>> {
+    let number = |i: usize| (i * 2_654_435_761) % 10_007;
+    let row = |i: usize| Row {
+        partition: (number(i) % 7) as Partition,
+        time: (i / 4) as Millis + (number(i + 1) % 1_500) as Millis,
+        brand: (number(i) % 13 != 0).then(|| format!("brand {}", number(i + 2) % 19)),
+        rating: (number(i + 3) % 5) as i32,
+        dose: 1e12 / (1.0 + number(i + 4) as f64) - 0.1,
+    };
+    (0..5).map(|epoch| (epoch * 4_000..(epoch + 1) * 4_000).map(row).collect()).collect()
+}
+
+/// I2: with the same cuts neither lanes nor batches change a bit.
+#[test]
+fn lanes_and_batches_change_no_bit() {
+    let aggregates: &[(&str, &str)] =
+        &[("cnt", "count(*)"), ("mean", "avg(dose)"), ("total", "sum(dose)"), ("kinds", "count(distinct rating)")];
+    let epochs = many_rows();
+    for (windows, changes) in [(Some(SECOND), false), (Some(SECOND), true), (None, true)] {
+        let aggregate = made(&Made { windows, changes, aggregates, grace_ms: 100, ..COUNT });
+        let outcome = |lanes, batch_rows| {
+            let mut run = Run::of(&aggregate, lanes, batch_rows);
+            let emitted: Vec<(Epoch, RecordBatch)> = epochs
+                .iter()
+                .enumerate()
+                .flat_map(|(epoch, rows)| run.epoch(rows, epoch as Millis * 1_000))
+                .map(|emitted| (emitted.first_epoch, emitted.rows))
+                .collect();
+            // Late rows of all lanes, as the engine puts them: by partition and offset.
+            let mut late: Vec<String> = run.late.iter().flat_map(|batch| texts(&batch.rows)).collect();
+            late.sort();
+            (emitted, late)
+        };
+        let one = outcome(1, 10_000);
+        assert!(one.0.len() > 3 && (windows.is_none() || !one.1.is_empty()));
+        assert_eq!(one, outcome(1, 1), "batches of one row, windows: {windows:?}, changes: {changes}");
+        assert_eq!(one, outcome(4, 333), "four lanes, windows: {windows:?}, changes: {changes}");
+    }
+}
