@@ -8,6 +8,7 @@ pub mod bell;
 pub mod console;
 pub mod discard;
 pub mod file;
+pub mod kafka;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

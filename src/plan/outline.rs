@@ -114,7 +114,5 @@ pub enum SubjectState {
     NewVersion {
         after: i32,
     },
-    /// `register: false`: it must be there when the pipeline starts.
-    Expected,
     NotAsked,
 }

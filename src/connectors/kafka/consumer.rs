@@ -1,0 +1,233 @@
+//! A consumer whose partitions are assigned by hand, read in batches.
+//!
+//! No group is joined. Partitions come and go by incremental (un)assignment at exact offsets:
+//! librdkafka's pause and resume go on from a position that its batch call moves over the end of a
+//! partition, and so lose a record. One thread reads; the queue writes to a descriptor when it
+//! stops being empty.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use rdkafka::bindings as rd;
+use rdkafka::{Offset as Place, TopicPartitionList};
+
+use super::client::Cluster;
+use super::native::{Client, NativeError, Role, c_string};
+use crate::data::{Offset, Partition};
+use crate::report::Failure;
+
+/// Yields to the user's properties.
+const DEFAULTS: &[(&str, &str)] = &[
+    // The prefetch queue is part of the memory budget of a lane.
+    ("queued.min.messages", "50000"),
+    ("queued.max.messages.kbytes", "16384"),
+    // 1000 by default: a full queue would then stall a partition for up to a second.
+    ("fetch.queue.backoff.ms", "10"),
+];
+
+/// What exactly-once needs.
+const FIXED: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    ("isolation.level", "read_committed"),
+];
+
+/// Messages taken in one call.
+const BATCH_MAX: usize = 1024;
+
+pub(super) struct Consumer {
+    // Order matters: the queue goes before the client.
+    queue: Queue,
+    client: Client,
+    filled: OwnedFd,
+    topic: String,
+    topic_c: std::ffi::CString,
+    messages: Vec<*mut rd::rd_kafka_message_t>,
+}
+
+// SAFETY: the raw pointers in `messages` are null between calls of `take`; client and queue may change threads.
+unsafe impl Send for Consumer {}
+
+/// A reference to the consumer's queue, given back on drop.
+struct Queue(*mut rd::rd_kafka_queue_t);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: `Consumer::open` got the reference for us.
+        unsafe {
+            rd::rd_kafka_queue_io_event_enable(self.0, -1, std::ptr::null(), 0);
+            rd::rd_kafka_queue_destroy(self.0);
+        }
+    }
+}
+
+impl Consumer {
+    /// Makes a consumer of `topic` without partitions. `group` is named to the broker, and never joined.
+    pub fn open(cluster: &Cluster, topic: &str, group: &str) -> Result<Consumer, Failure> {
+        let mut fixed = FIXED.to_vec();
+        fixed.push(("group.id", group));
+        let client = cluster.client(Role::Consumer, DEFAULTS, &fixed)?;
+        // SAFETY: eventfd has no preconditions; the descriptor is owned by nobody else once checked.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            let cause = std::io::Error::last_os_error();
+            return Err(Failure::outside("kafka.descriptor", "no file descriptor is left").because(cause));
+        }
+        // SAFETY: see above.
+        let filled = unsafe { OwnedFd::from_raw_fd(fd) };
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the client lives; librdkafka copies the payload; the descriptor is open until after the queue's drop.
+        let queue = unsafe {
+            rd::rd_kafka_poll_set_consumer(client.ptr());
+            let queue = rd::rd_kafka_queue_get_consumer(client.ptr());
+            rd::rd_kafka_queue_io_event_enable(queue, fd, one.as_ptr().cast(), one.len());
+            Queue(queue)
+        };
+        let messages = vec![std::ptr::null_mut(); BATCH_MAX];
+        Ok(Consumer { queue, client, filled, topic: topic.to_owned(), topic_c: c_string(topic), messages })
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Readable when the queue was filled since [`Consumer::take`] last emptied it.
+    pub fn descriptor(&self) -> RawFd {
+        self.filled.as_raw_fd()
+    }
+
+    /// Takes back the signal of the descriptor.
+    pub fn answer(&self) {
+        let mut count = [0u8; 8];
+        // SAFETY: the buffer is valid for eight bytes.
+        unsafe { libc::read(self.filled.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    }
+
+    /// Waits until the queue is filled or the time is over.
+    pub fn wait(&self, timeout: Duration) {
+        let mut watched = libc::pollfd { fd: self.descriptor(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one descriptor, as said.
+        unsafe { libc::poll(&mut watched, 1, super::native::ms(timeout)) };
+        self.answer();
+    }
+
+    /// Begins to read these partitions, each at an offset.
+    pub fn assign(&self, partitions: &[(Partition, Offset)]) -> Result<(), NativeError> {
+        let list = self.list(partitions.iter().map(|(partition, offset)| (*partition, Place::Offset(*offset))));
+        // SAFETY: both pointers live; librdkafka copies the list.
+        unsafe { NativeError::check(rd::rd_kafka_incremental_assign(self.client.ptr(), list.ptr())) }
+    }
+
+    /// Stops reading these partitions; what was fetched of them is thrown away.
+    pub fn unassign(&self, partitions: &[Partition]) -> Result<(), NativeError> {
+        let list = self.list(partitions.iter().map(|partition| (*partition, Place::Invalid)));
+        // SAFETY: both pointers live; librdkafka copies the list.
+        unsafe { NativeError::check(rd::rd_kafka_incremental_unassign(self.client.ptr(), list.ptr())) }
+    }
+
+    fn list(&self, partitions: impl Iterator<Item = (Partition, Place)>) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for (partition, place) in partitions {
+            list.add_partition_offset(&self.topic, partition, place).expect("offsets are not negative");
+        }
+        list
+    }
+
+    /// Hands every message that is there, at most about `messages_max`, to `each`. True if more may be there.
+    pub fn take(&mut self, messages_max: usize, mut each: impl FnMut(&Message<'_>)) -> bool {
+        let wanted = messages_max.min(BATCH_MAX);
+        // SAFETY: the array holds `wanted` pointers. With a time limit of 0 only what is there is taken:
+        // with any other the call waits until the array is full.
+        let count = unsafe { rd::rd_kafka_consume_batch_queue(self.queue.0, 0, self.messages.as_mut_ptr(), wanted) };
+        let count = usize::try_from(count).unwrap_or(0);
+        for message in &mut self.messages[..count] {
+            let raw = std::mem::replace(message, std::ptr::null_mut());
+            // SAFETY: the message is ours until destroyed, which is here and nowhere else.
+            unsafe {
+                each(&Message(&*raw));
+                rd::rd_kafka_message_destroy(raw);
+            }
+        }
+        count == wanted
+    }
+
+    /// The end of a partition as the last fetch knew it.
+    pub fn known_end(&self, partition: Partition) -> Option<Offset> {
+        let (mut low, mut high) = (0, 0);
+        // SAFETY: the client and both numbers live.
+        let code = unsafe {
+            rd::rd_kafka_get_watermark_offsets(self.client.ptr(), self.topic_c.as_ptr(), partition, &mut low, &mut high)
+        };
+        (NativeError::check_code(code).is_ok() && high >= 0).then_some(high)
+    }
+}
+
+/// A message, or an error of a partition, while [`Consumer::take`] shows it.
+pub(super) struct Message<'a>(&'a rd::rd_kafka_message_t);
+
+impl Message<'_> {
+    pub fn error(&self) -> rdkafka::types::RDKafkaErrorCode {
+        self.0.err.into()
+    }
+
+    /// What librdkafka says about an error.
+    pub fn reason(&self) -> String {
+        // SAFETY: the message lives; the text belongs to it.
+        unsafe { super::native::text(rd::rd_kafka_message_errstr(self.0)) }
+    }
+
+    pub fn partition(&self) -> Partition {
+        self.0.partition
+    }
+
+    pub fn offset(&self) -> Offset {
+        self.0.offset
+    }
+
+    /// Milliseconds; `None` only in formats from before 2016.
+    pub fn timestamp(&self) -> Option<i64> {
+        let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message lives.
+        let timestamp = unsafe { rd::rd_kafka_message_timestamp(self.0, &mut kind) };
+        (timestamp >= 0).then_some(timestamp)
+    }
+
+    pub fn key(&self) -> Option<&[u8]> {
+        // SAFETY: librdkafka says where the key is and how long; it lives as long as the message.
+        unsafe { bytes(self.0.key, self.0.key_len) }
+    }
+
+    pub fn value(&self) -> Option<&[u8]> {
+        // SAFETY: as for the key.
+        unsafe { bytes(self.0.payload, self.0.len) }
+    }
+
+    /// In order, with duplicates.
+    pub fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        let mut headers = std::ptr::null_mut();
+        let mut all = Vec::new();
+        // SAFETY: the message lives, and its headers with it.
+        unsafe {
+            if NativeError::check_code(rd::rd_kafka_message_headers(self.0, &mut headers)).is_err() {
+                return all;
+            }
+            loop {
+                let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+                let code = rd::rd_kafka_header_get_all(headers, all.len(), &mut name, &mut value, &mut size);
+                if NativeError::check_code(code).is_err() {
+                    return all;
+                }
+                all.push((super::native::text(name), bytes(value.cast_mut(), size).map(<[u8]>::to_vec)));
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `pointer` is null or valid for `len` bytes while the message lives.
+pub(super) unsafe fn bytes<'a>(pointer: *mut std::ffi::c_void, len: usize) -> Option<&'a [u8]> {
+    // SAFETY: the caller says so.
+    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), len) })
+}

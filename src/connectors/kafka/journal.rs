@@ -1,0 +1,365 @@
+//! The journal in a topic, and the sinks that commit with it.
+//!
+//! One transactional producer writes an epoch's rows and its record in one transaction (I9, I10).
+//! The topic has one partition, keeps everything (`cleanup.policy=delete`, `retention.ms=-1`) and
+//! is trimmed by deleting records from its beginning (I16).
+//!
+//! I11: what an append was given stays with the caller, who sends the same bytes again after an
+//! abort. When nobody knows how it ended, the producer is dropped: `acquire` makes a new one, whose
+//! `init_transactions` settles the old transaction before the log is read.
+//!
+//! ```text
+//! (made) ──acquire──▶ owning ──append: Committed / Aborted──▶ owning
+//!                       └────append: Unknown / Fenced──▶ lost ──acquire──▶ owning
+//! ```
+
+mod log;
+mod pacing;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use self::log::Index;
+use self::pacing::Pacing;
+use super::client::Cluster;
+use super::native::{NativeError, Refused};
+use super::producer::Producer;
+use super::topics::{NewTopic, Topics};
+use crate::data::{EncodedRows, Epoch};
+use crate::journal::{Appended, Journal, Record, SinkRows};
+use crate::report::Failure;
+
+/// Deleting records costs a request and a read: not more often than this.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
+
+/// A Kafka sink that commits with the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalSink {
+    /// Its index in the plan.
+    pub sink: usize,
+    pub topic: String,
+    /// Its own librdkafka properties, for the producer that all sinks share.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// The journal of one pipeline on a Kafka cluster.
+pub struct KafkaJournal {
+    /// With the properties of all sinks.
+    cluster: Cluster,
+    topic: String,
+    transactional_id: String,
+    sinks: Vec<JournalSink>,
+    /// `None`: not acquired, or lost.
+    producer: Option<Producer>,
+    index: Index,
+    pacing: Pacing,
+    trimmed: Option<Instant>,
+}
+
+/// Where in a transaction something went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Begin,
+    Produce,
+    Commit,
+}
+
+impl KafkaJournal {
+    /// Describes a journal; nothing is connected yet.
+    ///
+    /// # Errors
+    /// A failure of the user's if two sinks want different values of one property: they share a producer.
+    pub fn new(
+        cluster: Cluster,
+        topic: impl Into<String>,
+        transactional_id: impl Into<String>,
+        sinks: Vec<JournalSink>,
+    ) -> Result<KafkaJournal, Failure> {
+        let shared = shared_properties(&sinks)?;
+        Ok(KafkaJournal {
+            cluster: cluster.with(&shared),
+            topic: topic.into(),
+            transactional_id: transactional_id.into(),
+            sinks,
+            producer: None,
+            index: Index::default(),
+            pacing: Pacing::default(),
+            trimmed: None,
+        })
+    }
+
+    /// How often a transaction met the end of the one before it, since `acquire`.
+    pub fn conflicts(&self) -> u64 {
+        self.producer.as_ref().map_or(0, |producer| producer.client().events().conflicts())
+    }
+
+    /// Makes the journal's topic, or sees that the one there keeps what it is given.
+    fn prepare_topic(&self, topics: &Topics) -> Result<(), Failure> {
+        let topic = &self.topic;
+        let config = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+        let config = config.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let Some(partitions) = topics.partitions(topic)? else {
+            let new = NewTopic {
+                name: topic.clone(),
+                partitions: Some(1),
+                replication: None,
+                config: BTreeMap::from(config),
+            };
+            return topics.create(&new).map(|_| ());
+        };
+        let wrong = |what: String| {
+            let title = format!("topic `{topic}` cannot be a journal: {what}");
+            Err(Failure::user("kafka.journal_topic", title).hint("correct the topic, or delete it if it is not in use"))
+        };
+        if partitions != 1 {
+            return wrong(format!("it has {partitions} partitions instead of 1"));
+        }
+        let found = topics.config(topic)?;
+        for (name, wanted) in &config {
+            if let Some(value) = found.get(name).filter(|value| *value != wanted) {
+                return wrong(format!("its `{name}` is `{value}`, which loses records; it must be `{wanted}`"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The largest batch that each topic takes: the sinks', then the journal's. All of them exist.
+    fn batch_limits(&self, topics: &Topics) -> Result<Vec<usize>, Failure> {
+        let names = self.sinks.iter().map(|sink| &sink.topic).chain([&self.topic]);
+        names.map(|name| Ok(topics.limits(name)?.batch_bytes_max.unwrap_or(1_000_000))).collect()
+    }
+
+    fn open_producer(&self, topics: &Topics) -> Result<Producer, Failure> {
+        let names: Vec<&str> = self.sinks.iter().map(|sink| sink.topic.as_str()).chain([self.topic.as_str()]).collect();
+        let limits = self.batch_limits(topics)?;
+        let producer = Producer::open(&self.cluster, &self.transactional_id, &names, &limits)?;
+        let id = &self.transactional_id;
+        producer.init().map_err(|error| match error.code {
+            Code::InvalidTransactionTimeout => Failure::user(
+                "kafka.property",
+                "`transaction.timeout.ms` is above what the broker allows (`transaction.max.timeout.ms`)",
+            )
+            .because(error),
+            Code::UnsupportedFeature => {
+                Failure::user("kafka.no_transactions", format!("`{}` has no transactions", self.cluster.brokers))
+                    .because(error)
+            }
+            _ => self.cluster.failure(producer.client(), &format!("become owner of transactional id `{id}`"), error),
+        })?;
+        Ok(producer)
+    }
+
+    /// Writes everything in one transaction and says where it stopped.
+    ///
+    /// # Safety
+    /// `journal` and `outputs` must live until a later `abort` succeeded or the producer was dropped,
+    /// unless this succeeds.
+    unsafe fn transact(
+        &self,
+        producer: &Producer,
+        journal: &EncodedRows,
+        outputs: &[SinkRows],
+    ) -> Result<(), (Stage, NativeError)> {
+        producer.begin().map_err(|error| (Stage::Begin, error))?;
+        let at_produce = |error| (Stage::Produce, error);
+        for output in outputs {
+            let unknown = || NativeError::of_code(Code::UnknownTopic);
+            let topic = self.sinks.iter().position(|sink| sink.sink == output.sink);
+            let topic = topic.ok_or_else(unknown).map_err(at_produce)?;
+            for rows in &output.rows {
+                // SAFETY: passed on to our caller.
+                unsafe { producer.produce(topic, rows) }.map_err(at_produce)?;
+            }
+        }
+        // SAFETY: passed on to our caller.
+        unsafe { producer.produce(self.sinks.len(), journal) }.map_err(at_produce)?;
+        producer.commit().map_err(|error| (Stage::Commit, error))
+    }
+
+    fn append_encoded(&mut self, journal: &EncodedRows, outputs: &[SinkRows]) -> Result<Appended, Failure> {
+        let Some(producer) = self.producer.take() else {
+            return Ok(Appended::Unknown(Failure::outside("kafka.journal_lost", "the journal must be acquired again")));
+        };
+        self.pacing.wait();
+        let conflicts = producer.client().events().conflicts();
+        // SAFETY: the rows outlive this call, and so the producer if it is dropped here (by a panic
+        // too: it was moved out of `self` into this frame). It is kept only after a commit or an abort.
+        match unsafe { self.transact(&producer, journal, outputs) } {
+            Ok(()) => {
+                self.pacing.committed(producer.client().events().conflicts() > conflicts);
+                self.producer = Some(producer);
+                Ok(Appended::Committed)
+            }
+            Err((stage, error)) => self.settle(producer, stage, error),
+        }
+    }
+
+    /// Aborts where that is possible, and says how the append ended. Drops the producer otherwise.
+    fn settle(&mut self, producer: Producer, stage: Stage, error: NativeError) -> Result<Appended, Failure> {
+        if let Some(lost) = self.lost(&producer, &error) {
+            return Ok(lost);
+        }
+        // A commit that only ran out of time may have happened; so may one with an error of no class.
+        if stage == Stage::Begin || (stage == Stage::Commit && !error.requires_abort) {
+            let failure = self.cluster.failure(producer.client(), "commit an epoch", error);
+            return Ok(Appended::Unknown(failure));
+        }
+        if let Err(abort_error) = producer.abort() {
+            return Ok(self.lost(&producer, &abort_error).unwrap_or_else(|| {
+                Appended::Unknown(self.cluster.failure(producer.client(), "take back an epoch", abort_error))
+            }));
+        }
+        let refused = producer.take_refused();
+        let failure = self.aborted(&producer, error, refused);
+        self.producer = Some(producer);
+        // What is refused today is refused tomorrow: the same bytes need not be sent again.
+        if failure.retry { Ok(Appended::Aborted(failure)) } else { Err(failure) }
+    }
+
+    /// How an append ended whose producer is of no use any more; `None` if it still is.
+    fn lost(&self, producer: &Producer, error: &NativeError) -> Option<Appended> {
+        let fatal = producer.client().fatal_error().or_else(|| error.fatal.then(|| error.clone()))?;
+        let fenced = |code| matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch);
+        if fenced(fatal.code) || fenced(error.code) {
+            let title = format!("another instance took over transactional id `{}`", self.transactional_id);
+            return Some(Appended::Fenced(Failure::outside("kafka.fenced", title).because(fatal)));
+        }
+        let title = format!("the producer of `{}` broke", self.transactional_id);
+        Some(Appended::Unknown(Failure::outside("kafka.producer", title).because(fatal)))
+    }
+
+    /// Why a transaction was taken back: by the first record that was refused, if one was.
+    fn aborted(&self, producer: &Producer, error: NativeError, refused: Option<Refused>) -> Failure {
+        let (code, place, reason) = match refused {
+            Some(Refused { code, topic, partition, reason }) if partition >= 0 => {
+                (code, format!("partition {partition} of topic `{topic}`"), reason)
+            }
+            Some(Refused { code, topic, reason, .. }) => (code, format!("topic `{topic}`"), reason),
+            None => (error.code, "the cluster".to_owned(), error.text.clone()),
+        };
+        let (name, hint) = match code {
+            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => (
+                "kafka.record_too_large",
+                "raise `max.message.bytes` of the topic (and `message.max.bytes` of the sink, where it is set), at most 16 MiB",
+            ),
+            Code::InvalidTimestamp => (
+                "kafka.record_refused",
+                "its time is too far from the broker's clock (`message.timestamp.after.max.ms`)",
+            ),
+            Code::InvalidRecord => ("kafka.record_refused", "a compacted topic takes no record without a key"),
+            Code::PolicyViolation | Code::UnsupportedForMessageFormat => {
+                ("kafka.record_refused", "the broker's settings forbid such records")
+            }
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                ("kafka.unknown_topic", "was the topic deleted?")
+            }
+            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+                ("kafka.not_allowed", "the cluster's access rules (ACLs) forbid it for this user")
+            }
+            _ => return self.cluster.failure(producer.client(), "commit an epoch", error),
+        };
+        Failure::user(name, format!("{place} refuses a record")).because(reason).hint(hint)
+    }
+}
+
+/// The sinks' properties in one map.
+fn shared_properties(sinks: &[JournalSink]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut shared: BTreeMap<String, String> = BTreeMap::new();
+    for sink in sinks {
+        for (name, value) in &sink.properties {
+            let before = shared.insert(name.clone(), value.clone());
+            if let Some(before) = before.filter(|before| before != value) {
+                let title = format!(
+                    "the sinks of one pipeline share a producer, and want `{name}` to be `{before}` and `{value}`"
+                );
+                return Err(Failure::user("kafka.property_conflict", title).hint("give them the same value"));
+            }
+        }
+    }
+    Ok(shared)
+}
+
+impl Journal for KafkaJournal {
+    fn acquire(&mut self) -> Result<Vec<Record>, Failure> {
+        // A producer that is gone cannot fence its successor, whatever it still had in mind.
+        self.producer = None;
+        let topics = Topics::connect(&self.cluster)?;
+        self.prepare_topic(&topics)?;
+        let producer = self.open_producer(&topics)?;
+        let (entries, end) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, 0)?;
+        self.index = Index::default();
+        self.index.note(&entries, end);
+        self.producer = Some(producer);
+        Ok(log::restored(entries))
+    }
+
+    fn append(&mut self, records: &[Record], outputs: &[SinkRows]) -> Result<Appended, Failure> {
+        let journal = log::encode(records, false)?;
+        self.append_encoded(&journal, outputs)
+    }
+
+    fn trim(&mut self, epoch: Epoch) -> Result<(), Failure> {
+        if self.producer.is_none() || self.trimmed.is_some_and(|at| at.elapsed() < TRIM_EVERY) {
+            return Ok(());
+        }
+        self.trimmed = Some(Instant::now());
+        let topics = Topics::connect(&self.cluster)?;
+        let from = self.index.end();
+        let (entries, end) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, from)?;
+        self.index.note(&entries, end);
+        let Some(cut) = self.index.cut(epoch) else { return Ok(()) };
+        let survivors = self.index.survivors(epoch, cut);
+        if !survivors.is_empty() {
+            let moved = log::encode(&survivors, true)?;
+            match self.append_encoded(&moved, &[])? {
+                Appended::Committed => {}
+                Appended::Aborted(failure) | Appended::Unknown(failure) | Appended::Fenced(failure) => {
+                    return Err(failure);
+                }
+            }
+        }
+        topics.delete_records(&self.topic, 0, cut)?;
+        self.index.forget_below(cut);
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), Failure> {
+        self.producer = None;
+        self.index = Index::default();
+        Topics::connect(&self.cluster)?.delete(&self.topic).map(|_| ())
+    }
+
+    fn describe(&self) -> String {
+        format!("topic {} on {}", self.topic, self.cluster.brokers)
+    }
+}
+
+impl std::fmt::Debug for KafkaJournal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaJournal")
+            .field("cluster", &self.cluster)
+            .field("topic", &self.topic)
+            .field("transactional_id", &self.transactional_id)
+            .field("sinks", &self.sinks)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sinks_that_want_different_values_are_refused() {
+        let sink = |index: usize, value: &str| JournalSink {
+            sink: index,
+            topic: "t".into(),
+            properties: BTreeMap::from([("linger.ms".to_owned(), value.to_owned())]),
+        };
+        assert!(KafkaJournal::new(Cluster::default(), "j", "id", vec![sink(0, "5"), sink(1, "5")]).is_ok());
+        let conflict = KafkaJournal::new(Cluster::default(), "j", "id", vec![sink(0, "5"), sink(1, "6")]).unwrap_err();
+        assert_eq!(conflict.code, "kafka.property_conflict");
+    }
+}

@@ -1,0 +1,306 @@
+//! The journal's topic as a log: reading it to its end, and what survives a trim.
+//!
+//! Plan, owner and progress records that a trim would delete are appended again first, marked as
+//! *moved*. Reading puts them where they were, before everything else, unless the original is
+//! still there (a trim that died between the two).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::super::client::Cluster;
+use super::super::consumer::Consumer;
+use super::super::native::NativeError;
+use super::super::topics::Topics;
+use crate::data::{EncodedRecord, EncodedRows, Epoch, Offset};
+use crate::journal::Record;
+use crate::report::Failure;
+
+/// Header of a record that was appended again.
+const MOVED: &str = "runner-moved";
+/// Without progress for this long, reading fails.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A record of the log and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    pub offset: Offset,
+    pub moved: bool,
+    pub record: Record,
+}
+
+/// Records as Kafka records, in order.
+pub(super) fn encode(records: &[Record], moved: bool) -> Result<EncodedRows, Failure> {
+    let mut rows = EncodedRows::default();
+    if moved {
+        let name = rows.put(MOVED.as_bytes());
+        rows.headers.push((name, None));
+    }
+    let headers = 0..rows.headers.len() as u32;
+    for record in records {
+        let text = serde_json::to_vec(record)
+            .map_err(|error| Failure::bug("journal.encode", "a journal record cannot be written").because(error))?;
+        let value = Some(rows.put(&text));
+        rows.records.push(EncodedRecord { key: None, value, timestamp: None, headers: headers.clone() });
+    }
+    Ok(rows)
+}
+
+/// Reads what is committed from `from` to the end as of now; gives the entries and that end.
+pub(super) fn read(
+    cluster: &Cluster,
+    topics: &Topics,
+    topic: &str,
+    group: &str,
+    from: Offset,
+) -> Result<(Vec<Entry>, Offset), Failure> {
+    let bounds = topics.bounds(topic, 1)?[0];
+    let mut next = from.max(bounds.low);
+    let mut entries = Vec::new();
+    if next >= bounds.high {
+        return Ok((entries, bounds.high));
+    }
+    let mut consumer = Consumer::open(cluster, topic, group)?;
+    let doing = format!("read the journal in topic `{topic}`");
+    let fail = |consumer: &Consumer, error| cluster.failure(consumer.client(), &doing, error);
+    consumer.assign(&[(0, next)]).map_err(|error| fail(&consumer, error))?;
+    let mut deadline = Instant::now() + TIMEOUT;
+    while next < bounds.high {
+        let mut failed = None;
+        let before = next;
+        let more = consumer.take(usize::MAX, |message| match message.error() {
+            Code::NoError if message.offset() < bounds.high => {
+                let moved = message.headers().iter().any(|(name, _)| name == MOVED);
+                match parse(topic, message.offset(), message.value()) {
+                    Ok(record) => entries.push(Entry { offset: message.offset(), moved, record }),
+                    Err(failure) => failed = Some(Trouble::Failure(failure)),
+                }
+                next = message.offset() + 1;
+            }
+            // What stands behind the last record up to the end is markers and aborted records.
+            Code::NoError | Code::PartitionEOF => next = next.max(message.offset()),
+            Code::BrokerTransportFailure | Code::AllBrokersDown => {}
+            code => {
+                failed = Some(Trouble::Native(NativeError { text: message.reason(), ..NativeError::of_code(code) }));
+            }
+        });
+        match failed {
+            Some(Trouble::Failure(failure)) => return Err(failure),
+            Some(Trouble::Native(error)) => return Err(fail(&consumer, error)),
+            None if next > before => deadline = Instant::now() + TIMEOUT,
+            None if Instant::now() > deadline => {
+                return Err(fail(&consumer, NativeError::of_code(Code::OperationTimedOut)));
+            }
+            None => {}
+        }
+        if !more && next < bounds.high {
+            consumer.wait(Duration::from_millis(100));
+        }
+    }
+    Ok((entries, bounds.high))
+}
+
+enum Trouble {
+    Failure(Failure),
+    Native(NativeError),
+}
+
+fn parse(topic: &str, offset: Offset, value: Option<&[u8]>) -> Result<Record, Failure> {
+    serde_json::from_slice(value.unwrap_or_default()).map_err(|error| {
+        Failure::user("journal.unreadable", format!("offset {offset} of topic `{topic}` is not a journal record"))
+            .because(error)
+            .hint("it was written by something else, or by a newer version of `runner`")
+    })
+}
+
+/// Records in the order of their meaning: moved ones whose original is gone come first.
+pub(super) fn restored(entries: Vec<Entry>) -> Vec<Record> {
+    in_order(&entries).into_iter().map(|entry| entry.record.clone()).collect()
+}
+
+fn in_order(entries: &[Entry]) -> Vec<&Entry> {
+    let mut front: Vec<&Entry> = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.moved) {
+        let original_is_there = entries.iter().any(|other| !other.moved && other.record == entry.record);
+        if !original_is_there && !front.iter().any(|other| other.record == entry.record) {
+            front.push(entry);
+        }
+    }
+    front.extend(entries.iter().filter(|entry| !entry.moved));
+    front
+}
+
+/// Where epochs stand in the log, and the records that outlive them.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    epochs: BTreeMap<Epoch, Offset>,
+    /// Plan, owner and progress records.
+    others: Vec<Entry>,
+    end: Offset,
+}
+
+impl Index {
+    /// Adds what was read.
+    pub fn note(&mut self, entries: &[Entry], end: Offset) {
+        for entry in entries {
+            match &entry.record {
+                Record::Epoch(epoch) => {
+                    self.epochs.entry(epoch.epoch).or_insert(entry.offset);
+                }
+                _ => self.others.push(entry.clone()),
+            }
+        }
+        self.end = end;
+        self.drop_superseded_progress();
+    }
+
+    /// Progress records are many; only the newest of a sink counts.
+    fn drop_superseded_progress(&mut self) {
+        let mut newest: BTreeMap<String, Offset> = BTreeMap::new();
+        for entry in &self.others {
+            if let Record::Progress { sink, .. } = &entry.record {
+                newest.insert(sink.clone(), entry.offset);
+            }
+        }
+        self.others.retain(|entry| match &entry.record {
+            Record::Progress { sink, .. } => newest[sink] == entry.offset,
+            _ => true,
+        });
+    }
+
+    /// Everything below was read.
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// The offset below which nothing is needed for `epoch` and later; `None`: nothing to cut.
+    pub fn cut(&self, epoch: Epoch) -> Option<Offset> {
+        let (_, cut) = self.epochs.range(epoch..).next()?;
+        self.epochs.range(..epoch).next().map(|_| *cut)
+    }
+
+    /// Records below `cut` that recovery still needs: the plan in force at `epoch`, the newest owner,
+    /// the newest progress of each sink.
+    pub fn survivors(&self, epoch: Epoch, cut: Offset) -> Vec<Record> {
+        let ordered = in_order(&self.others);
+        let superseded = |index: usize| {
+            ordered[index + 1..].iter().any(|later| match (&ordered[index].record, &later.record) {
+                (Record::Plan(_), Record::Plan(later)) => later.from_epoch <= epoch,
+                (Record::Owner(_), Record::Owner(_)) => true,
+                (Record::Progress { sink, .. }, Record::Progress { sink: later, .. }) => sink == later,
+                _ => false,
+            })
+        };
+        let needed = ordered.iter().enumerate().filter(|(index, entry)| entry.offset < cut && !superseded(*index));
+        needed.map(|(_, entry)| entry.record.clone()).collect()
+    }
+
+    pub fn forget_below(&mut self, cut: Offset) {
+        self.epochs.retain(|_, offset| *offset >= cut);
+        self.others.retain(|entry| entry.offset >= cut);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{EpochRecord, Owner, PlanRecord};
+    use crate::time::Watermark;
+
+    fn plan(from_epoch: Epoch) -> Record {
+        Record::Plan(PlanRecord {
+            version: 1,
+            lineage: "l".into(),
+            namespace: "default".into(),
+            pipeline: "p".into(),
+            fingerprint: from_epoch.to_string(),
+            from_epoch,
+            starts: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            resolved: serde_json::Value::Null,
+        })
+    }
+
+    fn owner(incarnation: u64) -> Record {
+        Record::Owner(Owner { incarnation, host: "h".into(), pid: 1, instance: "i".into() })
+    }
+
+    fn epoch(epoch: Epoch) -> Record {
+        Record::Epoch(EpochRecord {
+            lineage: "l".into(),
+            incarnation: 1,
+            epoch,
+            partitions: BTreeMap::new(),
+            watermark: Watermark::NONE,
+            clock: 0,
+            needed: epoch,
+            learnt: BTreeMap::new(),
+            ended: false,
+        })
+    }
+
+    fn progress(epoch: Epoch) -> Record {
+        Record::Progress { sink: "console".into(), epoch }
+    }
+
+    fn written(records: Vec<Record>) -> Vec<Entry> {
+        (0..).zip(records).map(|(offset, record)| Entry { offset, moved: false, record }).collect()
+    }
+
+    fn indexed(entries: &[Entry]) -> Index {
+        let mut index = Index::default();
+        index.note(entries, entries.last().map_or(0, |entry| entry.offset + 1));
+        index
+    }
+
+    #[test]
+    fn a_trim_keeps_the_plan_in_force_the_newest_owner_and_progress() {
+        let log = written(vec![
+            plan(1),
+            owner(1),
+            epoch(1),
+            progress(1),
+            owner(2),
+            epoch(2),
+            progress(2),
+            epoch(3),
+            plan(4),
+            epoch(4),
+        ]);
+        let index = indexed(&log);
+        assert_eq!(index.cut(3), Some(7));
+        assert_eq!(index.survivors(3, 7), [plan(1), owner(2), progress(2)]);
+        // The second plan is in force from 4 on: nobody needs the first then.
+        assert_eq!(index.survivors(4, 9), [owner(2), progress(2), plan(4)]);
+    }
+
+    #[test]
+    fn nothing_is_cut_where_no_epoch_is_older_or_none_is_left() {
+        let index = indexed(&written(vec![plan(1), epoch(5), epoch(6)]));
+        assert_eq!((index.cut(5), index.cut(7), index.cut(6)), (None, None, Some(2)));
+    }
+
+    #[test]
+    fn moved_records_come_first_when_read_again() {
+        let mut log = written(vec![plan(1), owner(1), epoch(1), epoch(2), epoch(3)]);
+        log.extend([5, 6].map(|offset| Entry { offset, moved: true, record: log[offset as usize - 5].record.clone() }));
+        // The trim died before it deleted: nothing is doubled.
+        assert_eq!(restored(log.clone()), [plan(1), owner(1), epoch(1), epoch(2), epoch(3)]);
+        // It went through: the log begins at epoch 2.
+        assert_eq!(restored(log[3..].to_vec()), [plan(1), owner(1), epoch(2), epoch(3)]);
+    }
+
+    #[test]
+    fn a_plan_moved_behind_a_newer_one_stays_the_older() {
+        let log = vec![
+            Entry { offset: 20, moved: false, record: epoch(3) },
+            Entry { offset: 21, moved: false, record: plan(4) },
+            Entry { offset: 22, moved: false, record: epoch(4) },
+            Entry { offset: 23, moved: true, record: plan(1) },
+        ];
+        assert_eq!(restored(log.clone()), [plan(1), epoch(3), plan(4), epoch(4)]);
+        let index = indexed(&log);
+        assert_eq!(index.survivors(4, 22), [plan(4)], "only the newer one is in force at 4");
+    }
+}

@@ -1,0 +1,29 @@
+//! Kafka: sources, sinks and the journal that commits with them.
+//!
+//! The one room that names librdkafka. `native` owns its handles and callbacks, `consumer` its
+//! assigned partitions, `producer` its transactions; above them stand [`Cluster`] (where, and with
+//! which properties), [`Topics`] (questions and administration), [`KafkaSource`] with its reader,
+//! [`KafkaSink`] and [`KafkaJournal`], which writes those sinks.
+//!
+//! Everything here blocks; every call that leaves the process has a time limit, and a cluster that
+//! is away is named within two seconds (`kafka.unreachable`, a retry helps).
+
+mod client;
+mod consumer;
+mod journal;
+mod native;
+mod options;
+mod producer;
+mod properties;
+mod reader;
+mod sink;
+mod source;
+mod topics;
+
+pub use client::Cluster;
+pub use journal::{JournalSink, KafkaJournal};
+pub use options::{KafkaSinkOptions, KafkaSourceOptions, Moment, OnExpired, Start, TopicOffsets, Unavailable, Until};
+pub use properties::Properties;
+pub use sink::KafkaSink;
+pub use source::{GroupPosition, KafkaSource};
+pub use topics::{Bounds, NewTopic, SinkLimits, Topics};

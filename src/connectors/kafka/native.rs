@@ -1,0 +1,310 @@
+//! librdkafka's handles, callbacks and errors.
+//!
+//! A [`Client`] is a consumer or producer of librdkafka. Its log lines go straight to `tracing`
+//! from whatever thread wrote them; what the engine must know of them (why no broker answers, which
+//! record was refused, transactions that began too soon) is kept in [`Events`].
+
+use std::collections::BTreeMap;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::bindings as rd;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
+
+use crate::report::Failure;
+
+/// What kind of client to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Consumer,
+    Producer,
+}
+
+/// What a client's callbacks learnt.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    /// True if the user asked for librdkafka's debug lines.
+    debug_wanted: bool,
+    /// Why the last connection failed.
+    broken: Mutex<Option<String>>,
+    /// Why the cluster does not let this user in.
+    locked_out: Mutex<Option<String>>,
+    /// The first record of a transaction that was refused.
+    refused: Mutex<Option<Refused>>,
+    /// How often a transaction began before the broker had finished the one before it.
+    conflicts: AtomicU64,
+}
+
+/// A record that could not be delivered.
+#[derive(Debug, Clone)]
+pub(super) struct Refused {
+    pub code: RDKafkaErrorCode,
+    pub topic: String,
+    pub partition: i32,
+    pub reason: String,
+}
+
+impl Events {
+    pub fn broken(&self) -> Option<String> {
+        lock(&self.broken).clone()
+    }
+
+    pub fn locked_out(&self) -> Option<String> {
+        lock(&self.locked_out).clone()
+    }
+
+    /// The first refused record since the last call.
+    pub fn take_refused(&self) -> Option<Refused> {
+        lock(&self.refused).take()
+    }
+
+    pub fn conflicts(&self) -> u64 {
+        self.conflicts.load(Ordering::Relaxed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // The values are whole at any time: a panic elsewhere leaves nothing half written.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A consumer or producer of librdkafka. Dropping it waits for its threads; what it had not sent is gone.
+#[derive(Debug)]
+pub(super) struct Client {
+    rk: *mut rd::rd_kafka_t,
+    /// Its address is librdkafka's opaque pointer: kept until the handle is destroyed.
+    events: Arc<Events>,
+}
+
+// SAFETY: librdkafka's handles may be used from any thread and from several at once.
+unsafe impl Send for Client {}
+// SAFETY: see above.
+unsafe impl Sync for Client {}
+
+impl Client {
+    /// Makes a client; nothing is connected yet.
+    pub fn new(role: Role, settings: &BTreeMap<String, String>) -> Result<Client, Failure> {
+        let mut config = ClientConfig::new();
+        let debug_wanted = settings.contains_key("debug");
+        config.extend(settings.iter().map(|(name, value)| (name.clone(), value.clone())));
+        // CONCURRENT_TRANSACTIONS is told nowhere but in these debug lines.
+        if role == Role::Producer {
+            config.set("debug", settings.get("debug").map_or("eos".to_owned(), |debug| format!("{debug},eos")));
+        }
+        let native = config.create_native_config().map_err(|error| match error {
+            KafkaError::ClientConfig(_, reason, name, _) => {
+                Failure::user("kafka.property", format!("the Kafka property `{name}` cannot be used: {reason}"))
+            }
+            other => Failure::user("kafka.property", "the Kafka properties cannot be used").because(other),
+        })?;
+        let events = Arc::new(Events { debug_wanted, ..Events::default() });
+        let kind = match role {
+            Role::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
+            Role::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+        };
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: the configuration is duplicated because rd_kafka_new takes it only on success; the
+        // opaque pointer outlives the handle (see `Client::events`); the buffer is as long as it is said to be.
+        let rk = unsafe {
+            let conf = rd::rd_kafka_conf_dup(native.ptr());
+            rd::rd_kafka_conf_set_opaque(conf, Arc::as_ptr(&events).cast_mut().cast());
+            rd::rd_kafka_conf_set_log_cb(conf, Some(on_log));
+            rd::rd_kafka_conf_set_error_cb(conf, Some(on_error));
+            if role == Role::Producer {
+                rd::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivery));
+            }
+            let rk = rd::rd_kafka_new(kind, conf, reason.as_mut_ptr(), reason.len());
+            if rk.is_null() {
+                rd::rd_kafka_conf_destroy(conf);
+            }
+            rk
+        };
+        if rk.is_null() {
+            // SAFETY: librdkafka ends its text with a zero.
+            let reason = unsafe { text(reason.as_ptr()) };
+            return Err(Failure::user("kafka.property", format!("the Kafka properties do not fit together: {reason}")));
+        }
+        Ok(Client { rk, events })
+    }
+
+    pub fn ptr(&self) -> *mut rd::rd_kafka_t {
+        self.rk
+    }
+
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Serves callbacks for at most `timeout`.
+    pub fn serve(&self, timeout: Duration) {
+        // SAFETY: the handle lives.
+        unsafe { rd::rd_kafka_poll(self.rk, ms(timeout)) };
+    }
+
+    /// The error that made this client useless, if one did.
+    pub fn fatal_error(&self) -> Option<NativeError> {
+        let mut reason = [0 as c_char; 512];
+        // SAFETY: the buffer is as long as it is said to be, and ends with a zero afterwards.
+        let (code, text) = unsafe {
+            let code = rd::rd_kafka_fatal_error(self.rk, reason.as_mut_ptr(), reason.len());
+            (code, text(reason.as_ptr()))
+        };
+        let code = RDKafkaErrorCode::from(code);
+        (code != RDKafkaErrorCode::NoError).then_some(NativeError {
+            code,
+            text,
+            fatal: true,
+            retriable: false,
+            requires_abort: false,
+        })
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has the handle. A consumer that was assigned by hand has no group to leave.
+        unsafe { rd::rd_kafka_destroy_flags(self.rk, rd::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) };
+    }
+}
+
+/// An error of librdkafka with its flags.
+#[derive(Debug, Clone)]
+pub(super) struct NativeError {
+    pub code: RDKafkaErrorCode,
+    pub text: String,
+    pub fatal: bool,
+    pub retriable: bool,
+    pub requires_abort: bool,
+}
+
+impl NativeError {
+    /// Takes over an `rd_kafka_error_t`; null is success.
+    ///
+    /// # Safety
+    /// `error` is null or an error that nobody else destroys.
+    pub unsafe fn check(error: *mut rd::rd_kafka_error_t) -> Result<(), NativeError> {
+        if error.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the caller hands over a live error.
+        unsafe {
+            let taken = NativeError {
+                code: rd::rd_kafka_error_code(error).into(),
+                text: text(rd::rd_kafka_error_string(error)),
+                fatal: rd::rd_kafka_error_is_fatal(error) != 0,
+                retriable: rd::rd_kafka_error_is_retriable(error) != 0,
+                requires_abort: rd::rd_kafka_error_txn_requires_abort(error) != 0,
+            };
+            rd::rd_kafka_error_destroy(error);
+            Err(taken)
+        }
+    }
+
+    pub fn of_code(code: RDKafkaErrorCode) -> NativeError {
+        NativeError { code, text: describe(code), fatal: false, retriable: false, requires_abort: false }
+    }
+
+    /// Turns a plain error code into a result.
+    pub fn check_code(code: RDKafkaRespErr) -> Result<(), NativeError> {
+        match RDKafkaErrorCode::from(code) {
+            RDKafkaErrorCode::NoError => Ok(()),
+            code => Err(NativeError::of_code(code)),
+        }
+    }
+}
+
+impl std::fmt::Display for NativeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for NativeError {}
+
+/// librdkafka's words for a code, without the prefix that says on which side of the wire it arose.
+pub(super) fn describe(code: RDKafkaErrorCode) -> String {
+    let Ok(code) = RDKafkaRespErr::try_from(code as i32) else { return format!("error {}", code as i32) };
+    // SAFETY: the text is static.
+    let whole = unsafe { text(rd::rd_kafka_err2str(code)) };
+    let plain = whole.strip_prefix("Broker: ").or_else(|| whole.strip_prefix("Local: ")).unwrap_or(&whole);
+    let mut letters = plain.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// # Safety
+/// `pointer` is null or a string that ends with a zero.
+pub(super) unsafe fn text(pointer: *const c_char) -> String {
+    if pointer.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller says so.
+    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
+}
+
+/// A string for librdkafka. Names with a zero byte are refused by Kafka anyway; they end there.
+pub(super) fn c_string(text: &str) -> CString {
+    let end = text.bytes().position(|byte| byte == 0).unwrap_or(text.len());
+    CString::new(&text[..end]).expect("cut before its first zero byte")
+}
+
+/// Milliseconds for librdkafka, rounded up.
+pub(super) fn ms(time: Duration) -> c_int {
+    time.as_micros().div_ceil(1_000).min(i32::MAX as u128) as c_int
+}
+
+/// # Safety
+/// Called by librdkafka with the opaque pointer of `Client::new`, which outlives the handle.
+unsafe fn events<'a>(opaque: *mut c_void) -> Option<&'a Events> {
+    // SAFETY: the caller says so.
+    unsafe { opaque.cast::<Events>().as_ref() }
+}
+
+unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, facility: *const c_char, line: *const c_char) {
+    // SAFETY: librdkafka passes its handle and two strings.
+    let (events, facility, line) = unsafe { (events(rd::rd_kafka_opaque(rk)), text(facility), text(line)) };
+    let Some(events) = events else { return };
+    // "[thrd:host:9092/bootstrap]: host:9092/bootstrap: Connect to … failed": the thread is nobody's business.
+    let line = line.split_once("]: ").filter(|_| line.starts_with("[thrd:")).map_or(line.as_str(), |(_, rest)| rest);
+    if facility == "FAIL" {
+        *lock(&events.broken) = Some(line.to_owned());
+    }
+    if facility == "ADDPARTS" && line.contains("concurrent") {
+        events.conflicts.fetch_add(1, Ordering::Relaxed);
+    }
+    match (level, facility.as_str()) {
+        // One set of properties serves consumers and producers: that half of it is of no use to one is no news.
+        (_, "CONFWARN") => tracing::debug!(target: "kafka", "{facility}: {line}"),
+        (0..=2, _) => tracing::error!(target: "kafka", "{facility}: {line}"),
+        (3..=4, _) => tracing::warn!(target: "kafka", "{facility}: {line}"),
+        (5..=6, _) => tracing::debug!(target: "kafka", "{facility}: {line}"),
+        _ if events.debug_wanted => tracing::debug!(target: "kafka", "{facility}: {line}"),
+        _ => {}
+    }
+}
+
+unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *const c_char, opaque: *mut c_void) {
+    // SAFETY: librdkafka passes a string and our opaque pointer.
+    let (events, reason) = unsafe { (events(opaque), text(reason)) };
+    let Some(events) = events else { return };
+    let login = [RDKafkaErrorCode::Authentication as c_int, RDKafkaErrorCode::SaslAuthenticationFailed as c_int];
+    let slot = if login.contains(&code) { &events.locked_out } else { &events.broken };
+    *lock(slot) = Some(reason);
+}
+
+/// Called for failed records only (`delivery.report.only.error`).
+unsafe extern "C" fn on_delivery(_: *mut rd::rd_kafka_t, message: *const rd::rd_kafka_message_t, opaque: *mut c_void) {
+    // SAFETY: librdkafka passes a live message and our opaque pointer.
+    let (events, message) = unsafe { (events(opaque), &*message) };
+    let code = RDKafkaErrorCode::from(message.err);
+    // Purged records are those of a transaction that we take back: they were refused by nobody.
+    let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
+    let Some(events) = events.filter(|_| !purged && code != RDKafkaErrorCode::NoError) else { return };
+    // SAFETY: as above; the topic of a message lives as long as it does.
+    let (topic, reason) =
+        unsafe { (text(rd::rd_kafka_topic_name(message.rkt)), text(rd::rd_kafka_message_produce_errstr(message))) };
+    lock(&events.refused).get_or_insert(Refused { code, topic, partition: message.partition, reason });
+}

@@ -1,0 +1,412 @@
+//! What `kafka:` takes on a source and on a sink.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::Properties;
+use crate::data::{Offset, Partition};
+use crate::report::{Diagnostic, Diagnostics};
+use crate::spec::{Entry, FromNode, Node, Spanned, Value};
+use crate::time::{Millis, duration};
+
+crate::options! {
+    /// Options of `kafka:` on a source.
+    pub struct KafkaSourceOptions {
+        /// The topic to read. Example: `topic: ratings`.
+        pub topic: Spanned<TopicName>,
+        /// The consumer group under which the position is shown to lag tools. Default: `runner-PIPELINE`.
+        pub group: Option<Spanned<String>>,
+        /// Where to begin the first time: `earliest`, `latest`, `{timestamp: RFC 3339 | milliseconds | -1h}`, `{offsets: {TOPIC: {0: 42}}}` or `{group: NAME}`. Partitions that are not listed begin at the earliest record. Default: `earliest`.
+        pub start: Option<Start>,
+        /// Where to end: `end` (as of the start), `{timestamp: …}`, `{offsets: …}` or `{group: NAME}`. Default: go on for ever.
+        pub until: Option<Until>,
+        /// What to do when records that are needed were deleted by the broker: `fail`. Default: `fail`.
+        pub on_expired: Option<OnExpired>,
+        /// librdkafka's properties for this source. Example: `properties: {fetch.wait.max.ms: 100}`.
+        pub properties: Option<Properties>,
+        /// Several topics: not available yet.
+        pub topics: Option<Unavailable>,
+    }
+}
+
+crate::options! {
+    /// Options of `kafka:` on a sink.
+    pub struct KafkaSinkOptions {
+        /// The topic to write. Example: `topic: metrics`.
+        pub topic: Spanned<TopicName>,
+        /// librdkafka's properties for the producer, which all Kafka sinks of a pipeline share. Example: `properties: {compression.type: lz4}`.
+        pub properties: Option<Properties>,
+    }
+}
+
+impl KafkaSourceOptions {
+    /// Complains about what only the options together show: offsets of another topic.
+    pub fn check(&self, out: &mut Diagnostics) {
+        let start = self.start.as_ref().and_then(|start| match start {
+            Start::Offsets(offsets) => Some(offsets),
+            _ => None,
+        });
+        let until = self.until.as_ref().and_then(|until| match until {
+            Until::Offsets(offsets) => Some(offsets),
+            _ => None,
+        });
+        for (topic, _) in [start, until].into_iter().flatten().flat_map(|offsets| &offsets.0) {
+            if topic.value != self.topic.value.0 {
+                let title = format!("`{}` is not the topic of this source", topic.value);
+                out.push(
+                    Diagnostic::error("kafka.other_topic", title)
+                        .at(&topic.place)
+                        .label(format!("this source reads `{}`", self.topic.value.0)),
+                );
+            }
+        }
+    }
+}
+
+/// A name that Kafka takes for a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicName(pub String);
+
+impl FromNode for TopicName {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let name = String::from_node(node, out)?;
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        if !name.is_empty() && name.len() <= 249 && name.bytes().all(legal) && name != "." && name != ".." {
+            return Some(TopicName(name));
+        }
+        out.push(
+            Diagnostic::error("kafka.topic_name", format!("`{name}` cannot be the name of a topic"))
+                .at(&node.place)
+                .label("1 to 249 of the characters a-z A-Z 0-9 . _ -"),
+        );
+        None
+    }
+}
+
+/// Where a source begins.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Start {
+    #[default]
+    Earliest,
+    Latest,
+    Timestamp(Moment),
+    Offsets(TopicOffsets),
+    /// Where another consumer group stands.
+    Group(String),
+}
+
+/// Where a source ends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Until {
+    /// The end as of the start.
+    End,
+    Timestamp(Moment),
+    Offsets(TopicOffsets),
+    Group(String),
+}
+
+/// A point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    At(Millis),
+    /// This long before the moment at which it is asked for.
+    Ago(Millis),
+}
+
+impl Moment {
+    pub fn resolve(self, now: Millis) -> Millis {
+        match self {
+            Moment::At(time) => time,
+            Moment::Ago(ms) => now.saturating_sub(ms),
+        }
+    }
+}
+
+/// Offsets by topic and partition, as written.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TopicOffsets(pub Vec<(Spanned<String>, BTreeMap<Partition, Offset>)>);
+
+impl TopicOffsets {
+    /// The offset of a partition, if one is listed.
+    pub fn of(&self, topic: &str, partition: Partition) -> Option<Offset> {
+        self.0.iter().find(|(name, _)| name.value == topic)?.1.get(&partition).copied()
+    }
+
+    /// The partitions listed.
+    pub fn partitions(&self, topic: &str) -> impl Iterator<Item = Partition> {
+        self.0.iter().filter(move |(name, _)| name.value == topic).flat_map(|(_, offsets)| offsets.keys().copied())
+    }
+}
+
+/// What to do about records that are needed and gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnExpired {
+    #[default]
+    Fail,
+}
+
+/// A key that a later release will know; nothing may stand there now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {}
+
+impl FromNode for Unavailable {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        out.push(Diagnostic::error("kafka.not_available", "several topics in one source are not available yet").at(&node.place)
+            .hint("name one with `topic`, and write one source for each; a step can read several of them once unions come"));
+        None
+    }
+}
+
+impl FromNode for OnExpired {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let word = String::from_node(node, out)?;
+        let known = ["fail", "earliest", "latest", "last_timestamp"];
+        match word.as_str() {
+            "fail" => return Some(OnExpired::Fail),
+            later if known.contains(&later) => out.push(
+                Diagnostic::error("kafka.not_available", format!("`on_expired: {later}` is not available yet"))
+                    .at(&node.place)
+                    .label("only `fail` is"),
+            ),
+            other => out.push(
+                Diagnostic::error("kafka.on_expired", format!("`{other}` is not a way to go on"))
+                    .at(&node.place)
+                    .label("expected `fail`")
+                    .did_you_mean(other, known),
+            ),
+        }
+        None
+    }
+}
+
+impl FromNode for Start {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        Some(match place(node, "start", &["earliest", "latest"], out)? {
+            Place::Word("earliest") => Start::Earliest,
+            Place::Word(_) => Start::Latest,
+            Place::Timestamp(moment) => Start::Timestamp(moment),
+            Place::Offsets(offsets) => Start::Offsets(offsets),
+            Place::Group(group) => Start::Group(group),
+        })
+    }
+}
+
+impl FromNode for Until {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        Some(match place(node, "until", &["end", "latest"], out)? {
+            Place::Word(_) => Until::End,
+            Place::Timestamp(moment) => Until::Timestamp(moment),
+            Place::Offsets(offsets) => Until::Offsets(offsets),
+            Place::Group(group) => Until::Group(group),
+        })
+    }
+}
+
+enum Place {
+    Word(&'static str),
+    Timestamp(Moment),
+    Offsets(TopicOffsets),
+    Group(String),
+}
+
+const FORMS: [&str; 3] = ["timestamp", "offsets", "group"];
+
+fn place(node: &Node, key: &str, words: &[&'static str], out: &mut Diagnostics) -> Option<Place> {
+    match &node.value {
+        Value::String(text) => match words.iter().find(|word| *word == text) {
+            Some(word) => Some(Place::Word(word)),
+            None => {
+                let title = format!("`{text}` is not a place in a topic");
+                out.push(wrong_place(title, node, key, words).did_you_mean(text, words.iter().copied()));
+                None
+            }
+        },
+        Value::Map(entries) if entries.len() == 1 => form(&entries[0], key, words, out),
+        _ => {
+            out.push(wrong_place(format!("`{key}` is a word or a map with one key"), node, key, words));
+            None
+        }
+    }
+}
+
+fn form(entry: &Entry, key: &str, words: &[&'static str], out: &mut Diagnostics) -> Option<Place> {
+    match entry.key.as_str() {
+        "timestamp" => Moment::from_node(&entry.value, out).map(Place::Timestamp),
+        "offsets" => TopicOffsets::from_node(&entry.value, out).map(Place::Offsets),
+        "group" => String::from_node(&entry.value, out).map(Place::Group),
+        other => {
+            let wrong = Diagnostic::error("spec.unknown_key", format!("unknown key `{other}`")).at(&entry.key_place);
+            out.push(wrong.note(expected(key, words)).did_you_mean(other, FORMS));
+            None
+        }
+    }
+}
+
+fn wrong_place(title: String, node: &Node, key: &str, words: &[&str]) -> Diagnostic {
+    Diagnostic::error("kafka.place", title).at(&node.place).note(expected(key, words))
+}
+
+fn expected(key: &str, words: &[&str]) -> String {
+    format!("`{key}` takes {}, {{timestamp: …}}, {{offsets: …}} or {{group: …}}", words.join(", "))
+}
+
+impl FromNode for Moment {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let read = match &node.value {
+            Value::Int(ms) => Ok(Moment::At(*ms)),
+            Value::String(text) => moment(text),
+            _ => Err(format!("this is {}", node.kind())),
+        };
+        read.map_err(|label| {
+            let title = "expected a time: RFC 3339, milliseconds since 1970, or how long ago as in `-1h`";
+            out.push(Diagnostic::error("kafka.timestamp", title).at(&node.place).label(label));
+        })
+        .ok()
+    }
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    if let Some(ago) = text.strip_prefix('-') {
+        return duration::parse(ago).map(Moment::Ago);
+    }
+    let time = chrono::DateTime::parse_from_rfc3339(text).map_err(|error| format!("not RFC 3339: {error}"))?;
+    Ok(Moment::At(time.timestamp_millis()))
+}
+
+impl FromNode for TopicOffsets {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let topics: Vec<(Spanned<String>, Node)> = FromNode::from_node(node, out)?;
+        let mut all = Vec::new();
+        for (topic, node) in topics {
+            let listed: Vec<(Spanned<String>, u64)> = FromNode::from_node(&node, out)?;
+            let mut offsets = BTreeMap::new();
+            for (partition, offset) in listed {
+                let number = partition.value.parse::<Partition>().ok().filter(|number| *number >= 0);
+                let (Some(number), Ok(offset)) = (number, Offset::try_from(offset)) else {
+                    let title = format!("`{}` is not a partition", partition.value);
+                    out.push(
+                        Diagnostic::error("kafka.partition", title).at(&partition.place).label("a number from 0 on"),
+                    );
+                    return None;
+                };
+                offsets.insert(number, offset);
+            }
+            all.push((topic, offsets));
+        }
+        Some(TopicOffsets(all))
+    }
+}
+
+/// JSON Schemas by hand: shorthands have no Rust type to derive them from.
+macro_rules! json_schema {
+    ($type:ty, $name:literal, $schema:tt) => {
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!($schema)
+            }
+        }
+    };
+}
+
+macro_rules! place_schema {
+    ($type:ty, $name:literal, $words:tt) => {
+        json_schema!($type, $name, {
+            "anyOf": [
+                { "enum": $words },
+                { "type": "object", "additionalProperties": false, "required": ["timestamp"],
+                  "properties": { "timestamp": { "type": ["string", "integer"] } } },
+                { "type": "object", "additionalProperties": false, "required": ["group"],
+                  "properties": { "group": { "type": "string" } } },
+                { "type": "object", "additionalProperties": false, "required": ["offsets"],
+                  "properties": { "offsets": {
+                      "type": "object",
+                      "additionalProperties": {
+                          "type": "object",
+                          "additionalProperties": false,
+                          "patternProperties": { "^[0-9]+$": { "type": "integer", "minimum": 0 } }
+                      } } } }
+            ]
+        });
+    };
+}
+
+json_schema!(TopicName, "TopicName", { "type": "string", "pattern": "^[a-zA-Z0-9._-]{1,249}$" });
+json_schema!(OnExpired, "OnExpired", { "enum": ["fail"] });
+json_schema!(Unavailable, "Unavailable", { "not": {} });
+place_schema!(Start, "Start", ["earliest", "latest"]);
+place_schema!(Until, "Until", ["end", "latest"]);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::report::{Place, SourceFile};
+
+    fn node(value: Value) -> Node {
+        let file = Arc::new(SourceFile { name: "test.yaml".into(), text: String::new() });
+        Node { place: Place::new(&file, 0..0), value }
+    }
+
+    fn map(entries: Vec<(&str, Value)>) -> Value {
+        let entry = |(key, value): (&str, Value)| {
+            let value = node(value);
+            Entry { key: key.into(), key_place: value.place.clone(), value }
+        };
+        Value::Map(entries.into_iter().map(entry).collect())
+    }
+
+    fn read<T: FromNode>(value: Value) -> Result<T, Vec<&'static str>> {
+        let mut out = Diagnostics::default();
+        T::from_node(&node(value), &mut out).ok_or_else(|| out.0.iter().map(|d| d.code).collect())
+    }
+
+    fn word(text: &str) -> Value {
+        Value::String(text.into())
+    }
+
+    #[test]
+    fn every_form_of_a_start_is_read() {
+        assert_eq!(read(word("latest")), Ok(Start::Latest));
+        assert_eq!(read(map(vec![("timestamp", word("-1h"))])), Ok(Start::Timestamp(Moment::Ago(3_600_000))));
+        let at = Start::Timestamp(Moment::At(1_000));
+        assert_eq!(read(map(vec![("timestamp", word("1970-01-01T00:00:01Z"))])), Ok(at.clone()));
+        assert_eq!(read(map(vec![("timestamp", Value::Int(1_000))])), Ok(at));
+        assert_eq!(read(map(vec![("group", word("g"))])), Ok(Start::Group("g".into())));
+        let offsets = map(vec![("offsets", map(vec![("t", map(vec![("0", Value::Int(42))]))]))]);
+        let Ok(Start::Offsets(offsets)) = read(offsets) else { panic!("no offsets") };
+        assert_eq!((offsets.of("t", 0), offsets.of("t", 1), offsets.of("u", 0)), (Some(42), None, None));
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        assert_eq!(read::<Start>(word("lastest")), Err(vec!["kafka.place"]));
+        assert_eq!(read::<Start>(word("end")), Err(vec!["kafka.place"]));
+        assert_eq!(read::<Until>(map(vec![("time", word("-1h"))])), Err(vec!["spec.unknown_key"]));
+        assert_eq!(read::<Start>(map(vec![("timestamp", word("yesterday"))])), Err(vec!["kafka.timestamp"]));
+        let negative = map(vec![("offsets", map(vec![("t", map(vec![("-1", Value::Int(4))]))]))]);
+        assert_eq!(read::<Start>(negative), Err(vec!["kafka.partition"]));
+    }
+
+    #[test]
+    fn what_comes_later_says_so() {
+        assert_eq!(read::<OnExpired>(word("earliest")), Err(vec!["kafka.not_available"]));
+        let source = map(vec![("topic", word("t")), ("topics", Value::List(Vec::new()))]);
+        assert_eq!(read::<KafkaSourceOptions>(source), Err(vec!["kafka.not_available"]));
+    }
+
+    #[test]
+    fn offsets_of_another_topic_are_found() {
+        let offsets = map(vec![("offsets", map(vec![("u", map(vec![("0", Value::Int(42))]))]))]);
+        let source: KafkaSourceOptions = read(map(vec![("topic", word("t")), ("start", offsets)])).unwrap();
+        let mut out = Diagnostics::default();
+        source.check(&mut out);
+        assert_eq!(out.0[0].code, "kafka.other_topic");
+    }
+}

@@ -1,0 +1,259 @@
+//! A transactional producer.
+//!
+//! Records are sent from the bytes that the engine keeps (no copy): [`Producer::produce`] borrows
+//! them only for the call, so whoever calls it keeps them until the transaction was committed or
+//! aborted, or the producer dropped. Only failed deliveries are reported; commit and abort serve
+//! those reports themselves, because they come as callbacks, not as events.
+
+use std::ffi::c_void;
+use std::time::{Duration, Instant};
+
+use rdkafka::bindings as rd;
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::client::Cluster;
+use super::native::{Client, NativeError, Refused, Role, c_string, ms};
+use crate::data::{EncodedRecord, EncodedRows};
+use crate::report::Failure;
+
+/// One call into librdkafka takes at most this long, so that a broker that is away is told of soon.
+const SLICE: Duration = Duration::from_secs(2);
+/// After this the broker has timed the transaction out (`transaction.timeout.ms` and its scan).
+const PATIENCE: Duration = Duration::from_secs(75);
+/// Records up to this size are sent where the topic takes them.
+const RECORD_BYTES_MAX: usize = 16 << 20;
+/// librdkafka's default batch.
+const BATCH_BYTES: usize = 1_000_000;
+
+pub(super) struct Producer {
+    // Order matters: topics go before the client.
+    topics: Vec<Topic>,
+    client: Client,
+}
+
+/// A topic of one producer.
+struct Topic(*mut rd::rd_kafka_topic_t);
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: made by `Producer::open`; the client lives.
+        unsafe { rd::rd_kafka_topic_destroy(self.0) };
+    }
+}
+
+// SAFETY: librdkafka's topic handles may be used from any thread.
+unsafe impl Send for Producer {}
+
+impl Producer {
+    /// Makes a producer of `topics`, which are named by their index from now on. `batch_limits`:
+    /// the largest batch that each of them takes.
+    pub fn open(
+        cluster: &Cluster,
+        transactional_id: &str,
+        topics: &[&str],
+        batch_limits: &[usize],
+    ) -> Result<Producer, Failure> {
+        let largest = batch_limits.iter().max().copied().unwrap_or(BATCH_BYTES).clamp(BATCH_BYTES, RECORD_BYTES_MAX);
+        // A batch above a topic's limit is refused whole, and librdkafka does not split it.
+        let smallest = batch_limits.iter().min().copied().unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
+        let defaults = [
+            // What Java's producers do with a key.
+            ("partitioner", "murmur2_random"),
+            ("queue.buffering.max.messages", "2000000"),
+            ("batch.num.messages", "100000"),
+            ("batch.size", &smallest.to_string()),
+            ("message.max.bytes", &largest.to_string()),
+        ];
+        let fixed = [("transactional.id", transactional_id), ("delivery.report.only.error", "true")];
+        let client = cluster.client(Role::Producer, &defaults, &fixed)?;
+        let topic = |name: &&str| {
+            let name = c_string(name);
+            // SAFETY: the client lives; librdkafka copies the name.
+            Topic(unsafe { rd::rd_kafka_topic_new(client.ptr(), name.as_ptr(), std::ptr::null_mut()) })
+        };
+        Ok(Producer { topics: topics.iter().map(topic).collect(), client })
+    }
+
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Fences every other producer of this id, and waits until its open transaction is gone.
+    pub fn init(&self) -> Result<(), NativeError> {
+        self.repeat("take over the transactions", |client, timeout| {
+            // SAFETY: the client lives.
+            unsafe { NativeError::check(rd::rd_kafka_init_transactions(client, timeout)) }
+        })?;
+        let mut metadata = std::ptr::null();
+        // Known topics now save the first transaction a round trip.
+        // SAFETY: the client lives; the answer is destroyed at once.
+        unsafe {
+            let none = std::ptr::null_mut();
+            if NativeError::check_code(rd::rd_kafka_metadata(self.client.ptr(), 0, none, &mut metadata, ms(SLICE)))
+                .is_ok()
+            {
+                rd::rd_kafka_metadata_destroy(metadata);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn begin(&self) -> Result<(), NativeError> {
+        // SAFETY: the client lives.
+        unsafe { NativeError::check(rd::rd_kafka_begin_transaction(self.client.ptr())) }
+    }
+
+    /// Flushes and commits. An error that is only retriable means that nobody knows.
+    pub fn commit(&self) -> Result<(), NativeError> {
+        self.repeat("commit", |client, timeout| {
+            // SAFETY: the client lives.
+            unsafe { NativeError::check(rd::rd_kafka_commit_transaction(client, timeout)) }
+        })
+    }
+
+    /// Takes back what was sent. Afterwards no record of the transaction is in librdkafka's hands.
+    pub fn abort(&self) -> Result<(), NativeError> {
+        self.repeat("abort", |client, timeout| {
+            // SAFETY: the client lives.
+            unsafe { NativeError::check(rd::rd_kafka_abort_transaction(client, timeout)) }
+        })
+    }
+
+    /// Calls again while the call asks for it: librdkafka goes on where it was.
+    fn repeat(
+        &self,
+        doing: &str,
+        call: impl Fn(*mut rd::rd_kafka_t, i32) -> Result<(), NativeError>,
+    ) -> Result<(), NativeError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let begun = Instant::now();
+            match call(self.client.ptr(), ms(SLICE)) {
+                Err(error) if error.retriable && !error.fatal && Instant::now() < deadline => {
+                    let reason = self.client.events().broken().unwrap_or_default();
+                    tracing::warn!(target: "kafka", "cannot {doing} yet: {error} {reason}");
+                    // An answer that came at once (coordinator not available) must not be asked for in a loop.
+                    std::thread::sleep(Duration::from_millis(200).saturating_sub(begun.elapsed()));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Sends rows to a topic, in order.
+    ///
+    /// # Safety
+    /// `rows` must live until `commit` or `abort` succeeded, or the producer was dropped.
+    pub unsafe fn produce(&self, topic: usize, rows: &EncodedRows) -> Result<(), NativeError> {
+        let topic = Value::topic(self.topics[topic].0);
+        rows.records.iter().try_for_each(|record| self.produce_one(topic, rows, record))
+    }
+
+    fn produce_one(
+        &self,
+        topic: rd::rd_kafka_vu_t,
+        rows: &EncodedRows,
+        record: &EncodedRecord,
+    ) -> Result<(), NativeError> {
+        let mut values = [topic; 5];
+        let mut count = 1;
+        let mut add = |value| {
+            values[count] = value;
+            count += 1;
+        };
+        if let Some(value) = &record.value {
+            add(Value::bytes(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, rows.bytes(value)));
+        }
+        if let Some(key) = &record.key {
+            add(Value::bytes(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, rows.bytes(key)));
+        }
+        if let Some(timestamp) = record.timestamp {
+            // To librdkafka 0 means now; a millisecond after is as near as can be had.
+            add(Value::timestamp(if timestamp == 0 { 1 } else { timestamp }));
+        }
+        let headers = Headers::of(rows, record);
+        if let Some(headers) = &headers {
+            add(Value::headers(headers.0));
+        }
+        loop {
+            // SAFETY: topic and headers live; the bytes live as long as `produce` asks for.
+            let result =
+                unsafe { NativeError::check(rd::rd_kafka_produceva(self.client.ptr(), values.as_ptr(), count)) };
+            match result {
+                // Full: let the broker threads send some of it.
+                Err(error) if error.code == Code::QueueFull => self.client.serve(Duration::from_millis(5)),
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    // They belong to librdkafka now.
+                    std::mem::forget(headers);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The first record that the broker (or librdkafka) refused.
+    pub fn take_refused(&self) -> Option<Refused> {
+        self.client.events().take_refused()
+    }
+}
+
+/// Makes the tagged values that `rd_kafka_produceva` takes.
+struct Value;
+
+impl Value {
+    fn topic(topic: *mut rd::rd_kafka_topic_t) -> rd::rd_kafka_vu_t {
+        let u = rd::rd_kafka_vu_s__bindgen_ty_1 { rkt: topic };
+        rd::rd_kafka_vu_t { vtype: rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT, u }
+    }
+
+    /// An empty slice has an address too, so an empty key stays a key and an empty value no tombstone.
+    fn bytes(vtype: rd::rd_kafka_vtype_t, bytes: &[u8]) -> rd::rd_kafka_vu_t {
+        let mem = rd::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 {
+            ptr: bytes.as_ptr().cast::<c_void>().cast_mut(),
+            size: bytes.len(),
+        };
+        rd::rd_kafka_vu_t { vtype, u: rd::rd_kafka_vu_s__bindgen_ty_1 { mem } }
+    }
+
+    fn timestamp(ms: i64) -> rd::rd_kafka_vu_t {
+        let u = rd::rd_kafka_vu_s__bindgen_ty_1 { i64_: ms };
+        rd::rd_kafka_vu_t { vtype: rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_TIMESTAMP, u }
+    }
+
+    fn headers(headers: *mut rd::rd_kafka_headers_t) -> rd::rd_kafka_vu_t {
+        let u = rd::rd_kafka_vu_s__bindgen_ty_1 { headers };
+        rd::rd_kafka_vu_t { vtype: rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_HEADERS, u }
+    }
+}
+
+/// Headers that librdkafka has not taken yet.
+struct Headers(*mut rd::rd_kafka_headers_t);
+
+impl Headers {
+    fn of(rows: &EncodedRows, record: &EncodedRecord) -> Option<Headers> {
+        if record.headers.is_empty() {
+            return None;
+        }
+        // SAFETY: no preconditions.
+        let headers = Headers(unsafe { rd::rd_kafka_headers_new(record.headers.len()) });
+        for (name, value) in &rows.headers[record.headers.start as usize..record.headers.end as usize] {
+            let name = rows.bytes(name);
+            let value = value.as_ref().map(|value| rows.bytes(value));
+            let (pointer, size) = value.map_or((std::ptr::null(), 0), |value| (value.as_ptr(), value.len()));
+            // SAFETY: librdkafka copies both; they are as long as they are said to be.
+            unsafe {
+                let (name_start, name_size) = (name.as_ptr().cast(), name.len() as isize);
+                rd::rd_kafka_header_add(headers.0, name_start, name_size, pointer.cast(), size as isize);
+            }
+        }
+        Some(headers)
+    }
+}
+
+impl Drop for Headers {
+    fn drop(&mut self) {
+        // SAFETY: still ours, or this would have been forgotten.
+        unsafe { rd::rd_kafka_headers_destroy(self.0) };
+    }
+}

@@ -1,0 +1,319 @@
+//! Reads a share of a topic's partitions.
+//!
+//! One consumer, one thread. Messages go straight from librdkafka's batch into one builder per
+//! partition. Positions are those of the last record handed over plus one: librdkafka's own
+//! position moves over markers and ends.
+//!
+//! A partition that meets its limit (or its end) is *parked*: taken off the consumer, what was
+//! fetched beyond thrown away. Lifting the limit assigns it again at our own position, so nothing
+//! is lost and nothing is held in memory meanwhile.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::client::Cluster;
+use super::consumer::{Consumer, Message};
+use super::native::NativeError;
+use super::source::{expired, known_offset};
+use crate::connectors::{Bell, Fetched, PartitionStart, PartitionStatus, Payload, Reader, Wanted};
+use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex};
+use crate::report::Failure;
+use crate::time::Millis;
+
+/// A poll ends after about this many bytes, however few rows they are.
+const POLL_BYTES_MAX: usize = 8 << 20;
+
+/// A consumer of some partitions, in one lane.
+pub(super) struct KafkaReader {
+    consumer: Consumer,
+    cluster: Cluster,
+    topic: Arc<str>,
+    wanted: Wanted,
+    /// By partition number; `None`: not ours.
+    slots: Vec<Option<Slot>>,
+    /// More may be in the queue than the last poll took.
+    more: bool,
+    /// What `limit` could not say.
+    failed: Option<Failure>,
+}
+
+/// A partition at work.
+///
+/// ```text
+/// assigned ──limit or end met──▶ parked ──limit lifted──▶ assigned
+///     └──────end met──▶ ended
+/// ```
+struct Slot {
+    builder: RawBatchBuilder,
+    /// Behind the last record handed over.
+    next: Offset,
+    end: Option<Offset>,
+    limit: Option<Offset>,
+    assigned: bool,
+    /// Read to the last stable offset since the last record.
+    at_eof: bool,
+    /// Nothing is left below the limit.
+    limit_met: bool,
+    ended: bool,
+}
+
+impl Slot {
+    /// Where this partition must stop for now.
+    fn stop(&self) -> Option<Offset> {
+        match (self.limit, self.end) {
+            (Some(limit), Some(end)) => Some(limit.min(end)),
+            (limit, end) => limit.or(end),
+        }
+    }
+
+    /// Notes that nothing is left below `offset`: what was met?
+    fn reached(&mut self, offset: Offset) {
+        self.limit_met |= self.limit.is_some_and(|limit| offset >= limit);
+        self.ended |= self.end.is_some_and(|end| offset >= end);
+    }
+
+    fn must_park(&self) -> bool {
+        self.assigned && (self.ended || self.limit_met)
+    }
+}
+
+impl KafkaReader {
+    pub fn open(
+        cluster: &Cluster,
+        topic: &Arc<str>,
+        group: &str,
+        source: SourceIndex,
+        share: &[PartitionStart],
+        wanted: Wanted,
+    ) -> Result<KafkaReader, Failure> {
+        let consumer = Consumer::open(cluster, topic, group)?;
+        let mut slots: Vec<Option<Slot>> = Vec::new();
+        for part in share {
+            let next = known_offset(&part.start)?;
+            let end = part.end.as_ref().map(known_offset).transpose()?;
+            let index = usize::try_from(part.partition)
+                .map_err(|_| Failure::bug("kafka.partition", format!("there is no partition {}", part.partition)))?;
+            if slots.len() <= index {
+                slots.resize_with(index + 1, || None);
+            }
+            let builder = RawBatchBuilder::new(source, topic.clone(), part.partition);
+            let mut slot = Slot {
+                builder,
+                next,
+                end,
+                limit: None,
+                assigned: false,
+                at_eof: false,
+                limit_met: false,
+                ended: false,
+            };
+            slot.reached(next);
+            slots[index] = Some(slot);
+        }
+        let mut reader = KafkaReader {
+            consumer,
+            cluster: cluster.clone(),
+            topic: topic.clone(),
+            wanted,
+            slots,
+            more: false,
+            failed: None,
+        };
+        reader.assign_unparked()?;
+        Ok(reader)
+    }
+
+    fn slot(&self, partition: Partition) -> Option<&Slot> {
+        self.slots.get(usize::try_from(partition).ok()?)?.as_ref()
+    }
+
+    /// Puts every partition that may read and does not on the consumer.
+    fn assign_unparked(&mut self) -> Result<(), Failure> {
+        let mut wanted = Vec::new();
+        for (partition, slot) in (0..).zip(&mut self.slots) {
+            let Some(slot) = slot.as_mut().filter(|slot| !slot.assigned && !slot.ended && !slot.limit_met) else {
+                continue;
+            };
+            slot.assigned = true;
+            // An end that was seen before says nothing about now.
+            slot.at_eof = false;
+            wanted.push((partition, slot.next));
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.consumer.assign(&wanted).map_err(|error| self.failure("begin to read", error))
+    }
+
+    /// Takes partitions that met their limit or end off the consumer.
+    fn park(&mut self) -> Result<(), Failure> {
+        let mut met = Vec::new();
+        for (partition, slot) in (0..).zip(&mut self.slots) {
+            if let Some(slot) = slot.as_mut().filter(|slot| slot.must_park()) {
+                slot.assigned = false;
+                met.push(partition);
+            }
+        }
+        if met.is_empty() {
+            return Ok(());
+        }
+        self.consumer.unassign(&met).map_err(|error| self.failure("stop reading", error))
+    }
+
+    fn failure(&self, doing: &str, error: NativeError) -> Failure {
+        self.cluster.failure(self.consumer.client(), &format!("{doing} topic `{}`", self.topic), error)
+    }
+
+    /// What an error among the messages means. `None`: librdkafka goes on by itself.
+    fn trouble(&self, trouble: Trouble) -> Option<Failure> {
+        let Trouble { code, partition, reason } = trouble;
+        let topic = &self.topic;
+        let error = NativeError { text: reason, ..NativeError::of_code(code) };
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
+                let position = self.slot(partition).map_or(0, |slot| slot.next);
+                let title = format!("partition {partition} of `{topic}` no longer has what is to be read next");
+                Some(expired(title, format!("from {position} on ({})", error.text)))
+            }
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                let title = format!("partition {partition} of topic `{topic}` is gone");
+                Some(Failure::outside("kafka.unknown_topic", title).because(error).no_retry())
+            }
+            Code::TopicAuthorizationFailed | Code::BadMessage | Code::InvalidMessage | Code::Fatal => {
+                Some(self.failure("read", error))
+            }
+            _ => {
+                tracing::warn!(target: "kafka", %topic, partition, "{error}");
+                None
+            }
+        }
+    }
+}
+
+/// An error among the messages.
+struct Trouble {
+    code: Code,
+    partition: Partition,
+    reason: String,
+}
+
+/// Takes one message into its partition's builder; gives the bytes it brought.
+fn accept(slots: &mut [Option<Slot>], wanted: Wanted, message: &Message<'_>) -> Result<usize, Trouble> {
+    let partition = message.partition();
+    let slot = usize::try_from(partition).ok().and_then(|index| slots.get_mut(index)?.as_mut());
+    match message.error() {
+        Code::NoError => {}
+        Code::PartitionEOF => {
+            if let Some(slot) = slot.filter(|slot| slot.assigned) {
+                slot.at_eof = true;
+                // A marker may be the last thing below the limit or end: no record says so then.
+                slot.limit_met |= slot.limit.is_some();
+                slot.reached(message.offset());
+            }
+            return Ok(0);
+        }
+        code => return Err(Trouble { code, partition, reason: message.reason() }),
+    }
+    let offset = message.offset();
+    // Leftovers of an assignment before this one.
+    let Some(slot) = slot.filter(|slot| slot.assigned && offset >= slot.next) else { return Ok(0) };
+    if slot.stop().is_some_and(|stop| offset >= stop) {
+        slot.reached(offset);
+        return Ok(0);
+    }
+    let key = message.key().filter(|_| wanted.keys);
+    let value = message.value();
+    slot.builder.push(offset, message.timestamp(), key, value);
+    if wanted.headers {
+        let headers = message.headers();
+        if !headers.is_empty() {
+            slot.builder.headers(headers);
+        }
+    }
+    slot.next = offset + 1;
+    slot.at_eof = false;
+    slot.reached(slot.next);
+    Ok(key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len))
+}
+
+impl Reader for KafkaReader {
+    fn poll(&mut self, rows_max: usize, _clock: Millis) -> Result<Vec<Fetched>, Failure> {
+        if let Some(failure) = self.failed.take() {
+            return Err(failure);
+        }
+        let (mut rows, mut bytes) = (0, 0);
+        let mut troubles = Vec::new();
+        self.more = true;
+        while self.more && rows < rows_max && bytes < POLL_BYTES_MAX {
+            let (slots, wanted) = (&mut self.slots, self.wanted);
+            self.more = self.consumer.take(rows_max - rows, |message| match accept(slots, wanted, message) {
+                Ok(taken) => {
+                    rows += 1;
+                    bytes += taken;
+                }
+                Err(trouble) => troubles.push(trouble),
+            });
+        }
+        self.park()?;
+        if let Some(failure) = troubles.into_iter().find_map(|trouble| self.trouble(trouble)) {
+            return Err(failure);
+        }
+        if let Some(reason) = self.consumer.client().events().locked_out() {
+            return Err(self.cluster.locked_out(reason));
+        }
+        let full = self.slots.iter_mut().flatten().filter(|slot| !slot.builder.is_empty());
+        let fetched = full
+            .map(|slot| Fetched { payload: Payload::Raw(slot.builder.finish()), next: Position::offset(slot.next) });
+        Ok(fetched.collect())
+    }
+
+    fn wait(&mut self, bell: &Bell, timeout: Duration) {
+        if self.more || self.failed.is_some() {
+            return;
+        }
+        bell.wait(&[self.consumer.descriptor()], timeout);
+        self.consumer.answer();
+    }
+
+    fn status(&self, partition: Partition) -> PartitionStatus {
+        let Some(slot) = self.slot(partition) else { return PartitionStatus::default() };
+        let at_end = slot.at_eof || slot.limit_met || slot.ended;
+        let end = slot.end.or_else(|| self.consumer.known_end(partition));
+        // Markers count as offsets, so only an end that was seen says that nothing is left.
+        let behind = match slot.at_eof || slot.ended {
+            true => Some(0),
+            false => end.map(|end| end.saturating_sub(slot.next).max(0) as u64),
+        };
+        PartitionStatus { at_end, ended: slot.ended, behind }
+    }
+
+    fn position(&self, partition: Partition) -> Position {
+        Position::offset(self.slot(partition).map_or(0, |slot| slot.next))
+    }
+
+    fn limit(&mut self, partition: Partition, to: Option<Position>) {
+        let limit = match to.as_ref().map(known_offset).transpose() {
+            Ok(limit) => limit,
+            Err(failure) => return self.failed = Some(failure),
+        };
+        let slot = usize::try_from(partition).ok().and_then(|index| self.slots.get_mut(index)?.as_mut());
+        let Some(slot) = slot else { return };
+        slot.limit = limit;
+        slot.limit_met = limit.is_some_and(|limit| slot.next >= limit);
+        if let Err(failure) = self.assign_unparked() {
+            self.failed = Some(failure);
+        }
+    }
+}
+
+/// Positions by partition, for tests and logs.
+impl std::fmt::Debug for KafkaReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let slots = (0..).zip(&self.slots).filter_map(|(p, slot)| Some((p, slot.as_ref()?.next)));
+        let positions: BTreeMap<Partition, Offset> = slots.collect();
+        f.debug_struct("KafkaReader").field("topic", &self.topic).field("positions", &positions).finish_non_exhaustive()
+    }
+}
