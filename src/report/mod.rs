@@ -11,5 +11,5 @@ mod source;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use failure::{Blame, Failure};
-pub use render::{Style, render};
+pub use render::{Style, render, to_json};
 pub use source::{Place, SourceFile};

@@ -32,6 +32,11 @@ impl Place {
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 
+    /// What stands there; empty for a place that is not in the text.
+    pub fn text(&self) -> &str {
+        self.file.text.get(self.span.clone()).unwrap_or_default()
+    }
+
     /// A part of this place: `within` counts bytes from its start.
     pub fn part(&self, within: Range<usize>) -> Place {
         let end = (self.span.start + within.end).min(self.span.end.max(self.span.start));

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use super::{Bytes, ColumnType, DurationMs, Node, Secret, Spanned};
+use super::{Bytes, ColumnType, DurationMs, Node, ReferenceSpec, Secret, Spanned, TestSpec};
 use crate::report::Place;
 
 /// All documents of one command, each kind in the order found.
@@ -289,15 +289,6 @@ pub enum SchemaText {
     Inline(Node),
 }
 
-/// One of `references:` of a Schema.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ReferenceSpec {
-    pub name: Spanned<String>,
-    pub subject: Spanned<String>,
-    /// `None`: the latest.
-    pub version: Option<i32>,
-}
-
 /// `kind: Connection`, or an entry of `connections`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectionSpec {
@@ -324,19 +315,6 @@ pub enum RegistryConnection {
     },
     /// In-process, kept in the state directory.
     Embedded,
-}
-
-/// `kind: Test`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TestSpec {
-    /// `PATH` or `PATH#NAME`.
-    pub pipeline: Spanned<String>,
-    pub values: Option<Node>,
-    pub env: Vec<(Spanned<String>, String)>,
-    /// A list (in this order) or a map of sources (every interleaving).
-    pub given: Node,
-    /// A map: sink, step, port or `dead_letter` → rows.
-    pub expect: Node,
 }
 
 crate::words! {

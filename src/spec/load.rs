@@ -1,15 +1,244 @@
 //! From paths to documents: every file, every document, every error in one run.
+//!
+//! The order of files and documents never matters: a kind and name may stand only once, wherever.
 
-use std::path::PathBuf;
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::documents::Documents;
+use super::documents::{Document, Documents, Metadata};
+use super::options::not_available;
 use super::template::Values;
-use crate::report::Diagnostics;
+use super::{FromNode, MapReader, Node, Spanned, Value, is_document_name, yaml};
+use crate::report::{Diagnostic, Diagnostics, Place, SourceFile};
+
+/// The version of the language.
+pub const API_VERSION: &str = "runner/v1";
+/// Kinds of documents, in the order of the reference.
+pub const KINDS: &[&str] = &["Pipeline", "Topic", "Schema", "Connection", "Test"];
 
 /// Reads files, and folders with all their *.yaml and *.yml, into documents.
 ///
 /// Errors of all files are in the diagnostics; a document with an error is not among the documents.
+/// Hidden folders are passed over, and so is, with a warning, a document in a folder that is not of
+/// this language.
 pub fn load(paths: &[PathBuf], values: &Values) -> (Documents, Diagnostics) {
-    let _ = (paths, values);
-    unimplemented!("comes with the next commit")
+    let mut loader = Loader::new(values);
+    for path in paths {
+        if path.is_dir() {
+            let mut files = Vec::new();
+            loader.find_files(path, &mut files);
+            if files.is_empty() {
+                let title = format!("there is no *.yaml or *.yml file in `{}`", path.display());
+                loader.out.push(Diagnostic::error("load.empty_folder", title));
+            }
+            files.iter().for_each(|file| loader.load_file(file, Found::InFolder));
+        } else {
+            loader.load_file(path, Found::Named);
+        }
+    }
+    (loader.documents, loader.out)
+}
+
+/// Reads one text as if it were a file of that name.
+pub fn load_text(name: &str, text: &str, values: &Values) -> (Documents, Diagnostics) {
+    let mut loader = Loader::new(values);
+    loader.load_text(name, text.to_owned(), Found::Named);
+    (loader.documents, loader.out)
+}
+
+/// How a file came to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Named,
+    InFolder,
+}
+
+struct Loader<'a> {
+    values: &'a Values,
+    /// Files that were read, so that one that is named twice counts once.
+    read: BTreeSet<PathBuf>,
+    /// Kind, namespace and name → where.
+    names: HashMap<(String, String, String), Place>,
+    documents: Documents,
+    out: Diagnostics,
+}
+
+impl<'a> Loader<'a> {
+    fn new(values: &'a Values) -> Self {
+        let (documents, out) = Default::default();
+        Loader { values, read: BTreeSet::new(), names: HashMap::new(), documents, out }
+    }
+
+    fn find_files(&mut self, folder: &Path, files: &mut Vec<PathBuf>) {
+        let entries = match std::fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let title = format!("the folder `{}` cannot be read: {error}", folder.display());
+                return self.out.push(Diagnostic::error("load.unreadable", title));
+            }
+        };
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        // In the same order on every machine.
+        paths.sort();
+        for path in paths {
+            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            let is_yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+            // A linked folder may lead back here.
+            if path.is_dir() && !hidden && !path.is_symlink() {
+                self.find_files(&path, files);
+            } else if path.is_file() && is_yaml && !hidden {
+                files.push(path);
+            }
+        }
+    }
+
+    fn load_file(&mut self, path: &Path, found: Found) {
+        let shown = path.display().to_string();
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let (code, title) = match error.kind() {
+                    std::io::ErrorKind::NotFound => ("load.not_found", format!("there is no file `{shown}`")),
+                    _ => ("load.unreadable", format!("the file `{shown}` cannot be read: {error}")),
+                };
+                return self.out.push(Diagnostic::error(code, title));
+            }
+        };
+        let identity = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if !self.read.insert(identity) {
+            return;
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) => self.load_text(&shown, text, found),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                let title = format!("the file `{shown}` is not UTF-8 text: byte {at} is not");
+                self.out.push(Diagnostic::error("load.not_text", title));
+            }
+        }
+    }
+
+    fn load_text(&mut self, name: &str, text: String, found: Found) {
+        let file = Arc::new(SourceFile { name: name.to_owned(), text });
+        for node in yaml::parse(&file, self.values, &mut self.out) {
+            let is_foreign = node.get("apiVersion").is_none() && node.get("kind").is_none();
+            match &node.value {
+                // An empty document, such as what stands before the first `---`.
+                Value::Null => {}
+                _ if found == Found::InFolder && is_foreign => self.out.push(
+                    Diagnostic::warning("load.passed_over", "this has neither `apiVersion` nor `kind`: passed over")
+                        .at(&node.place),
+                ),
+                _ => self.load_document(&node),
+            }
+        }
+    }
+
+    fn load_document(&mut self, node: &Node) {
+        let out = &mut self.out;
+        let Some(mut map) = MapReader::new(node, out) else { return };
+        let kind: Option<Spanned<String>> = map.read("kind", out);
+        if let Some(kind) = kind.as_ref().filter(|kind| kind.value == "KafkaConnector") {
+            return out.push(not_available("`kind: KafkaConnector`", &kind.place));
+        }
+        let version: Option<Spanned<String>> = map.read("apiVersion", out);
+        if let Some(version) = version.filter(|version| version.value != API_VERSION) {
+            let title = format!("unknown version `{}`", version.value);
+            out.push(
+                Diagnostic::error("load.version", title).at(&version.place).hint(format!("write `{API_VERSION}`")),
+            );
+        }
+        let metadata = map.read::<Metadata>("metadata", out);
+        let spec = map.entry("spec");
+        if spec.is_none() {
+            let missing = Diagnostic::error("spec.missing_key", "`spec` is missing");
+            out.push(missing.at(&node.place).label("this needs `spec`"));
+        }
+        map.finish(out);
+        let Some(kind) = kind else { return };
+        let metadata = metadata.filter(|metadata| self.new_name(&kind.value, metadata));
+        let Some(spec) = spec else { return };
+        self.load_kind(&kind, metadata, &spec.value, node);
+    }
+
+    /// Reads the body, also when the document is lost already: all errors come in one run.
+    fn load_kind(&mut self, kind: &Spanned<String>, metadata: Option<Metadata>, spec: &Node, node: &Node) {
+        let (documents, out) = (&mut self.documents, &mut self.out);
+        match kind.value.as_str() {
+            "Pipeline" => documents.pipelines.extend(document(metadata, spec, node, out)),
+            "Topic" => documents.topics.extend(document(metadata, spec, node, out)),
+            "Schema" => documents.schemas.extend(document(metadata, spec, node, out)),
+            "Connection" => documents.connections.extend(document(metadata, spec, node, out)),
+            "Test" => documents.tests.extend(document(metadata, spec, node, out)),
+            other => out.push(
+                Diagnostic::error("load.unknown_kind", format!("unknown kind `{other}`"))
+                    .at(&kind.place)
+                    .note(format!("kinds are {}", KINDS.join(", ")))
+                    .did_you_mean(other, KINDS.iter().copied()),
+            ),
+        }
+    }
+
+    /// True for a name that its kind does not have yet.
+    fn new_name(&mut self, kind: &str, metadata: &Metadata) -> bool {
+        let name = &metadata.name;
+        let key = (kind.to_owned(), metadata.namespace.clone(), name.value.clone());
+        if let Some(first) = self.names.get(&key) {
+            let title = format!("the {kind} `{}` stands here twice", name.value);
+            let twice = Diagnostic::error("load.duplicate_document", title);
+            self.out.push(twice.at(&name.place).note(format!("first at {first}")));
+            return false;
+        }
+        self.names.insert(key, name.place.clone());
+        true
+    }
+}
+
+fn document<T: FromNode>(
+    metadata: Option<Metadata>,
+    spec: &Node,
+    node: &Node,
+    out: &mut Diagnostics,
+) -> Option<Document<T>> {
+    let errors_before = out.0.len();
+    let spec = T::from_node(spec, out);
+    let folder = Path::new(&node.place.file.name).parent().unwrap_or(Path::new("")).to_owned();
+    let (metadata, spec) = (metadata?, spec?);
+    // A reader may complain and go on; what it gives is then not what the user meant.
+    let clean = out.0.len() == errors_before;
+    clean.then(|| Document { metadata, spec, folder, place: node.place.clone() })
+}
+
+crate::options! {
+    /// What a document is called.
+    pub struct MetadataKeys {
+        /// The name: letters, digits, `.`, `_` and `-`.
+        pub name: Spanned<String>,
+        /// Keeps pipelines of the same name apart. Default `default`.
+        pub namespace: Option<Spanned<String>>,
+        /// Texts of the user's own.
+        pub labels: Vec<(Spanned<String>, String)> = Vec::new(),
+    }
+}
+
+impl FromNode for Metadata {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let MetadataKeys { name, namespace, labels } = FromNode::from_node(node, out)?;
+        let mut is_clean = true;
+        for name in std::iter::once(&name).chain(&namespace).filter(|name| !is_document_name(&name.value)) {
+            is_clean = false;
+            out.push(
+                Diagnostic::error("load.name", format!("`{}` is not a name", name.value))
+                    .at(&name.place)
+                    .note("it begins with a letter or a digit, and goes on with letters, digits, `.`, `_` and `-`"),
+            );
+        }
+        let namespace = namespace.map_or_else(|| "default".to_owned(), |namespace| namespace.value);
+        is_clean.then_some(Metadata { name, namespace, labels })
+    }
+
+    fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        MetadataKeys::schema(generator)
+    }
 }

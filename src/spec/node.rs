@@ -43,6 +43,17 @@ impl Node {
         }
     }
 
+    /// True for a scalar that is exactly one `{{ … }}`: it takes the type its field wants.
+    pub fn is_filled_in(&self) -> bool {
+        let text = self.place.text().trim_matches(['"', '\'']).trim();
+        text.starts_with("{{") && text.ends_with("}}") && text.matches("{{").count() == 1
+    }
+
+    /// True for a scalar in quotes.
+    pub fn is_quoted(&self) -> bool {
+        self.place.text().starts_with(['"', '\''])
+    }
+
     pub fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::String(text) => Some(text),
@@ -67,6 +78,19 @@ impl Node {
     /// The value of a key, if this is a map that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entries()?.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+
+    /// A string, or a number or boolean as text; `None` for null and collections.
+    pub fn scalar_text(&self) -> Option<String> {
+        match &self.value {
+            Value::String(text) => Some(text.clone()),
+            // A number stands for itself as the user wrote it: `1.50` stays `1.50`.
+            Value::Int(_) | Value::Float(_) if !self.is_filled_in() => Some(self.place.text().to_owned()),
+            Value::Int(number) => Some(number.to_string()),
+            Value::Float(number) => Some(number.to_string()),
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
+        }
     }
 
     /// The same value without places, for Avro schemas written inline and test rows.

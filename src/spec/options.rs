@@ -1,8 +1,12 @@
 //! From a [`Node`] to typed options, with all errors of a body in one run.
 //!
-//! `options!` declares a struct once; from it come the reader, the reference text and the JSON
-//! Schema. serde is not used here: it stops at the first error and forgets places.
+//! [`FromNode`] reads a type and describes it as JSON Schema, so both always say the same. serde is
+//! not used here: it stops at the first error and forgets places. Structs, words and choices are
+//! declared with the macros of `macros`; the scalars, lists and maps of the language are below.
 
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::describe::{ObjectSchema, or_tag};
 use super::{Entry, Node, Value};
 use crate::report::{Diagnostic, Diagnostics, Place};
 
@@ -15,6 +19,19 @@ pub trait FromNode: Sized {
     fn missing() -> Option<Self> {
         None
     }
+
+    /// What `from_node` takes, as JSON Schema. By default: anything.
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        Schema::from(true)
+    }
+}
+
+/// A struct of options, declared with [`crate::options!`]: its keys may be read beside others.
+pub trait Options: Sized {
+    /// Reads its keys from a map; unknown ones are left for [`MapReader::finish`].
+    fn read_keys(map: &mut MapReader<'_>, out: &mut Diagnostics) -> Option<Self>;
+    /// Adds its keys to a JSON Schema.
+    fn describe_keys(object: &mut ObjectSchema, generator: &mut SchemaGenerator);
 }
 
 /// A value and where it was written, for what only the plan can check.
@@ -24,9 +41,26 @@ pub struct Spanned<T> {
     pub place: Place,
 }
 
+impl Spanned<String> {
+    /// The place of a part of a text, such as a word of an expression: `within` counts bytes of the
+    /// text. All of the text where the file spells it otherwise (escapes, folded lines, tags).
+    pub fn part(&self, within: std::ops::Range<usize>) -> Place {
+        let written = self.place.text();
+        let quote = usize::from(written.starts_with(['"', '\'']));
+        if written.get(quote..).is_some_and(|inner| inner.starts_with(&self.value)) {
+            return self.place.part(within.start + quote..within.end + quote);
+        }
+        self.place.clone()
+    }
+}
+
 impl<T: FromNode> FromNode for Spanned<T> {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         Some(Spanned { value: T::from_node(node, out)?, place: node.place.clone() })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        T::schema(generator)
     }
 }
 
@@ -37,7 +71,7 @@ impl<T: schemars::JsonSchema> schemars::JsonSchema for Spanned<T> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         T::schema_name()
     }
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         T::json_schema(generator)
     }
 }
@@ -49,6 +83,10 @@ impl<T: FromNode> FromNode for Option<T> {
 
     fn missing() -> Option<Self> {
         Some(None)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        T::schema(generator)
     }
 }
 
@@ -63,22 +101,172 @@ impl<T: FromNode> FromNode for Vec<T> {
             _ => wrong_type(node, "a list", out),
         }
     }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": T::schema(generator) })
+    }
+}
+
+/// A map in the order written, each key with its place.
+impl<T: FromNode> FromNode for Vec<(Spanned<String>, T)> {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let entries = match &node.value {
+            Value::Map(entries) => entries.as_slice(),
+            // `transforms:` with every line behind it commented out.
+            Value::Null => &[],
+            _ => return wrong_type(node, "a map", out),
+        };
+        let read: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let key = Spanned { value: entry.key.clone(), place: entry.key_place.clone() };
+                T::from_node(&entry.value, out).map(|value| (key, value))
+            })
+            .collect();
+        read.into_iter().collect()
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["object", "null"], "additionalProperties": T::schema(generator) })
+    }
+}
+
+impl FromNode for Node {
+    fn from_node(node: &Node, _out: &mut Diagnostics) -> Option<Self> {
+        Some(node.clone())
+    }
+}
+
+macro_rules! whole_number {
+    ($type:ty, $expected:literal, $schema:tt) => {
+        impl FromNode for $type {
+            fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+                let read = match &node.value {
+                    Value::Int(value) => <$type>::try_from(*value).ok(),
+                    Value::String(text) if node.is_filled_in() => text.trim().parse().ok(),
+                    _ => None,
+                };
+                read.or_else(|| wrong_type(node, $expected, out))
+            }
+
+            fn schema(_generator: &mut SchemaGenerator) -> Schema {
+                or_tag(json_schema!($schema))
+            }
+        }
+    };
+}
+
+whole_number!(i64, "a whole number", { "type": "integer" });
+whole_number!(i32, "a whole number", { "type": "integer", "minimum": -0x8000_0000_i64, "maximum": 0x7fff_ffff });
+whole_number!(u64, "a whole number from 0 on", { "type": "integer", "minimum": 0 });
+whole_number!(u32, "a whole number from 0 on", { "type": "integer", "minimum": 0, "maximum": 0xffff_ffff_u32 });
+whole_number!(usize, "a whole number from 0 on", { "type": "integer", "minimum": 0 });
+
+impl FromNode for bool {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match &node.value {
+            Value::Bool(value) => Some(*value),
+            Value::String(text) if node.is_filled_in() && text == "true" => Some(true),
+            Value::String(text) if node.is_filled_in() && text == "false" => Some(false),
+            Value::String(text) if !node.is_quoted() => {
+                let meant = match text.to_lowercase().as_str() {
+                    "yes" | "on" | "y" => "true",
+                    "no" | "off" | "n" => "false",
+                    _ => return wrong_type(node, "true or false", out),
+                };
+                out.push(
+                    Diagnostic::error("yaml.boolean", format!("`{text}` is a string in YAML 1.2, not a boolean"))
+                        .at(&node.place)
+                        .hint(format!("write `{meant}`")),
+                );
+                None
+            }
+            _ => wrong_type(node, "true or false", out),
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        or_tag(json_schema!({ "type": "boolean" }))
+    }
+}
+
+impl FromNode for f64 {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let read = match &node.value {
+            Value::Int(value) => Some(*value as f64),
+            Value::Float(value) => Some(*value),
+            Value::String(text) if node.is_filled_in() => text.trim().parse().ok(),
+            _ => None,
+        };
+        read.or_else(|| wrong_type(node, "a number", out))
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        or_tag(json_schema!({ "type": "number" }))
+    }
+}
+
+impl FromNode for String {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match &node.value {
+            Value::String(text) if text.contains("${secret:") => {
+                out.push(
+                    Diagnostic::error("secret.not_here", "a secret cannot stand here")
+                        .at(&node.place)
+                        .note("secrets are filled into the settings of connections, and nowhere else"),
+                );
+                None
+            }
+            Value::String(text) => Some(text.clone()),
+            Value::Int(_) | Value::Float(_) | Value::Bool(_) if node.is_filled_in() => node.scalar_text(),
+            Value::Int(_) | Value::Float(_) | Value::Bool(_) => {
+                let quoted = format!("put it in quotes: `\"{}\"`", node.place.text());
+                wrong_type_with(node, "a string", |diagnostic| diagnostic.hint(quoted), out)
+            }
+            _ => wrong_type(node, "a string", out),
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
 }
 
 /// Pushes "expected …, found …" at the node and gives `None`.
 pub fn wrong_type<T>(node: &Node, expected: &str, out: &mut Diagnostics) -> Option<T> {
+    wrong_type_with(node, expected, |diagnostic| diagnostic, out)
+}
+
+fn wrong_type_with<T>(
+    node: &Node,
+    expected: &str,
+    more: impl FnOnce(Diagnostic) -> Diagnostic,
+    out: &mut Diagnostics,
+) -> Option<T> {
     let found = match &node.value {
         Value::Null => "nothing is there".to_owned(),
         _ => format!("this is {}", node.kind()),
     };
-    out.push(Diagnostic::error("spec.type", format!("expected {expected}")).at(&node.place).label(found));
+    let diagnostic = Diagnostic::error("spec.type", format!("expected {expected}")).at(&node.place).label(found);
+    out.push(more(match missing_space(node) {
+        Some(fixed) if expected.contains("a map") => diagnostic.hint(format!("a colon needs a space: `{fixed}`")),
+        _ => diagnostic,
+    }));
     None
+}
+
+/// `from:good` is a string; what the user meant by it is `from: good`.
+pub(super) fn missing_space(node: &Node) -> Option<String> {
+    let (key, value) = node.as_str().filter(|_| !node.is_quoted())?.split_once(':')?;
+    let is_key = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || c == '_');
+    (is_key && !value.is_empty() && !value.starts_with([' ', '/'])).then(|| format!("{key}: {value}"))
 }
 
 /// Pushes "expected one of …" (or "not available yet") at the node and gives `None`.
 pub fn wrong_word<T>(node: &Node, words: &[&'static str], later: &[&'static str], out: &mut Diagnostics) -> Option<T> {
     let listed = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
-    let Some(text) = node.as_str() else { return wrong_type(node, &format!("one of {listed}"), out) };
+    let expected = if words.len() == 1 { listed.clone() } else { format!("one of {listed}") };
+    let Some(text) = node.as_str() else { return wrong_type(node, &expected, out) };
     if later.contains(&text) {
         out.push(not_available(&format!("`{text}`"), &node.place).note(format!("in this release: {listed}")));
         return None;
@@ -86,9 +274,24 @@ pub fn wrong_word<T>(node: &Node, words: &[&'static str], later: &[&'static str]
     out.push(
         Diagnostic::error("spec.unknown_word", format!("unknown word `{text}`"))
             .at(&node.place)
-            .note(format!("one of {listed} is expected"))
+            .note(format!("expected is {expected}"))
             .did_you_mean(text, words.iter().copied()),
     );
+    None
+}
+
+/// Pushes what a choice of words and one-key maps takes, and gives `None`.
+pub fn wrong_choice<T>(node: &Node, words: &[&str], keys: &[&str], out: &mut Diagnostics) -> Option<T> {
+    let listed = words.iter().map(|word| format!("`{word}`"));
+    let listed = listed.chain(keys.iter().map(|key| format!("`{{{key}: …}}`"))).collect::<Vec<_>>().join(", ");
+    let (word, place) = match (node.as_str(), node.entries()) {
+        (Some(word), _) => (word, &node.place),
+        (_, Some([entry])) => (entry.key.as_str(), &entry.key_place),
+        _ => return wrong_type(node, &format!("one of {listed}"), out),
+    };
+    let known = words.iter().chain(keys).copied();
+    let diagnostic = Diagnostic::error("spec.unknown_word", format!("unknown word `{word}`"));
+    out.push(diagnostic.at(place).note(format!("expected is one of {listed}")).did_you_mean(word, known));
     None
 }
 
@@ -99,163 +302,97 @@ pub fn not_available(what: &str, place: &Place) -> Diagnostic {
         .label("comes in a later release")
 }
 
-macro_rules! scalar {
-    ($type:ty, $expected:literal, $pattern:pat => $value:expr) => {
-        impl FromNode for $type {
-            fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-                match &node.value {
-                    $pattern => $value,
-                    _ => None,
-                }
-                .or_else(|| wrong_type(node, $expected, out))
-            }
-        }
-    };
-}
-
-scalar!(bool, "true or false", Value::Bool(value) => Some(*value));
-scalar!(String, "a string", Value::String(text) => Some(text.clone()));
-scalar!(i64, "a whole number", Value::Int(value) => Some(*value));
-scalar!(i32, "a whole number", Value::Int(value) => i32::try_from(*value).ok());
-scalar!(u64, "a whole number from 0 on", Value::Int(value) => u64::try_from(*value).ok());
-scalar!(u32, "a whole number from 0 on", Value::Int(value) => u32::try_from(*value).ok());
-scalar!(usize, "a whole number from 0 on", Value::Int(value) => usize::try_from(*value).ok());
-
-impl FromNode for f64 {
-    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        match node.value {
-            Value::Int(value) => Some(value as f64),
-            Value::Float(value) => Some(value),
-            _ => wrong_type(node, "a number", out),
-        }
-    }
-}
-
-impl FromNode for Node {
-    fn from_node(node: &Node, _out: &mut Diagnostics) -> Option<Self> {
-        Some(node.clone())
-    }
-}
-
-/// A map in the order written, each key with its place.
-impl<T: FromNode> FromNode for Vec<(Spanned<String>, T)> {
-    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let Value::Map(entries) = &node.value else { return wrong_type(node, "a map", out) };
-        let read: Vec<_> = entries
-            .iter()
-            .map(|entry| {
-                let key = Spanned { value: entry.key.clone(), place: entry.key_place.clone() };
-                T::from_node(&entry.value, out).map(|value| (key, value))
-            })
-            .collect();
-        read.into_iter().collect()
-    }
-}
-
 /// Reads a map key by key; `finish` complains about the keys that nobody asked for.
 pub struct MapReader<'a> {
     node: &'a Node,
     entries: &'a [Entry],
-    asked: Vec<&'static str>,
+    /// Where "`x` is missing" points.
+    owner: Place,
+    known: Vec<&'static str>,
+    later: Vec<&'static str>,
 }
 
 impl<'a> MapReader<'a> {
     pub fn new(node: &'a Node, out: &mut Diagnostics) -> Option<Self> {
-        match &node.value {
-            Value::Map(entries) => Some(MapReader { node, entries, asked: Vec::new() }),
+        let entries = match &node.value {
+            Value::Map(entries) => entries.as_slice(),
             // `console:` with nothing behind it means no options.
-            Value::Null => Some(MapReader { node, entries: &[], asked: Vec::new() }),
-            _ => wrong_type(node, "a map", out),
-        }
+            Value::Null => &[],
+            _ => return wrong_type(node, "a map", out),
+        };
+        Some(MapReader { node, entries, owner: node.place.clone(), known: Vec::new(), later: Vec::new() })
+    }
+
+    /// Says whose map this is: what is missing in it is shown there.
+    pub fn of(mut self, owner: &Place) -> Self {
+        self.owner = owner.clone();
+        self
+    }
+
+    /// The whole map.
+    pub fn node(&self) -> &'a Node {
+        self.node
+    }
+
+    /// The entry of `key`, which is known from now on.
+    pub fn entry(&mut self, key: &'static str) -> Option<&'a Entry> {
+        self.known.push(key);
+        self.entries.iter().find(|entry| entry.key == key)
     }
 
     /// The value of `key`; a missing one is an error unless its type has a value for that.
     pub fn read<T: FromNode>(&mut self, key: &'static str, out: &mut Diagnostics) -> Option<T> {
-        self.asked.push(key);
-        match self.entries.iter().find(|entry| entry.key == key) {
-            Some(entry) if entry.value.value == Value::Null && T::missing().is_some() => T::missing(),
-            Some(entry) => T::from_node(&entry.value, out),
-            None => T::missing().or_else(|| {
-                out.push(
-                    Diagnostic::error("spec.missing_key", format!("`{key}` is missing"))
-                        .at(&self.node.place)
-                        .label(format!("this needs `{key}`")),
-                );
-                None
-            }),
+        self.read_or(key, None, out)
+    }
+
+    /// The value of `key`, or the default if there is no such key.
+    pub fn read_or<T: FromNode>(
+        &mut self,
+        key: &'static str,
+        default: Option<fn() -> T>,
+        out: &mut Diagnostics,
+    ) -> Option<T> {
+        if let Some(entry) = self.entry(key) {
+            return T::from_node(&entry.value, out);
         }
+        default.map(|make| make()).or_else(T::missing).or_else(|| {
+            out.push(
+                Diagnostic::error("spec.missing_key", format!("`{key}` is missing"))
+                    .at(&self.owner)
+                    .label(format!("this needs `{key}`")),
+            );
+            None
+        })
+    }
+
+    /// Knows `key` as one of a later release; using it is an error that says so. True if it was used.
+    pub fn later(&mut self, key: &'static str, out: &mut Diagnostics) -> bool {
+        self.later.push(key);
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        if let Some(entry) = entry {
+            out.push(not_available(&format!("`{key}`"), &entry.key_place));
+        }
+        entry.is_some()
+    }
+
+    /// Keys that nobody asked for yet.
+    pub fn unknown(&self) -> impl Iterator<Item = &'a Entry> {
+        let entries = self.entries;
+        entries.iter().filter(|entry| {
+            let key = entry.key.as_str();
+            !self.known.contains(&key) && !self.later.contains(&key)
+        })
     }
 
     /// Complains about unknown keys.
     pub fn finish(self, out: &mut Diagnostics) {
-        for entry in self.entries.iter().filter(|entry| !self.asked.contains(&entry.key.as_str())) {
-            out.push(
-                Diagnostic::error("spec.unknown_key", format!("unknown key `{}`", entry.key))
-                    .at(&entry.key_place)
-                    .note(format!("known here: {}", self.asked.join(", ")))
-                    .did_you_mean(&entry.key, self.asked.iter().copied()),
-            );
+        for entry in self.unknown() {
+            let mut diagnostic =
+                Diagnostic::error("spec.unknown_key", format!("unknown key `{}`", entry.key)).at(&entry.key_place);
+            if !self.known.is_empty() {
+                diagnostic = diagnostic.note(format!("known here: {}", self.known.join(", ")));
+            }
+            out.push(diagnostic.did_you_mean(&entry.key, self.known.iter().copied()));
         }
     }
-}
-
-/// Declares a struct of options: reader, docs and JSON Schema from one text.
-///
-/// Fields of type `Option<T>` may be missing; all others are required unless `T::missing` says
-/// otherwise. A doc comment becomes the reference text.
-#[macro_export]
-macro_rules! options {
-    (
-        $(#[$meta:meta])*
-        pub struct $name:ident { $( $(#[$field_meta:meta])* pub $field:ident : $type:ty ),* $(,)? }
-    ) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, schemars::JsonSchema)]
-        #[schemars(deny_unknown_fields)]
-        pub struct $name { $( $(#[$field_meta])* pub $field: $type ),* }
-
-        impl $crate::spec::FromNode for $name {
-            fn from_node(node: &$crate::spec::Node, out: &mut $crate::report::Diagnostics) -> Option<Self> {
-                let mut map = $crate::spec::MapReader::new(node, out)?;
-                $( let $field: Option<$type> = map.read(stringify!($field), out); )*
-                map.finish(out);
-                Some($name { $( $field: $field? ),* })
-            }
-        }
-    };
-}
-
-/// Declares an enum of words: reader, texts and JSON Schema from one place.
-///
-/// Words behind `later` are known but come with a later release; using one is an error that says so.
-#[macro_export]
-macro_rules! words {
-    (
-        $(#[$meta:meta])*
-        pub enum $name:ident { $( $(#[$word_meta:meta])* $variant:ident = $word:literal ),* $(,)? }
-        $( later $( $later:literal ),+ )?
-    ) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, schemars::JsonSchema)]
-        pub enum $name { $( $(#[$word_meta])* #[schemars(rename = $word)] $variant ),* }
-
-        impl $name {
-            /// All words, in the order of the reference.
-            pub const WORDS: &'static [&'static str] = &[$( $word ),*];
-
-            /// The word as written.
-            pub fn word(self) -> &'static str {
-                match self { $( $name::$variant => $word ),* }
-            }
-        }
-
-        impl $crate::spec::FromNode for $name {
-            fn from_node(node: &$crate::spec::Node, out: &mut $crate::report::Diagnostics) -> Option<Self> {
-                match node.as_str() {
-                    $( Some($word) => Some($name::$variant), )*
-                    _ => $crate::spec::wrong_word(node, Self::WORDS, &[$( $( $later ),+ )?], out),
-                }
-            }
-        }
-    };
 }

@@ -1,5 +1,8 @@
 //! Durations and sizes as options: `5s`, `8MiB`. A number without a unit is always an error.
 
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::describe::or_tag;
 use super::options::wrong_type;
 use super::{FromNode, Node, Value};
 use crate::report::{Diagnostic, Diagnostics};
@@ -15,21 +18,29 @@ pub struct Bytes(pub u64);
 
 impl FromNode for DurationMs {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let Some(text) = scalar_text(node) else { return wrong_type(node, "a duration such as `5s`", out) };
+        let Some(text) = node.scalar_text() else { return wrong_type(node, "a duration such as `5s`", out) };
         match duration::parse(&text) {
             Ok(ms) => Some(DurationMs(ms)),
             Err(reason) => wrong_unit(node, "spec.duration", "duration", &reason, &format!("{text}s"), out),
         }
     }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        or_tag(json_schema!({ "type": "string", "pattern": r"^\s*(\d+(ms|s|m|h|d))+\s*$" }))
+    }
 }
 
 impl FromNode for Bytes {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let Some(text) = scalar_text(node) else { return wrong_type(node, "a size such as `8MiB`", out) };
+        let Some(text) = node.scalar_text() else { return wrong_type(node, "a size such as `8MiB`", out) };
         match parse_size(&text) {
             Ok(bytes) => Some(Bytes(bytes)),
             Err(reason) => wrong_unit(node, "spec.size", "size", &reason, "8MiB", out),
         }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        or_tag(json_schema!({ "type": "string", "pattern": r"^\d+\s*(KiB|MiB|GiB)$" }))
     }
 }
 
@@ -45,16 +56,6 @@ fn parse_size(text: &str) -> Result<u64, String> {
     let (_, factor) =
         SIZES.iter().find(|(name, _)| *name == unit).ok_or_else(|| format!("`{unit}` is not a unit of size"))?;
     number.checked_mul(*factor).ok_or_else(|| "the size is too large".into())
-}
-
-/// What stands there as text; `None` for null and collections.
-fn scalar_text(node: &Node) -> Option<String> {
-    match &node.value {
-        Value::String(text) => Some(text.clone()),
-        Value::Int(number) => Some(number.to_string()),
-        Value::Float(number) => Some(number.to_string()),
-        _ => None,
-    }
 }
 
 fn wrong_unit<T>(

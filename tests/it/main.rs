@@ -1,1 +1,3 @@
+//! The one integration test binary: each one links DataFusion.
 
+mod errors;

@@ -1,0 +1,465 @@
+//! The bodies of documents: Pipeline, Topic, Schema, Connection and Test.
+
+use std::path::Path;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::describe::{ObjectSchema, choice_schema, or_tag, single_key_schema};
+use super::endpoints::{read_sink, read_source, refuse_rules};
+use super::options::{not_available, wrong_choice, wrong_type};
+use super::steps::read_transform;
+use super::*;
+use crate::report::{Diagnostic, Diagnostics};
+
+crate::options! {
+    /// A pipeline: from sources through transforms to sinks.
+    pub struct PipelineKeys {
+        /// Connections by name, for this pipeline only.
+        pub connections: Vec<(Spanned<String>, ConnectionSpec)> = Vec::new(),
+        /// How often progress is committed.
+        pub epoch: Option<EpochSpec>,
+        /// What happens with rows that cannot be processed; default: the first one ends the run.
+        pub errors: Option<Spanned<ErrorsSpec>>,
+        /// Where the pipeline finds out how far it was; default `journal`.
+        pub restart: Restart = Restart::Journal,
+        /// Where the pipeline keeps its state.
+        pub state: Option<StateSpec>,
+        /// Memory for all that the pipeline holds. Default 160MiB.
+        pub memory: Option<Spanned<Bytes>>,
+        /// How many lanes read each source; default: as many as there are cores.
+        pub lanes: Option<Spanned<AtLeastOne>>,
+    }
+}
+
+/// A whole number from 1 on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AtLeastOne(usize);
+
+impl FromNode for AtLeastOne {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match u32::from_node(node, out)? {
+            0 => wrong_type(node, "a whole number from 1 on", out),
+            number => Some(AtLeastOne(number as usize)),
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        or_tag(json_schema!({ "type": "integer", "minimum": 1, "maximum": 0xffff_ffff_u32 }))
+    }
+}
+
+impl FromNode for PipelineSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let mut map = MapReader::new(node, out)?;
+        let mut names = Vec::new();
+        let sources = read_parts(&mut map, "sources", &mut names, out, read_source);
+        let transforms = read_parts(&mut map, "transforms", &mut names, out, read_transform);
+        let sinks = read_parts(&mut map, "sinks", &mut names, out, |name, node, out| read_sink(name, node, false, out));
+        let dead_letter = map.entry("dead_letter").map(|entry| {
+            let name = Spanned { value: entry.key.clone(), place: entry.key_place.clone() };
+            read_sink(&name, &entry.value, true, out)
+        });
+        let keys = PipelineKeys::read_keys(&mut map, out);
+        map.finish(out);
+        // A dead letter with an error is not the same as none.
+        let dead_letter = dead_letter.map_or(Some(None), |sink| sink.map(Some));
+        let PipelineKeys { connections, epoch, errors, restart, state, memory, lanes } = keys?;
+        Some(PipelineSpec {
+            connections,
+            sources: sources?,
+            transforms: transforms?,
+            sinks: sinks?,
+            dead_letter: dead_letter?,
+            errors,
+            restart,
+            state: state.unwrap_or_default(),
+            memory,
+            epoch: epoch.unwrap_or_default(),
+            lanes: lanes.map(|lanes| Spanned { value: lanes.value.0, place: lanes.place }),
+        })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        super::schema::describe_pipeline(generator, &Bodies::default())
+    }
+}
+
+/// Reads `sources`, `transforms` or `sinks`; `names` holds the names of all parts so far.
+fn read_parts<T>(
+    map: &mut MapReader<'_>,
+    key: &'static str,
+    names: &mut Vec<Spanned<String>>,
+    out: &mut Diagnostics,
+    read: impl Fn(&Spanned<String>, &Node, &mut Diagnostics) -> Option<T>,
+) -> Option<Vec<T>> {
+    let entry = map.entry(key);
+    let entries = match entry.map(|entry| &entry.value.value) {
+        Some(Value::Map(entries)) => entries.as_slice(),
+        Some(Value::Null) | None => &[],
+        Some(_) => return wrong_type(&entry?.value, "a map from name to what it is", out),
+    };
+    if entries.is_empty() && key != "transforms" {
+        let place = entry.map_or(&map.node().place, |entry| &entry.key_place);
+        let title = format!("a pipeline needs at least one of `{key}`");
+        out.push(Diagnostic::error("pipeline.no_parts", title).at(place));
+        return None;
+    }
+    let parts: Vec<Option<T>> = entries
+        .iter()
+        .map(|entry| {
+            let name = Spanned { value: entry.key.clone(), place: entry.key_place.clone() };
+            let named = new_name(&name, names, out);
+            names.push(name.clone());
+            read(&name, &entry.value, out).filter(|_| named)
+        })
+        .collect();
+    parts.into_iter().collect()
+}
+
+/// True for a name that is well formed and not taken.
+fn new_name(name: &Spanned<String>, names: &[Spanned<String>], out: &mut Diagnostics) -> bool {
+    if !is_identifier(&name.value) {
+        let title = format!("`{}` is not a name of a source, transform or sink", name.value);
+        out.push(
+            Diagnostic::error("pipeline.name", title)
+                .at(&name.place)
+                .note("it begins with a letter or `_`, and goes on with letters, digits and `_`"),
+        );
+        return false;
+    }
+    if let Some(taken) = names.iter().find(|known| known.value == name.value) {
+        let title = format!("the name `{}` is taken", name.value);
+        out.push(
+            Diagnostic::error("pipeline.name_taken", title)
+                .at(&name.place)
+                .note(format!("first at {}", taken.place))
+                .note("sources, transforms and sinks of a pipeline share one name space"),
+        );
+        return false;
+    }
+    true
+}
+
+crate::options! {
+    /// How often progress is committed.
+    pub struct EpochKeys {
+        /// At least so long after the last one. Default 10ms.
+        pub min: Option<DurationMs>,
+        /// At the latest so long after the last one, if there is a backlog. Default 100ms.
+        pub interval: Option<DurationMs>,
+        /// At the latest after so much input or output. Default 8MiB.
+        pub max_bytes: Option<Bytes>,
+    }
+}
+
+impl FromNode for EpochSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let EpochKeys { min, interval, max_bytes } = FromNode::from_node(node, out)?;
+        Some(EpochSpec { min, interval, max_bytes })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        EpochKeys::schema(generator)
+    }
+}
+
+crate::options! {
+    /// Where the pipeline keeps its state.
+    pub struct StateKeys {
+        /// A `file:///…` URL or a path; default `.runner/NAMESPACE/PIPELINE` under the working directory.
+        pub store: Option<Spanned<String>>,
+    }
+}
+
+impl FromNode for StateSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let mut map = MapReader::new(node, out)?;
+        let later = ["every", "recovery_target"].into_iter().filter(|key| map.later(key, out)).count();
+        let keys = StateKeys::read_keys(&mut map, out);
+        map.finish(out);
+        let StateKeys { store } = keys?;
+        if let Some(store) = store.as_ref().filter(|store| !is_local(&store.value)) {
+            out.push(not_available("a store that is not a local folder", &store.place));
+            return None;
+        }
+        (later == 0).then_some(StateSpec { store })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        StateKeys::schema(generator)
+    }
+}
+
+fn is_local(store: &str) -> bool {
+    store.starts_with("file:///") || !store.contains("://")
+}
+
+impl FromNode for ErrorsSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match node.entries() {
+            Some([entry]) if entry.key == "skip" => match bool::from_node(&entry.value, out)? {
+                true => Some(ErrorsSpec::Skip),
+                false => wrong_type(&entry.value, "`true`, or no `errors` at all", out),
+            },
+            Some([entry]) if entry.key == "fail_above" => read_share(&entry.value, out).map(ErrorsSpec::FailAbove),
+            Some([_, second, ..]) => {
+                let title = "`errors` has one of `skip` and `fail_above`";
+                out.push(Diagnostic::error("errors.two", title).at(&second.key_place));
+                None
+            }
+            _ => wrong_choice(node, &[], &["skip", "fail_above"], out),
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        let share = json_schema!({ "type": "string", "pattern": r"^\s*(100(\.0*)?|\d{1,2}(\.\d*)?)\s*%\s*$" });
+        let maps = vec![
+            single_key_schema("skip", json_schema!({ "const": true }), &["Bad rows are counted, and the run goes on."]),
+            single_key_schema(
+                "fail_above",
+                share,
+                &["The run ends above this share of bad rows. Example: `fail_above: 1%`."],
+            ),
+        ];
+        choice_schema(&[], maps)
+    }
+}
+
+/// `1%` → 0.01.
+fn read_share(node: &Node, out: &mut Diagnostics) -> Option<f64> {
+    let percent = node.as_str().and_then(|text| text.trim().strip_suffix('%')?.trim_end().parse::<f64>().ok());
+    match percent {
+        Some(percent) if (0.0..=100.0).contains(&percent) => Some(percent / 100.0),
+        _ => wrong_type(node, "a share such as `1%`", out),
+    }
+}
+
+impl FromNode for Secret {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let Some(text) = node.scalar_text() else { return wrong_type(node, "text or a number", out) };
+        // Relative paths are from the document's folder.
+        let folder = Path::new(&node.place.file.name).parent().unwrap_or(Path::new(""));
+        match Secret::parse(&text, folder) {
+            Ok(secret) => Some(secret),
+            Err(reason) => {
+                let forms = "secrets are `${secret:env:NAME}` and `${secret:file:PATH}`";
+                out.push(Diagnostic::error("secret.form", reason).at(&node.place).note(forms));
+                None
+            }
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+crate::options! {
+    /// A Kafka cluster.
+    pub struct KafkaKeys {
+        /// `host:port`, separated by commas. Example: `brokers: localhost:9092`.
+        pub brokers: Spanned<Secret>,
+        /// Settings of the Kafka client, by its own names. Example: `{ security.protocol: ssl }`.
+        pub properties: Vec<(Spanned<String>, Secret)> = Vec::new(),
+    }
+}
+
+crate::options! {
+    /// A schema registry.
+    pub struct RegistryKeys {
+        /// Its URL. Example: `url: http://localhost:8081`.
+        pub url: Spanned<Secret>,
+        /// Name for HTTP Basic.
+        pub username: Option<Secret>,
+        /// Password for HTTP Basic.
+        pub password: Option<Secret>,
+    }
+}
+
+crate::options! {
+    /// A connection: a Kafka cluster, a schema registry, or both.
+    pub struct ConnectionKeys {
+        /// The Kafka cluster.
+        pub kafka: Option<KafkaConnection>,
+        /// The schema registry, or `embedded`.
+        pub registry: Option<RegistryConnection>,
+    }
+}
+
+impl FromNode for ConnectionSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let mut map = MapReader::new(node, out)?;
+        let later = ["sql", "http"].into_iter().filter(|key| map.later(key, out)).count();
+        let keys = ConnectionKeys::read_keys(&mut map, out);
+        let any_unknown = map.unknown().next().is_some();
+        map.finish(out);
+        let ConnectionKeys { kafka, registry } = keys?;
+        if kafka.is_none() && registry.is_none() {
+            if later == 0 && !any_unknown {
+                let title = "a connection has `kafka`, `registry` or both";
+                out.push(Diagnostic::error("connection.empty", title).at(&node.place));
+            }
+            return None;
+        }
+        Some(ConnectionSpec { kafka, registry, place: node.place.clone() })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut object = ObjectSchema::default();
+        ConnectionKeys::describe_keys(&mut object, generator);
+        object.any_of(&["kafka", "registry"]);
+        object.finish()
+    }
+}
+
+impl FromNode for KafkaConnection {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let KafkaKeys { brokers, properties } = FromNode::from_node(node, out)?;
+        Some(KafkaConnection { brokers, properties })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        KafkaKeys::schema(generator)
+    }
+}
+
+impl FromNode for RegistryConnection {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match node.as_str() {
+            Some("embedded") => Some(RegistryConnection::Embedded),
+            Some(_) => wrong_choice(node, &["embedded"], &["url"], out),
+            None => {
+                let RegistryKeys { url, username, password } = FromNode::from_node(node, out)?;
+                Some(RegistryConnection::Url { url, username, password })
+            }
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let doc: &[&str] = &["In-process, kept in the state directory."];
+        choice_schema(&[("embedded", doc)], vec![RegistryKeys::schema(generator)])
+    }
+}
+
+crate::options! {
+    /// A topic, and what holds for every source and sink on it.
+    pub struct TopicKeys {
+        /// The connection by name; default `default`.
+        pub connection: Option<Spanned<String>>,
+        /// False: the topic must be there already. Default true.
+        pub create: bool = true,
+        /// Number of partitions of a new topic; default: the broker's.
+        pub partitions: Option<Spanned<AtLeastOne>>,
+        /// Replication factor of a new topic; default: the broker's.
+        pub replication: Option<Spanned<AtLeastOne>>,
+        /// Settings of the topic, by Kafka's names. Example: `{ cleanup.policy: compact }`.
+        pub config: Vec<(Spanned<String>, Secret)> = Vec::new(),
+        /// Format of the values.
+        pub format: Option<FormatSpec>,
+        /// Format of the keys.
+        pub key_format: Option<FormatSpec>,
+        /// The schema of the values.
+        pub schema: Option<SchemaRef>,
+        /// The columns of JSON and CSV values, name to type.
+        pub columns: Option<Columns>,
+        /// Event time.
+        pub time: Option<TimeSpec>,
+    }
+}
+
+impl FromNode for TopicSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let TopicKeys {
+            connection,
+            create,
+            partitions,
+            replication,
+            config,
+            format,
+            key_format,
+            schema,
+            columns,
+            time,
+        } = FromNode::from_node(node, out)?;
+        refuse_rules(columns.as_ref(), out)?;
+        let number = |count: Spanned<AtLeastOne>| Spanned { value: count.value.0 as u32, place: count.place };
+        let (partitions, replication) = (partitions.map(number), replication.map(number));
+        Some(TopicSpec {
+            connection,
+            create,
+            partitions,
+            replication,
+            config,
+            format,
+            key_format,
+            schema,
+            columns,
+            time,
+        })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        TopicKeys::schema(generator)
+    }
+}
+
+crate::options! {
+    /// A schema that another one uses.
+    pub struct ReferenceSpec {
+        /// The full name under which it is used.
+        pub name: Spanned<String>,
+        /// The subject that holds it.
+        pub subject: Spanned<String>,
+        /// Its version; default: the latest.
+        pub version: Option<i32>,
+    }
+}
+
+crate::options! {
+    /// A schema, registered under the document's name.
+    pub struct SchemaDocumentKeys {
+        /// A path to an .avsc file.
+        pub file: Option<Spanned<String>>,
+        /// The schema, as a map or as JSON text.
+        pub schema: Option<Node>,
+        /// What new versions must keep; default: what the registry says.
+        pub compatibility: Option<Spanned<Compatibility>>,
+        /// Schemas that this one uses.
+        pub references: Vec<ReferenceSpec> = Vec::new(),
+    }
+}
+
+impl FromNode for SchemaSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let SchemaDocumentKeys { file, schema, compatibility, references } = FromNode::from_node(node, out)?;
+        let source = match (file, schema) {
+            (Some(file), None) => SchemaText::File(file),
+            (None, Some(schema)) => SchemaText::Inline(schema),
+            _ => return wrong_type(node, "exactly one of `file` and `schema`", out),
+        };
+        Some(SchemaSpec { source, compatibility, references })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut object = ObjectSchema::default();
+        SchemaDocumentKeys::describe_keys(&mut object, generator);
+        object.exactly_one_of(&["file", "schema"]);
+        object.finish()
+    }
+}
+
+crate::options! {
+    /// A test of a pipeline: rows in, rows out.
+    pub struct TestSpec {
+        /// The pipeline's file, and its name where the file holds several: `PATH#NAME`.
+        pub pipeline: Spanned<String>,
+        /// What `{{ values.… }}` gives.
+        pub values: Option<Node>,
+        /// What `{{ env.… }}` gives.
+        pub env: Vec<(Spanned<String>, String)> = Vec::new(),
+        /// Rows of the sources: a list (in this order) or a map from source to rows (every interleaving).
+        pub given: Node,
+        /// Sink, step, port or `dead_letter` to the rows expected there.
+        pub expect: Node,
+    }
+}

@@ -1,0 +1,266 @@
+//! Transforms: which verb a step has, and its keys. Expressions stay text with a place.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::describe::ObjectSchema;
+use super::options::wrong_type;
+use super::*;
+use crate::report::{Diagnostic, Diagnostics};
+
+/// Verbs of later releases.
+const LATER_VERBS: &[&str] = &["join", "gather", "dedupe", "sort", "top", "unnest", "fail"];
+const ROW_VERBS: &[&str] = &["where", "check", "add", "select", "drop"];
+const AGGREGATE_KEYS: &[&str] = &["window", "group_by", "aggregate", "having"];
+
+crate::options! {
+    /// Verbs that look at one row at a time; done in this order.
+    pub struct RowKeys {
+        /// Only rows for which this SQL expression is true pass. Example: `where: rating >= 2`.
+        pub filter as "where": Option<Sql>,
+        /// Name to SQL expression; a row for which one is not true is a dead letter `check.NAME`.
+        pub check: Vec<(Spanned<String>, Sql)> = Vec::new(),
+        /// Columns to add or replace, name to SQL expression.
+        pub add: Vec<(Spanned<String>, Sql)> = Vec::new(),
+        /// Exactly these columns: a list of names, or name to SQL expression.
+        pub select: Option<Spanned<ColumnSpecs>>,
+        /// Columns to leave out.
+        pub drop: Vec<Spanned<String>> = Vec::new(),
+    }
+}
+
+crate::options! {
+    /// An aggregate, over windows or without end.
+    pub struct AggregateKeys {
+        /// The windows. Without them the aggregate has no end and its rows change. Example: `window: { tumbling: 5s }`.
+        pub window: Option<Spanned<WindowSpec>>,
+        /// Columns to group by: a list of names, or name to SQL expression.
+        pub group_by: Option<ColumnSpecs>,
+        /// Name to SQL aggregate. Example: `aggregate: { cnt: count(*), mean: avg(rating) }`.
+        pub aggregate: Vec<(Spanned<String>, Sql)> = Vec::new(),
+        /// Only groups for which this SQL expression is true are given. Example: `having: cnt > 3`.
+        pub having: Option<Sql>,
+    }
+}
+
+/// Reads one transform.
+pub(super) fn read_transform(name: &Spanned<String>, node: &Node, out: &mut Diagnostics) -> Option<TransformSpec> {
+    let mut map = MapReader::new(node, out)?.of(&name.place);
+    let from = map.read::<InputRef>("from", out);
+    let rows = RowKeys::read_keys(&mut map, out);
+    let aggregate = AggregateKeys::read_keys(&mut map, out);
+    let later = LATER_VERBS.iter().chain(&["fill"]).filter(|verb| map.later(verb, out)).count();
+    let any_unknown = map.unknown().next().is_some();
+    map.finish(out);
+
+    let has = |keys: &[&str]| keys.iter().find_map(|key| node.entries()?.iter().find(|entry| entry.key == *key));
+    let verb = match (has(ROW_VERBS), has(AGGREGATE_KEYS)) {
+        (Some(row), Some(of_aggregate)) => {
+            let title = format!("`{}` and `{}` cannot stand in one transform", row.key, of_aggregate.key);
+            let hint = format!("put `{}` into a transform of its own", row.key);
+            out.push(Diagnostic::error("transform.two_verbs", title).at(&row.key_place).hint(hint));
+            return None;
+        }
+        (Some(_), None) => Verb::Rows(rows?.into_spec()),
+        (None, Some(_)) => Verb::Aggregate(aggregate?.into_spec(name, out)?),
+        (None, None) => {
+            if later == 0 && !any_unknown {
+                let title = format!("the transform `{}` does nothing", name.value);
+                let verbs = [ROW_VERBS, AGGREGATE_KEYS].concat().join(", ");
+                out.push(Diagnostic::error("transform.no_verb", title).at(&name.place).note(format!("one of {verbs}")));
+            }
+            return None;
+        }
+    };
+    Some(TransformSpec { name: name.clone(), from: from?, verb, place: node.place.clone() })
+}
+
+impl RowKeys {
+    fn into_spec(self) -> RowsSpec {
+        RowsSpec {
+            filter: self.filter.map(|Sql(text)| text),
+            check: named(self.check),
+            add: named(self.add),
+            select: self.select.map(|Spanned { value: ColumnSpecs(value), place }| Spanned { value, place }),
+            drop: self.drop,
+        }
+    }
+}
+
+impl AggregateKeys {
+    fn into_spec(self, name: &Spanned<String>, out: &mut Diagnostics) -> Option<AggregateSpec> {
+        let group_by = self.group_by.map(|ColumnSpecs(columns)| columns).unwrap_or_default();
+        if self.aggregate.is_empty() && group_by.is_empty() {
+            let title = format!("the aggregate `{}` has neither `aggregate` nor `group_by`", name.value);
+            let example = "add for example `aggregate: { cnt: count(*) }`";
+            out.push(Diagnostic::error("aggregate.empty", title).at(&name.place).hint(example));
+            return None;
+        }
+        let having = self.having.map(|Sql(text)| text);
+        Some(AggregateSpec { window: self.window, group_by, aggregate: named(self.aggregate), having })
+    }
+}
+
+fn named(pairs: Vec<(Spanned<String>, Sql)>) -> Named {
+    pairs.into_iter().map(|(name, Sql(text))| (name, text)).collect()
+}
+
+/// Reads an [`Expression`]: text, or a number or boolean, which are expressions too.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sql(pub Expression);
+
+impl FromNode for Sql {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let Some(text) = node.scalar_text() else {
+            let expected = "an SQL expression; one that begins with `[` or `{` must be quoted";
+            return wrong_type(node, if node.value == Value::Null { "an SQL expression" } else { expected }, out);
+        };
+        if text.trim().is_empty() {
+            return wrong_type(node, "an SQL expression", out);
+        }
+        if let Some(cut) = cut_by_comment(node, &text) {
+            out.push(cut);
+            return None;
+        }
+        Some(Sql(Spanned { value: text, place: node.place.clone() }))
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"], "pattern": r"\S" })
+    }
+}
+
+/// `where: tag = 'a #1'`: YAML ends the value at ` #`.
+fn cut_by_comment(node: &Node, text: &str) -> Option<Diagnostic> {
+    let behind = node.place.file.text.get(node.place.span.end..)?.split('\n').next()?;
+    let is_cut = !node.is_quoted() && behind.trim_start().starts_with('#');
+    let unbalanced = text.matches('\'').count() % 2 == 1
+        || text.matches('"').count() % 2 == 1
+        || text.matches('(').count() > text.matches(')').count();
+    (is_cut && unbalanced).then(|| {
+        Diagnostic::error("yaml.unquoted", "a value with ` #` in it must be quoted")
+            .at(&node.place)
+            .label("YAML takes the rest for a comment")
+            .hint("put the whole expression in double quotes")
+    })
+}
+
+/// One name, or a list of names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Names(pub Vec<Spanned<String>>);
+
+impl FromNode for Names {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match node.items() {
+            Some(_) => FromNode::from_node(node, out).map(Names),
+            None => FromNode::from_node(node, out).map(|name| Names(vec![name])),
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+    }
+}
+
+/// `[name]` or `{name: EXPR}`; at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ColumnSpecs(pub Vec<ColumnSpec>);
+
+impl FromNode for ColumnSpecs {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let columns: Vec<ColumnSpec> = match &node.value {
+            Value::List(_) => {
+                let names: Vec<Spanned<String>> = FromNode::from_node(node, out)?;
+                names.into_iter().map(|name| ColumnSpec { name, expression: None }).collect()
+            }
+            Value::Map(_) => {
+                let pairs: Vec<(Spanned<String>, Sql)> = FromNode::from_node(node, out)?;
+                named(pairs).into_iter().map(|(name, text)| ColumnSpec { name, expression: Some(text) }).collect()
+            }
+            _ => return wrong_type(node, "a list of names, or a map from name to expression", out),
+        };
+        if columns.is_empty() {
+            return wrong_type(node, "at least one column", out);
+        }
+        let twice = columns
+            .iter()
+            .enumerate()
+            .find(|(index, column)| columns[..*index].iter().any(|earlier| earlier.name.value == column.name.value));
+        if let Some((_, column)) = twice {
+            let title = format!("the column `{}` stands here twice", column.name.value);
+            out.push(Diagnostic::error("spec.duplicate_column", title).at(&column.name.place));
+            return None;
+        }
+        Some(ColumnSpecs(columns))
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true },
+            { "type": "object", "additionalProperties": Sql::schema(generator), "minProperties": 1 },
+        ] })
+    }
+}
+
+crate::options! {
+    /// How event time is cut into windows.
+    pub struct WindowKeys {
+        /// Windows of one size that follow one another, aligned to the UTC epoch. Example: `tumbling: 5s`.
+        pub tumbling: Spanned<DurationMs>,
+        /// How long a window stays open behind its end, for rows that come late. Default 0s.
+        pub grace: DurationMs = DurationMs(0),
+        /// Moves the windows' starts; below the size. Default 0s. Example: `{ tumbling: 1d, offset: 6h }`.
+        pub offset: Option<Spanned<DurationMs>>,
+    }
+}
+
+impl FromNode for WindowSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let mut map = MapReader::new(node, out)?;
+        let later =
+            ["hopping", "cumulate", "session", "timezone"].into_iter().filter(|key| map.later(key, out)).count();
+        // A window of a later kind lacks `tumbling`, but that is not what is wrong with it.
+        if later > 0 {
+            return None;
+        }
+        let keys = WindowKeys::read_keys(&mut map, out);
+        map.finish(out);
+        let WindowKeys { tumbling: size, grace, offset } = keys?;
+        if size.value.0 == 0 {
+            out.push(Diagnostic::error("window.size", "a window cannot be empty").at(&size.place));
+            return None;
+        }
+        if let Some(offset) = offset.as_ref().filter(|offset| offset.value >= size.value) {
+            let title = "the offset of a window is below its size";
+            out.push(Diagnostic::error("window.offset", title).at(&offset.place));
+            return None;
+        }
+        let offset = offset.map_or(DurationMs(0), |offset| offset.value);
+        Some(WindowSpec { size: size.value, grace, offset })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        WindowKeys::schema(generator)
+    }
+}
+
+/// The JSON Schema of a transform.
+pub(super) fn describe_transform(generator: &mut SchemaGenerator) -> Schema {
+    let mut object = ObjectSchema::default();
+    object.property("from", InputRef::schema(generator), &[], true);
+    RowKeys::describe_keys(&mut object, generator);
+    AggregateKeys::describe_keys(&mut object, generator);
+    object.text(&["A transform: row by row (`where check add select drop`, done in this order), or an aggregate."]);
+    let not_both = |keys: &[&str]| {
+        let any: Vec<_> = keys.iter().map(|key| serde_json::json!({ "required": [key] })).collect();
+        serde_json::json!({ "anyOf": any })
+    };
+    let mut schema = object.finish();
+    // An aggregate gives columns: groups, results, or both.
+    let aggregate = serde_json::json!({ "anyOf": [
+        { "required": ["group_by"] },
+        { "required": ["aggregate"], "properties": { "aggregate": { "type": "object", "minProperties": 1 } } },
+    ], "not": not_both(ROW_VERBS) });
+    let rows = serde_json::json!({ "allOf": [not_both(ROW_VERBS), { "not": not_both(AGGREGATE_KEYS) }] });
+    schema.insert("anyOf".into(), serde_json::json!([rows, aggregate]));
+    schema
+}
