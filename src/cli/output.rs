@@ -1,12 +1,11 @@
 //! What all verbs share: common flags, exit codes, diagnostics and logs on stderr.
 
-use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::report::{Blame, Diagnostic, Diagnostics, Failure, Severity, Style, render};
 use crate::spec::{self, Documents, Values};
@@ -38,18 +37,11 @@ pub struct SpecArgs {
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Sets a value for `{{ values.KEY }}`; KEY may have dots
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-    pub set: Vec<(String, String)>,
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// A YAML file with values for `{{ values.… }}`; --set stands before it
     #[arg(long, value_name = "FILE")]
     pub values: Vec<PathBuf>,
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".into()),
-    }
 }
 
 /// How a command ended.
@@ -80,7 +72,7 @@ impl From<Exit> for ExitCode {
 
 /// Loads the documents; prints what is wrong and gives `None` if anything is.
 pub fn loaded(args: &SpecArgs, common: &Common) -> Option<Documents> {
-    let values = match values(args) {
+    let values = match Values::read(&args.values, &args.set) {
         Ok(values) => values,
         Err(failure) => {
             fail(&failure, common);
@@ -90,48 +82,6 @@ pub fn loaded(args: &SpecArgs, common: &Common) -> Option<Documents> {
     let (documents, diagnostics) = spec::load(&args.paths, &values);
     print_diagnostics(&diagnostics, common);
     (!diagnostics.has_errors()).then_some(documents)
-}
-
-/// The values that tags may ask for: the environment, files, then `--set`.
-fn values(args: &SpecArgs) -> Result<Values, Failure> {
-    let env: BTreeMap<String, String> =
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect();
-    let mut values = Map::new();
-    for path in &args.values {
-        merge(&mut values, spec::load_values(path)?);
-    }
-    for (key, value) in &args.set {
-        set(&mut values, key, value);
-    }
-    Ok(Values { env, values })
-}
-
-fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
-    for (key, value) in from {
-        match (into.get_mut(&key), value) {
-            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
-            (_, value) => {
-                into.insert(key, value);
-            }
-        }
-    }
-}
-
-fn set(values: &mut Map<String, Value>, key: &str, value: &str) {
-    match key.split_once('.') {
-        None => {
-            values.insert(key.into(), Value::String(value.into()));
-        }
-        Some((first, rest)) => {
-            let inner = values.entry(first).or_insert_with(|| Value::Object(Map::new()));
-            if !inner.is_object() {
-                *inner = Value::Object(Map::new());
-            }
-            if let Value::Object(inner) = inner {
-                set(inner, rest, value);
-            }
-        }
-    }
 }
 
 /// Prints diagnostics on stderr, as text or as one JSON object per line.
@@ -201,20 +151,5 @@ pub(super) fn start_logging(common: &Common) {
     match common.log_format {
         Format::Json => log.json().init(),
         Format::Text => log.with_ansi(style() == Style::Colour).init(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn set_with_dots_makes_maps_and_files_merge() {
-        let mut values = Map::from_iter([("a".to_owned(), json!({"x": 1}))]);
-        merge(&mut values, Map::from_iter([("a".to_owned(), json!({"y": 2}))]));
-        set(&mut values, "a.z.w", "3");
-        set(&mut values, "b", "c=d");
-        assert_eq!(Value::Object(values), json!({"a": {"x": 1, "y": 2, "z": {"w": "3"}}, "b": "c=d"}));
-        assert_eq!(key_value("k=a=b"), Ok(("k".into(), "a=b".into())));
     }
 }

@@ -1,65 +1,14 @@
-//! Columns in words: the types of the language, and lists of what is there.
+//! Columns in words: lists of what is there, and names that are taken.
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{Field, Schema};
 
 use crate::data::meta;
+use crate::expr::type_word;
 use crate::report::{Diagnostic, Diagnostics, Place};
-
-/// A type as the language writes it.
-pub(crate) fn type_word(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "boolean".into(),
-        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => "int".into(),
-        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "long".into(),
-        DataType::Float16 | DataType::Float32 => "float".into(),
-        DataType::Float64 => "double".into(),
-        DataType::Decimal32(p, s)
-        | DataType::Decimal64(p, s)
-        | DataType::Decimal128(p, s)
-        | DataType::Decimal256(p, s) => {
-            format!("decimal({p},{s})")
-        }
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "string".into(),
-        DataType::Dictionary(_, _) => "enum".into(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytes".into(),
-        DataType::FixedSizeBinary(size) => format!("{{fixed: {size}}}"),
-        DataType::Date32 | DataType::Date64 => "date".into(),
-        DataType::Time32(_) | DataType::Time64(_) => "time".into(),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => "timestamp".into(),
-        DataType::Timestamp(unit, _) => format!("timestamp({})", unit_word(*unit)),
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            format!("[{}]", field_type(item))
-        }
-        DataType::Struct(fields) => {
-            let fields: Vec<String> = fields.iter().map(|f| format!("{}: {}", f.name(), field_type(f))).collect();
-            format!("{{struct: {{{}}}}}", fields.join(", "))
-        }
-        DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(fields) if fields.len() == 2 => format!("{{map: {}}}", field_type(&fields[1])),
-            _ => "map".into(),
-        },
-        DataType::Null => "null".into(),
-        other => other.to_string().to_lowercase(),
-    }
-}
-
-fn unit_word(unit: TimeUnit) -> &'static str {
-    match unit {
-        TimeUnit::Second => "s",
-        TimeUnit::Millisecond => "ms",
-        TimeUnit::Microsecond => "us",
-        TimeUnit::Nanosecond => "ns",
-    }
-}
-
-/// The type of a column, with `?` if it may be null.
-pub(crate) fn field_type(field: &Field) -> String {
-    format!("{}{}", type_word(field.data_type()), if field.is_nullable() { "?" } else { "" })
-}
 
 /// "brand string, rating int": the user's columns.
 pub(crate) fn listed(columns: &Schema) -> String {
-    let shown: Vec<String> = user_fields(columns).map(|f| format!("{} {}", f.name(), field_type(f))).collect();
+    let shown: Vec<String> = user_fields(columns).map(|f| format!("{} {}", f.name(), type_word(f))).collect();
     shown.join(", ")
 }
 

@@ -7,6 +7,7 @@
 //! `names` wires steps, `sources`, `steps` and `sinks` compile them, `schemas` finds and derives Avro
 //! schemas, `modes` and `time` hold their rules, `pipelines` orders the pipelines of one command.
 
+mod codecs;
 mod columns;
 mod connections;
 mod expressions;
@@ -24,7 +25,7 @@ mod topics;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-pub(crate) use columns::{field_type, type_word, user_fields};
+pub(super) use columns::user_fields;
 
 use self::names::{Target, Wiring};
 use self::shape::{Reads, Shape};

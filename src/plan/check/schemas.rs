@@ -1,99 +1,26 @@
 //! Schemas of keys and values: declared columns, Avro schemas from files, registries and documents,
 //! and those that sinks derive from their rows.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema};
 
 use super::connections::Connection;
-use super::{Scope, field_type, of_failure};
-use crate::formats::{self, fields};
+use super::{Scope, of_failure};
+use crate::expr::type_word;
+use crate::formats;
 use crate::plan::outline::{SubjectOutline, SubjectState};
 use crate::plan::resolve::Registries;
 use crate::registry::{Registered, Registry, Side, SubjectStrategy};
 use crate::report::{Diagnostic, Diagnostics, Place};
-use crate::spec::{self, ColumnType, Columns, SchemaText, Type};
+use crate::spec::{self, Columns, SchemaText};
 
 /// Declared columns as Arrow's.
-pub(super) fn declared(columns: &Columns, out: &mut Diagnostics) -> Option<Schema> {
+pub(super) fn declared(columns: &Columns, out: &mut Diagnostics) -> Schema {
     super::columns::refuse_reserved(columns.value.iter().map(|(name, _)| (name.value.as_str(), &name.place)), out);
-    let fields: Option<Vec<Field>> = columns.value.iter().map(|(name, column)| field(&name.value, column)).collect();
-    Some(Schema::new(fields?))
-}
-
-/// A declared column; a type nested in it has no name of its own.
-pub(super) fn field(name: &str, column: &ColumnType) -> Option<Field> {
-    let (data_type, mut metadata) = arrow_type(name, &column.kind)?;
-    if let Some(renamed) = &column.field {
-        metadata.insert(fields::FIELD.into(), renamed.value.clone());
-    }
-    if let Some(default) = &column.default {
-        metadata.insert(fields::DEFAULT.into(), default.to_json().to_string());
-    }
-    if let Some(doc) = &column.doc {
-        metadata.insert("avro.doc".into(), doc.clone());
-    }
-    Some(Field::new(name, data_type, column.nullable).with_metadata(metadata))
-}
-
-fn arrow_type(name: &str, kind: &Type) -> Option<(DataType, HashMap<String, String>)> {
-    let mut metadata = HashMap::new();
-    let utc = || Some(Arc::from("UTC"));
-    let data_type = match kind {
-        Type::Boolean => DataType::Boolean,
-        Type::Int => DataType::Int32,
-        Type::Long => DataType::Int64,
-        Type::Float => DataType::Float32,
-        Type::Double => DataType::Float64,
-        Type::Decimal { precision, scale } if *precision <= 38 => DataType::Decimal128(*precision, *scale),
-        Type::Decimal { precision, scale } => DataType::Decimal256(*precision, *scale),
-        Type::String => DataType::Utf8,
-        Type::Bytes => DataType::Binary,
-        Type::Date => DataType::Date32,
-        Type::Time => DataType::Time32(TimeUnit::Millisecond),
-        Type::Timestamp(unit) => {
-            if let Some(unit) = unit {
-                metadata.insert(fields::UNIT.into(), unit.word().to_owned());
-            }
-            match unit {
-                Some(spec::TimeUnit::Micros) => DataType::Timestamp(TimeUnit::Microsecond, utc()),
-                _ => DataType::Timestamp(TimeUnit::Millisecond, utc()),
-            }
-        }
-        Type::Uuid => {
-            metadata.insert(fields::EXTENSION_NAME.into(), fields::UUID_EXTENSION.into());
-            DataType::FixedSizeBinary(16)
-        }
-        Type::Json => {
-            metadata.insert(fields::TYPE.into(), fields::JSON.into());
-            metadata.insert(fields::EXTENSION_NAME.into(), "arrow.json".into());
-            DataType::Utf8
-        }
-        Type::List(item) => DataType::List(Arc::new(field("item", item)?)),
-        Type::Map(value) => {
-            let entries = vec![Field::new("key", DataType::Utf8, false), field("value", value)?];
-            DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries.into()), false)), false)
-        }
-        Type::Struct(columns) => {
-            let columns: Option<Vec<Field>> = columns.iter().map(|(name, column)| field(&name.value, column)).collect();
-            DataType::Struct(columns?.into())
-        }
-        Type::Enum(symbols) => {
-            let symbols = serde_json::to_string(symbols).ok()?;
-            metadata.insert("avro.enum.symbols".into(), symbols);
-            metadata.insert("avro.name".into(), name.to_owned());
-            DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-        }
-        Type::Fixed(length) => DataType::FixedSizeBinary(*length),
-    };
-    Some((data_type, metadata))
-}
-
-/// One column `value` of this type: a format that knows no columns.
-pub(super) fn lone_value(data_type: DataType) -> Schema {
-    Schema::new(vec![Field::new("value", data_type, false)])
+    let fields: Vec<Field> = columns.value.iter().map(|(name, column)| column.to_field(&name.value)).collect();
+    Schema::new(fields)
 }
 
 /// `TOPIC-key` or `TOPIC-value`.
@@ -105,7 +32,9 @@ pub(super) fn subject(topic: &str, side: Side) -> String {
 pub(super) fn registries(scope: &Scope, connection: &Connection, out: &mut Diagnostics) -> Option<Registries> {
     let registry = connection.registry(out)?;
     let place = connection.asked().clone();
-    scope.world.registry(registry, &scope.state_dir).map_err(|failure| out.push(of_failure(failure, &place))).ok()
+    // One directory for all pipelines: what one of them registers another one reads.
+    let directory = scope.folder.join(".runner").join("registry");
+    scope.world.registry(registry, &directory).map_err(|failure| out.push(of_failure(failure, &place))).ok()
 }
 
 /// An Avro schema that was found, and where.
@@ -251,7 +180,7 @@ pub(super) fn check_fit(rows: &[&Field], pinned: &Schema, found: &Found, place: 
         match pinned.field_with_name(field.name()) {
             Err(_) => wrong.push(format!("it has no field `{}`", field.name())),
             Ok(wanted) if !is_same_type(wanted.data_type(), field.data_type()) => {
-                wrong.push(format!("`{}` is {} there and {} here", field.name(), field_type(wanted), field_type(field)));
+                wrong.push(format!("`{}` is {} there and {} here", field.name(), type_word(wanted.as_ref()), type_word(*field)));
             }
             Ok(wanted) if field.is_nullable() && !wanted.is_nullable() => {
                 wrong.push(format!("`{}` may be null here and not there", field.name()));

@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, Schema};
 
 use super::codecs::Writing;
 use super::columns::user_fields;
-use super::expressions::{compile, part};
+use super::expressions::compile;
 use super::modes::{self, Key};
 use super::schemas::{self, Search};
 use super::shape::Shape;
@@ -200,7 +200,7 @@ impl<'a> SinkCheck<'_, 'a> {
     fn plain(&self, format: &FormatSpec, input: &Shape, out: &mut Diagnostics) -> Option<Writing> {
         let place = &format.name.place;
         let format = codecs::format(format, true, out)?;
-        if format.is_avro() || format.is_original() {
+        if !matches!(&format, Some(format) if *format != Format::Avro) {
             let what = format!("`format: {}` on `{}`", format.name(), self.spec.connector.value);
             out.push(crate::spec::not_available(&what, place));
             return None;
@@ -593,7 +593,7 @@ fn compile_header(
         Err(span) => {
             out.push(
                 Diagnostic::error("headers.open", "a `${` is not closed by `}`")
-                    .at(&part(&text.place, &text.value, span)),
+                    .at(&text.part(span)),
             );
             return None;
         }
@@ -603,7 +603,7 @@ fn compile_header(
         .map(|(stretch, span)| match stretch {
             Stretch::Text(text) => Some(TemplatePart::Text(text.into())),
             Stretch::Expr(expression) => {
-                let place = part(&text.place, &text.value, span);
+                let place = text.part(span);
                 if asks_the_clock(expression) {
                     out.push(
                         Diagnostic::error("headers.clock", "a header cannot ask for the time of writing")

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 
-use super::columns::{listed, refuse_reserved, type_word};
+use super::columns::{listed, refuse_reserved};
 use super::expressions::{compile, compile_condition, of_expression};
 use super::shape::{Group, Reads, Shape};
 use crate::data::meta;
-use crate::expr::{Aggregates, Scalar};
+use crate::expr::{Aggregates, Scalar, type_word};
 use crate::plan::Step;
 use crate::report::{Diagnostic, Diagnostics, Place, Severity};
 use crate::spec::{AggregateSpec, ColumnSpec, Named, RowsSpec, Spanned, TransformSpec, Verb};

@@ -90,7 +90,7 @@ fn field(
             out.push(
                 Diagnostic::error("time.type", "`time.field` is not a time")
                     .at(&expression.place)
-                    .label(format!("this is {}", super::columns::type_word(other)))
+                    .label(format!("this is {}", crate::expr::type_word(other)))
                     .hint("give a timestamp, or a whole number with `unit`"),
             );
             return None;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use crate::report::{Diagnostic, Diagnostics, Place};
 use crate::spec::{Columns, Document, Documents, FormatSpec, Spanned, TopicSpec};
@@ -82,27 +82,20 @@ fn contradiction(key: &str, said: &FormatSpec, other: &FormatSpec, who: &str, ou
 /// Declared columns of an end and its Topic; both must be the same.
 pub(super) fn columns<'a>(own: Option<&'a Columns>, topic: Option<&'a Columns>, out: &mut Diagnostics) -> Option<&'a Columns> {
     if let (Some(own), Some(topic)) = (own, topic) {
-        let named = |columns: &Columns| -> Vec<(String, crate::spec::Type, bool)> {
-            columns.value.iter().map(|(name, t)| (name.value.clone(), t.kind.clone(), t.nullable)).collect()
+        // Places differ in any case: what the columns mean is compared.
+        let fields = |columns: &Columns| -> Vec<Field> {
+            columns.value.iter().map(|(name, column)| column.to_field(&name.value)).collect()
         };
-        let names_of = |columns: &Columns| named(columns).into_iter().map(|(name, _, _)| name).collect::<Vec<_>>().join(", ");
-        // Nested types hold places, which differ in any case: their words are compared.
-        let words = |columns: &Columns| format!("{:?}", columns.value.iter().map(|(n, t)| (&n.value, word(t))).collect::<Vec<_>>());
-        if words(own) != words(topic) {
+        if fields(own) != fields(topic) {
             out.push(
                 Diagnostic::error("topic.contradiction", "`columns` contradict those of the Topic")
                     .at(&own.place)
-                    .note(format!("the Topic at {} has: {}", topic.place, names_of(topic)))
+                    .note(format!("the Topic at {} has: {}", topic.place, super::columns::listed(&Schema::new(fields(topic)))))
                     .hint("leave `columns` out here, or make both the same"),
             );
         }
     }
     own.or(topic)
-}
-
-fn word(column: &crate::spec::ColumnType) -> String {
-    let field = super::schemas::field("c", column);
-    field.map_or_else(String::new, |field| super::field_type(&field))
 }
 
 /// The error for an end without a format.
