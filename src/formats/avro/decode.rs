@@ -1,0 +1,435 @@
+//! Framed Avro values → rows.
+//!
+//! Values are grouped by the schema they were written with, decoded by one arrow-avro decoder per
+//! schema, and put back into their order.
+//!
+//! arrow-avro decodes a stream: a truncated value would swallow the next one, two values in one record
+//! would shift all rows behind. So after each value exactly one more row and all its bytes must be there. On any
+//! other outcome the decoder is discarded, the records to blame are found, and the others are decoded again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions, StructArray};
+use arrow::compute::interleave;
+use arrow::datatypes::{Fields, SchemaRef};
+use arrow_avro::codec::Tz;
+use arrow_avro::reader::{Decoder as RowDecoder, ReaderBuilder};
+use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
+
+use super::check::check;
+use super::model::{Field, Kind, Record, Type};
+use super::{MAGIC, PREFIX_BYTES, WriterSchemas, schema};
+use crate::formats::retype::retype;
+use crate::formats::{Decoded, Decoder, Reject};
+use crate::report::Failure;
+
+/// Decodes Confluent-framed values into the columns of a reader schema.
+#[derive(Debug)]
+pub(in crate::formats) struct AvroDecoder {
+    schema: SchemaRef,
+    /// The columns that decoders give; not `schema`'s if the whole record is one column.
+    columns: Fields,
+    /// The whole record is the only column, a struct.
+    whole: bool,
+    reader: Type,
+    writers: Arc<WriterSchemas>,
+    resolved: HashMap<i32, Resolved>,
+}
+
+/// What became of a writer schema.
+#[derive(Debug)]
+enum Resolved {
+    Readable(Box<Writer>),
+    /// It cannot be read as the reader schema, for this reason.
+    Refused(String),
+}
+
+impl AvroDecoder {
+    /// A decoder that gives `wanted`: columns of `reader_schema` by name, or one struct column
+    /// named `_key` that is the whole record.
+    ///
+    /// # Errors
+    /// [`Failure`] (user) `avro.schema`, `avro.unknown_column`.
+    pub(in crate::formats) fn new(
+        reader_schema: &str,
+        wanted: SchemaRef,
+        writers: Arc<WriterSchemas>,
+    ) -> Result<Self, Failure> {
+        let whole = schema::is_record(reader_schema)? && crate::formats::is_key(&wanted);
+        let names: Vec<_> = wanted.fields().iter().map(|field| field.name().clone()).collect();
+        let projected = schema::reader_schema(reader_schema, (!whole).then_some(&names))?;
+        let reader = schema::parse(&projected)?;
+        let columns = if whole { schema::arrow_schema(&projected)?.fields } else { wanted.fields().clone() };
+        Ok(AvroDecoder { schema: wanted, columns, whole, reader, writers, resolved: HashMap::new() })
+    }
+
+    /// Sorts the values by writer schema and rejects those without one.
+    fn group(&mut self, values: &BinaryArray) -> Result<(Vec<Group>, Vec<Reject>), Failure> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut rejects = Vec::new();
+        // Ids come in long runs: the last one's group is kept at hand.
+        let mut last = usize::MAX;
+        for index in 0..values.len() {
+            if values.is_null(index) {
+                rejects.push(Reject { index, code: "value.null", reason: "the value is null".into() });
+                continue;
+            }
+            match schema_id(values.value(index)) {
+                Ok(id) => {
+                    if groups.get(last).is_none_or(|group| group.id != id) {
+                        last = groups.iter().position(|group| group.id == id).unwrap_or(groups.len());
+                    }
+                    if last == groups.len() {
+                        groups.push(Group { id, indexes: Vec::with_capacity(values.len() - index) });
+                    }
+                    groups[last].indexes.push(index as u32);
+                }
+                Err((code, reason)) => rejects.push(Reject { index, code, reason }),
+            }
+        }
+        // All schemas are fetched before a row is decoded: if the registry is away, nothing was consumed.
+        for group in &groups {
+            if !self.resolved.contains_key(&group.id)
+                && let Some(text) = self.writers.text(group.id)?
+            {
+                let resolved = match Writer::new(group.id, &text, &self.reader) {
+                    Ok(writer) => Resolved::Readable(Box::new(writer)),
+                    Err(reason) => Resolved::Refused(reason),
+                };
+                self.resolved.insert(group.id, resolved);
+            }
+        }
+        Ok((groups, rejects))
+    }
+
+    /// One batch of rows from those of each group, ordered by `index`.
+    fn assemble(&self, parts: Vec<Part>) -> Result<RecordBatch, Failure> {
+        let Some(first) = parts.first() else { return Ok(RecordBatch::new_empty(self.schema.clone())) };
+        let rows: usize = parts.iter().map(|part| part.indexes.len()).sum();
+        let columns: Vec<ArrayRef> = if parts.len() == 1 {
+            first.columns.clone()
+        } else {
+            let order = merged_order(&parts);
+            (0..self.columns.len())
+                .map(|column| {
+                    let arrays: Vec<&dyn Array> = parts.iter().map(|part| part.columns[column].as_ref()).collect();
+                    interleave(&arrays, &order).map_err(out_of_step)
+                })
+                .collect::<Result<_, _>>()?
+        };
+        let columns = if self.whole {
+            vec![Arc::new(
+                StructArray::try_new_with_length(self.columns.clone(), columns, None, rows).map_err(out_of_step)?,
+            ) as ArrayRef]
+        } else {
+            columns
+        };
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map_err(out_of_step)
+    }
+}
+
+impl Decoder for AvroDecoder {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn decode(&mut self, values: &BinaryArray) -> Result<Decoded, Failure> {
+        let (groups, mut rejects) = self.group(values)?;
+        let mut parts = Vec::with_capacity(groups.len());
+        for group in groups {
+            match self.resolved.get_mut(&group.id) {
+                Some(Resolved::Readable(writer)) => {
+                    parts.extend(writer.decode(values, group.indexes, &self.columns, &mut rejects));
+                }
+                Some(Resolved::Refused(reason)) => {
+                    reject_all(&group, "avro.incompatible", reason, &mut rejects);
+                }
+                None => {
+                    let reason = format!("the registry does not know the schema id {}", group.id);
+                    reject_all(&group, "avro.unknown_schema", &reason, &mut rejects);
+                }
+            }
+        }
+        rejects.sort_by_key(|reject| reject.index);
+        Ok(Decoded { rows: self.assemble(parts)?, rejects })
+    }
+}
+
+/// Values of one writer schema.
+struct Group {
+    id: i32,
+    /// Ascending.
+    indexes: Vec<u32>,
+}
+
+/// Decoded rows of one writer schema.
+struct Part {
+    /// Of each row's value; ascending.
+    indexes: Vec<u32>,
+    columns: Vec<ArrayRef>,
+}
+
+fn reject_all(group: &Group, code: &'static str, reason: &str, rejects: &mut Vec<Reject>) {
+    let each = group.indexes.iter().map(|index| Reject { index: *index as usize, code, reason: reason.to_owned() });
+    rejects.extend(each);
+}
+
+/// (part, row) of every row, by the index of its value.
+fn merged_order(parts: &[Part]) -> Vec<(usize, usize)> {
+    let rows = parts
+        .iter()
+        .enumerate()
+        .flat_map(|(part, decoded)| decoded.indexes.iter().enumerate().map(move |(row, index)| (*index, part, row)));
+    let mut order: Vec<_> = rows.collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, part, row)| (part, row)).collect()
+}
+
+fn out_of_step(error: arrow::error::ArrowError) -> Failure {
+    Failure::bug("avro.decode", "decoded columns do not fit together").because(error)
+}
+
+fn schema_id(value: &[u8]) -> Result<i32, (&'static str, String)> {
+    match value {
+        [] => Err(("avro.empty", "the value is empty".into())),
+        [MAGIC, a, b, c, d, ..] => Ok(i32::from_be_bytes([*a, *b, *c, *d])),
+        [MAGIC, ..] => Err(("avro.truncated", "the value is shorter than the id of its schema".into())),
+        [other, ..] => {
+            Err(("avro.magic", format!("the value begins with 0x{other:02x}, not with 0x00 and the id of a schema")))
+        }
+    }
+}
+
+/// Decodes the values of one writer schema.
+#[derive(Debug)]
+struct Writer {
+    id: i32,
+    /// As a record: a lone value has been wrapped.
+    ty: Type,
+    reader: Record,
+    /// Top-level bytes come without their length.
+    bare_bytes: bool,
+    /// Each value is walked before it is decoded: see [`Type::has_weightless_items`].
+    suspicious: bool,
+    /// Discarded after each error.
+    decoder: Option<RowDecoder>,
+    scratch: Vec<u8>,
+}
+
+impl Writer {
+    fn new(id: i32, text: &str, reader: &Type) -> Result<Writer, String> {
+        let ty = Type::parse(text)?;
+        let (is_record, wants_record) = (matches!(ty.kind, Kind::Record(_)), matches!(reader.kind, Kind::Record(_)));
+        let refusal = || format!("{} (schema id {id}) cannot be read as {}", ty.describe(), reader.describe());
+        if is_record != wants_record {
+            return Err(refusal());
+        }
+        let bare_bytes = ty.kind == Kind::Bytes;
+        let suspicious = ty.has_weightless_items();
+        let reader = aligned(reader, &ty).into_record();
+        let message = refusal();
+        let record = ty.into_record();
+        let ty = Type::plain(Kind::Record(Box::new(record)));
+        let mut writer = Writer { id, ty, reader, bare_bytes, suspicious, decoder: None, scratch: Vec::new() };
+        writer.decoder = Some(writer.open().map_err(|error| format!("{message}: {error}"))?);
+        Ok(writer)
+    }
+
+    fn open(&self) -> Result<RowDecoder, arrow::error::ArrowError> {
+        let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
+        store.set(Fingerprint::Id(self.id as u32), AvroSchema::new(self.ty.expanded().to_string()))?;
+        ReaderBuilder::new()
+            .with_batch_size(i32::MAX as usize)
+            .with_tz(Tz::Utc)
+            .with_writer_schema_store(store)
+            .with_reader_schema(AvroSchema::new(self.reader.expanded().to_string()))
+            .build_decoder()
+    }
+
+    /// Rows of the values that decode; the others are rejected.
+    fn decode(
+        &mut self,
+        values: &BinaryArray,
+        mut indexes: Vec<u32>,
+        columns: &Fields,
+        rejects: &mut Vec<Reject>,
+    ) -> Vec<Part> {
+        if self.suspicious {
+            self.reject_faulty(values, &mut indexes, rejects);
+        }
+        if let Ok(part) = self.decode_all(values, &indexes, columns) {
+            return vec![part];
+        }
+        self.reject_faulty(values, &mut indexes, rejects);
+        let mut parts = Vec::new();
+        self.decode_halves(values, &indexes, columns, &mut parts, rejects);
+        parts
+    }
+
+    fn reject_faulty(&mut self, values: &BinaryArray, indexes: &mut Vec<u32>, rejects: &mut Vec<Reject>) {
+        if self.bare_bytes {
+            return;
+        }
+        indexes.retain(|index| {
+            let index = *index as usize;
+            match check(&self.ty, &values.value(index)[PREFIX_BYTES..]) {
+                Ok(()) => true,
+                Err(fault) => {
+                    rejects.push(Reject { index, code: fault.code(), reason: fault.reason() });
+                    false
+                }
+            }
+        });
+    }
+
+    /// Decodes well-formed values, of which some may still not resolve to the reader schema.
+    fn decode_halves(
+        &mut self,
+        values: &BinaryArray,
+        indexes: &[u32],
+        columns: &Fields,
+        parts: &mut Vec<Part>,
+        rejects: &mut Vec<Reject>,
+    ) {
+        match (self.decode_all(values, indexes, columns), indexes) {
+            (Ok(part), _) => parts.push(part),
+            (Err(error), [index]) => {
+                let reason = format!("a value of schema id {} does not fit the reader's schema: {error}", self.id);
+                rejects.push(Reject { index: *index as usize, code: "avro.unreadable", reason });
+            }
+            (Err(_), _) => {
+                let (left, right) = indexes.split_at(indexes.len() / 2);
+                self.decode_halves(values, left, columns, parts, rejects);
+                self.decode_halves(values, right, columns, parts, rejects);
+            }
+        }
+    }
+
+    /// All of these values or none; after an error the decoder is a new one.
+    fn decode_all(&mut self, values: &BinaryArray, indexes: &[u32], columns: &Fields) -> Result<Part, String> {
+        let mut decoder = match self.decoder.take() {
+            Some(decoder) => decoder,
+            None => self.open().map_err(|error| error.to_string())?,
+        };
+        for index in indexes {
+            let value = values.value(*index as usize);
+            let value = if self.bare_bytes { with_length(value, &mut self.scratch) } else { value };
+            decode_one(&mut decoder, value)?;
+        }
+        let columns = match decoder.flush().map_err(|error| error.to_string())? {
+            Some(rows) if rows.num_rows() == indexes.len() => fitted(&rows, columns)?,
+            Some(_) => return Err("a row is missing".into()),
+            None => columns.iter().map(|field| arrow::array::new_empty_array(field.data_type())).collect(),
+        };
+        self.decoder = Some(decoder);
+        Ok(Part { indexes: indexes.to_vec(), columns })
+    }
+}
+
+/// Decodes one value: exactly one more row, and all its bytes.
+fn decode_one(decoder: &mut RowDecoder, value: &[u8]) -> Result<(), String> {
+    let before = decoder.capacity();
+    let consumed = decoder.decode(value).map_err(|error| error.to_string())?;
+    if consumed == value.len() && decoder.capacity() + 1 == before {
+        return Ok(());
+    }
+    // A body of no bytes (a record without fields) is decoded when more comes: one byte that begins
+    // the next prefix, and is not consumed.
+    if consumed == value.len()
+        && decoder.capacity() == before
+        && decoder.decode(&[MAGIC]).is_ok_and(|consumed| consumed == 0)
+        && decoder.capacity() + 1 == before
+    {
+        return Ok(());
+    }
+    Err("it is not exactly one value".into())
+}
+
+/// The value with the length that top-level bytes lack on the wire.
+fn with_length<'a>(value: &[u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+    let (prefix, body) = value.split_at(PREFIX_BYTES);
+    scratch.clear();
+    scratch.extend_from_slice(prefix);
+    super::encode::put_long(body.len() as i64, scratch);
+    scratch.extend_from_slice(body);
+    scratch
+}
+
+/// The wanted columns in their order, with the wanted types: writers differ in metadata.
+fn fitted(rows: &RecordBatch, columns: &Fields) -> Result<Vec<ArrayRef>, String> {
+    rows.columns()
+        .iter()
+        .zip(columns)
+        .map(|(array, field)| {
+            if array.null_count() > 0 && !field.is_nullable() {
+                return Err(format!("`{}` is null", field.name()));
+            }
+            retype(array, field.data_type()).map_err(|error| error.to_string())
+        })
+        .collect()
+}
+
+/// The reader schema with the names that the writer gave to the same things, and nulls first where
+/// the default is null: arrow-avro compares full names, registries short ones.
+fn aligned(reader: &Type, writer: &Type) -> Type {
+    let mut aligned = reader.clone();
+    match (&mut aligned.kind, &writer.kind) {
+        (Kind::Record(reader), Kind::Record(writer)) if reader.name.reads(&writer.name) => {
+            reader.name.full.clone_from(&writer.name.full);
+            for field in &mut reader.fields {
+                if let Some(written) = matching(field, writer) {
+                    field.ty = aligned_field(&field.ty, &written.ty);
+                }
+                default_first(field);
+            }
+        }
+        (Kind::Enum(reader), Kind::Enum(writer)) if reader.name.reads(&writer.name) => {
+            reader.name.full.clone_from(&writer.name.full);
+        }
+        (Kind::Fixed(reader), Kind::Fixed(writer)) if reader.name.reads(&writer.name) => {
+            reader.name.full.clone_from(&writer.name.full);
+        }
+        (Kind::Array(reader), Kind::Array(writer)) | (Kind::Map(reader), Kind::Map(writer)) => {
+            **reader = aligned_field(reader, writer);
+        }
+        _ => {}
+    }
+    aligned
+}
+
+/// Aligns through unions on either side.
+fn aligned_field(reader: &Type, writer: &Type) -> Type {
+    match (&reader.kind, &writer.kind) {
+        (Kind::Union(branches), _) => {
+            let branches = branches.iter().map(|branch| aligned_field(branch, writer)).collect();
+            Type::plain(Kind::Union(branches))
+        }
+        (_, Kind::Union(written)) => {
+            let same = |ty: &&Type| std::mem::discriminant(&ty.kind) == std::mem::discriminant(&reader.kind);
+            let reads = |ty: &&Type| match (reader.name(), ty.name()) {
+                (Some(reader), Some(writer)) => reader.reads(writer),
+                _ => true,
+            };
+            match written.iter().find(|ty| same(ty) && reads(ty)) {
+                Some(branch) => aligned(reader, branch),
+                None => reader.clone(),
+            }
+        }
+        _ => aligned(reader, writer),
+    }
+}
+
+fn matching<'a>(field: &Field, writer: &'a Record) -> Option<&'a Field> {
+    let named = |name: &str| writer.fields.iter().find(|written| written.name == name);
+    named(&field.name).or_else(|| field.aliases.iter().find_map(|alias| named(alias)))
+}
+
+fn default_first(field: &mut Field) {
+    if let (Some(serde_json::Value::Null), Kind::Union(branches)) = (&field.default, &mut field.ty.kind)
+        && let Some(null) = branches.iter().position(|branch| branch.kind == Kind::Null)
+    {
+        branches[..=null].rotate_right(1);
+    }
+}

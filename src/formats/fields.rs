@@ -1,0 +1,59 @@
+//! What a column's metadata says to the codecs beyond its Arrow type.
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow_avro::schema::AVRO_ENUM_SYMBOLS_METADATA_KEY;
+
+/// On a Timestamp column: `s`, `ms` or `us` if JSON and CSV have it as a number of that unit;
+/// without it as RFC 3339 text.
+pub const UNIT: &str = "runner.unit";
+/// On a Utf8 column: [`JSON`] if it holds the JSON text of any value.
+pub const TYPE: &str = "runner.type";
+/// See [`TYPE`].
+pub const JSON: &str = "json";
+/// The field's name in the record, where it is not the column's.
+pub const FIELD: &str = "runner.field";
+/// A default as JSON text, for records that lack the field.
+pub const DEFAULT: &str = arrow_avro::schema::AVRO_FIELD_DEFAULT_METADATA_KEY;
+
+/// Arrow's key for canonical extension types.
+pub const EXTENSION_NAME: &str = "ARROW:extension:name";
+/// The extension type of uuid columns, FixedSizeBinary(16).
+pub const UUID_EXTENSION: &str = "arrow.uuid";
+
+pub fn is_uuid(field: &Field) -> bool {
+    field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == UUID_EXTENSION)
+}
+
+pub fn is_json(field: &Field) -> bool {
+    field.metadata().get(TYPE).is_some_and(|word| word == JSON)
+}
+
+/// The symbols of an enum column; `None` for other columns.
+pub fn symbols(field: &Field) -> Option<Vec<String>> {
+    serde_json::from_str(field.metadata().get(AVRO_ENUM_SYMBOLS_METADATA_KEY)?).ok()
+}
+
+/// The unit in which a timestamp column is written as a number.
+pub fn unit(field: &Field) -> Option<TimeUnit> {
+    match field.metadata().get(UNIT)?.as_str() {
+        "s" => Some(TimeUnit::Second),
+        "ms" => Some(TimeUnit::Millisecond),
+        "us" => Some(TimeUnit::Microsecond),
+        _ => None,
+    }
+}
+
+/// The column's name in a JSON object or a CSV header.
+pub fn name(field: &Field) -> &str {
+    field.metadata().get(FIELD).unwrap_or(field.name())
+}
+
+/// True for a json column that, alone, takes a whole value: `value`, or `_key` of a key.
+pub fn is_whole_json(field: &Field) -> bool {
+    is_json(field) && matches!(field.name().as_str(), "value" | crate::data::meta::KEY)
+}
+
+/// A column of type `json`: the text of any JSON value.
+pub fn json_column(name: &str, nullable: bool) -> Field {
+    Field::new(name, DataType::Utf8, nullable).with_metadata([(TYPE.to_owned(), JSON.to_owned())].into())
+}

@@ -1,0 +1,228 @@
+//! `format:` and `key_format:`: `avro`, or `{csv: {header: false}}`.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::report::{Diagnostic, Diagnostics, Place};
+use crate::spec::{Entry, FromNode, MapReader, Node, Value};
+
+/// How values are written as bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Format {
+    /// Avro behind Confluent's prefix; needs a schema registry.
+    Avro,
+    /// One JSON object per value.
+    Json,
+    /// The value is one text.
+    String,
+    /// The value is bytes.
+    Bytes,
+    /// One line of comma-separated values per record.
+    Csv(CsvOptions),
+}
+
+/// The formats' words, in the order of the reference.
+pub const FORMATS: &[&str] = &["avro", "json", "string", "bytes", "csv"];
+
+/// Options of `csv:`.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct CsvOptions {
+    /// Whether a file's first line names the columns. Default: true. Example: `header: false`.
+    #[schemars(default = "header_default")]
+    pub header: bool,
+    /// One ASCII character between two values. Default: `,`. Example: `delimiter: ";"`.
+    #[schemars(default = "delimiter_default")]
+    pub delimiter: char,
+}
+
+fn header_default() -> bool {
+    true
+}
+
+fn delimiter_default() -> char {
+    ','
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        CsvOptions { header: header_default(), delimiter: delimiter_default() }
+    }
+}
+
+impl FromNode for CsvOptions {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let mut map = MapReader::new(node, out)?;
+        let header: Option<Option<bool>> = map.read("header", out);
+        let delimiter: Option<Option<Delimiter>> = map.read("delimiter", out);
+        map.finish(out);
+        Some(CsvOptions {
+            header: header?.unwrap_or_else(header_default),
+            delimiter: delimiter?.map_or_else(delimiter_default, |delimiter| delimiter.0),
+        })
+    }
+}
+
+struct Delimiter(char);
+
+impl FromNode for Delimiter {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let text = String::from_node(node, out)?;
+        let mut characters = text.chars();
+        match (characters.next(), characters.next()) {
+            (Some(one), None) if one.is_ascii() && !matches!(one, '"' | '\n' | '\r') => Some(Delimiter(one)),
+            _ => {
+                let title = format!("`{text}` cannot stand between two values");
+                out.push(
+                    Diagnostic::error("format.delimiter", title)
+                        .at(&node.place)
+                        .hint("one ASCII character, not a quote and not a line break"),
+                );
+                None
+            }
+        }
+    }
+}
+
+impl Format {
+    /// The format's word in the language.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Format::Avro => "avro",
+            Format::Json => "json",
+            Format::String => "string",
+            Format::Bytes => "bytes",
+            Format::Csv(_) => "csv",
+        }
+    }
+
+    /// The format of a word that stands at `place`, with its options if there are any.
+    pub fn from_word(word: &str, place: &Place, options: Option<&Node>, out: &mut Diagnostics) -> Option<Format> {
+        let format = match word {
+            "csv" => {
+                let read = options.map(|node| CsvOptions::from_node(node, out));
+                return Some(Format::Csv(read.unwrap_or_else(|| Some(CsvOptions::default()))?));
+            }
+            "avro" => Format::Avro,
+            "json" => Format::Json,
+            "string" => Format::String,
+            "bytes" => Format::Bytes,
+            "original" => {
+                out.push(
+                    Diagnostic::error("format.unavailable", "the format `original` comes in a later release").at(place),
+                );
+                return None;
+            }
+            _ => {
+                out.push(
+                    Diagnostic::error("format.unknown", format!("there is no format `{word}`"))
+                        .at(place)
+                        .note(format!("formats: {}", FORMATS.join(", ")))
+                        .did_you_mean(word, FORMATS.iter().copied()),
+                );
+                return None;
+            }
+        };
+        if let Some(node) = options {
+            // None of them has options: every key is one too many.
+            MapReader::new(node, out)?.finish(out);
+            if node.entries().is_some_and(|entries| !entries.is_empty()) {
+                return None;
+            }
+        }
+        Some(format)
+    }
+}
+
+impl FromNode for Format {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match &node.value {
+            Value::String(word) => Format::from_word(word, &node.place, None, out),
+            Value::Map(entries) if entries.len() == 1 => {
+                let Entry { key, key_place, value } = &entries[0];
+                Format::from_word(key, key_place, Some(value), out)
+            }
+            _ => {
+                let found = format!("this is {}", node.kind());
+                out.push(
+                    Diagnostic::error("spec.type", "expected a format")
+                        .at(&node.place)
+                        .label(found)
+                        .hint("write `avro`, or `{csv: {header: false}}`"),
+                );
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for Format {
+    fn schema_name() -> Cow<'static, str> {
+        "Format".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let csv = generator.subschema_for::<CsvOptions>();
+        let empty = json_schema!({"type": ["object", "null"], "additionalProperties": false});
+        let map = |word: &str, options: &Schema| json_schema!({"type": "object", "properties": {word: options}, "required": [word], "additionalProperties": false});
+        let mut choices = vec![json_schema!({"type": "string", "enum": FORMATS})];
+        choices.extend(FORMATS.iter().filter(|word| **word != "csv").map(|word| map(word, &empty)));
+        choices.push(map("csv", &json_schema!({"anyOf": [csv, {"type": "null"}]})));
+        json_schema!({
+            "description": "How values are written as bytes: a word, or a word with options.",
+            "anyOf": choices
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::report::SourceFile;
+
+    fn place() -> Place {
+        Place::new(&Arc::new(SourceFile { name: "p.yaml".into(), text: "format: x".into() }), 8..9)
+    }
+
+    fn node(value: Value) -> Node {
+        Node { place: place(), value }
+    }
+
+    fn map(key: &str, value: Node) -> Node {
+        node(Value::Map(vec![Entry { key: key.into(), key_place: place(), value }]))
+    }
+
+    fn read(node: &Node) -> Result<Format, Vec<&'static str>> {
+        let mut out = Diagnostics::default();
+        let format = Format::from_node(node, &mut out);
+        match format {
+            Some(format) if !out.has_errors() => Ok(format),
+            _ => Err(out.0.iter().map(|diagnostic| diagnostic.code).collect()),
+        }
+    }
+
+    #[test]
+    fn a_format_is_a_word_or_a_word_with_options() {
+        assert_eq!(read(&node(Value::String("avro".into()))), Ok(Format::Avro));
+        assert_eq!(read(&node(Value::String("csv".into()))), Ok(Format::Csv(CsvOptions::default())));
+        let options = map("csv", map("header", node(Value::Bool(false))));
+        assert_eq!(read(&options), Ok(Format::Csv(CsvOptions { header: false, delimiter: ',' })));
+        assert_eq!(
+            read(&map("csv", map("delimiter", node(Value::String(";;".into()))))),
+            Err(vec!["format.delimiter"])
+        );
+        assert_eq!(read(&map("json", map("pretty", node(Value::Bool(true))))), Err(vec!["spec.unknown_key"]));
+        assert_eq!(read(&node(Value::String("avor".into()))), Err(vec!["format.unknown"]));
+        assert_eq!(read(&node(Value::Int(3))), Err(vec!["spec.type"]));
+    }
+
+    #[test]
+    fn every_word_is_read() {
+        for word in FORMATS {
+            assert_eq!(read(&node(Value::String((*word).into()))).unwrap().word(), *word);
+        }
+    }
+}
