@@ -1,8 +1,8 @@
 //! What stands behind a connector's key, for those that the plan types itself, and the table of all.
 
-use crate::connectors::datagen::DatagenOptions;
+use crate::connectors::datagen;
 use crate::connectors::kafka::{KafkaSinkOptions, KafkaSourceOptions};
-use crate::spec::Spanned;
+use crate::spec::{self, Bodies, Describe, FromNode, Spanned};
 
 crate::options! {
     /// Options of `console:` on a sink.
@@ -25,40 +25,22 @@ crate::options! {
     }
 }
 
-/// A connector of the language, and the JSON Schemas of its bodies.
-pub struct Connector {
-    pub name: &'static str,
-    /// `None`: it cannot be a source.
-    pub source: Option<fn(&mut schemars::SchemaGenerator) -> schemars::Schema>,
-    /// `None`: it cannot be a sink.
-    pub sink: Option<fn(&mut schemars::SchemaGenerator) -> schemars::Schema>,
-}
-
-/// All connectors, in the order of the reference.
-pub const CONNECTORS: &[Connector] = &[
-    Connector {
-        name: "kafka",
-        source: Some(schemars::SchemaGenerator::subschema_for::<KafkaSourceOptions>),
-        sink: Some(schemars::SchemaGenerator::subschema_for::<KafkaSinkOptions>),
-    },
-    Connector {
-        name: "datagen",
-        source: Some(schemars::SchemaGenerator::subschema_for::<DatagenOptions>),
-        sink: None,
-    },
-    Connector {
-        name: "file",
-        source: Some(schemars::SchemaGenerator::subschema_for::<FileOptions>),
-        sink: Some(schemars::SchemaGenerator::subschema_for::<FileOptions>),
-    },
-    Connector {
-        name: "console",
-        source: None,
-        sink: Some(schemars::SchemaGenerator::subschema_for::<ConsoleOptions>),
-    },
-    Connector {
-        name: "discard",
-        source: None,
-        sink: Some(schemars::SchemaGenerator::subschema_for::<DiscardOptions>),
-    },
+/// Bodies of sources by connector, in the order of the reference.
+pub const SOURCES: &[(&str, Describe)] = &[
+    ("kafka", <KafkaSourceOptions as FromNode>::schema),
+    ("datagen", <datagen::Options as FromNode>::schema),
+    ("file", <FileOptions as FromNode>::schema),
 ];
+
+/// Bodies of sinks by connector.
+pub const SINKS: &[(&str, Describe)] = &[
+    ("kafka", <KafkaSinkOptions as FromNode>::schema),
+    ("file", <FileOptions as FromNode>::schema),
+    ("console", <ConsoleOptions as FromNode>::schema),
+    ("discard", <DiscardOptions as FromNode>::schema),
+];
+
+/// The JSON Schema of the language, bodies and all.
+pub fn language_schema() -> serde_json::Value {
+    spec::json_schema(&Bodies { sources: SOURCES, sinks: SINKS })
+}

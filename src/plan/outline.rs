@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::resolve::{Cluster, TopicInfo};
 use crate::registry::Registry;
+use crate::spec::TopicSpec;
 
 /// Everything about a plan that is not needed to run it.
 #[derive(Debug, Default)]
@@ -88,6 +89,21 @@ pub enum TopicState {
     /// Another pipeline of this command creates it.
     CreatedByOther,
     NotAsked,
+}
+
+impl TopicOutline {
+    /// A topic and what its document says of it.
+    pub fn of(cluster: Cluster, name: &str, state: TopicState, declared: Option<&TopicSpec>) -> Self {
+        let config = declared.into_iter().flat_map(|topic| &topic.config);
+        TopicOutline {
+            cluster,
+            name: name.to_owned(),
+            state,
+            partitions: declared.and_then(|topic| topic.partitions.as_ref()).map(|count| count.value),
+            replication: declared.and_then(|topic| topic.replication.as_ref()).map(|count| count.value),
+            config: config.map(|(name, value)| (name.value.clone(), value.to_string())).collect(),
+        }
+    }
 }
 
 /// A subject that a sink writes under.

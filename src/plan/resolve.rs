@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::connectors::kafka::{self, Topics};
 use crate::registry::http::PLAN_PATIENCE;
 use crate::registry::{Auth, EmbeddedRegistry, HttpRegistry, Registered, Registry, Settings, Verdict};
 use crate::report::Failure;
@@ -140,9 +141,51 @@ impl Registry for Unasked {
     }
 }
 
-/// Asks the servers of the connections.
+/// Asks the servers of the connections. A cluster that is away is waited for only once.
 #[derive(Debug, Default)]
-pub struct Servers;
+pub struct Servers {
+    /// By brokers: a client, or what was wrong.
+    clusters: Mutex<BTreeMap<String, Result<Arc<Topics>, Away>>>,
+}
+
+/// A failure that can be told again.
+#[derive(Debug, Clone)]
+struct Away {
+    code: &'static str,
+    retry: bool,
+    message: String,
+    hint: Option<String>,
+}
+
+impl From<Failure> for Away {
+    fn from(failure: Failure) -> Self {
+        let message = failure.to_string();
+        Away { code: failure.code, retry: failure.retry, message, hint: failure.hint }
+    }
+}
+
+impl From<Away> for Failure {
+    fn from(away: Away) -> Self {
+        let mut failure = match away.retry {
+            true => Failure::outside(away.code, away.message),
+            false => Failure::user(away.code, away.message),
+        };
+        failure.hint = away.hint;
+        failure
+    }
+}
+
+impl Servers {
+    fn topics(&self, cluster: &Cluster) -> Result<Arc<Topics>, Failure> {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let connect = || {
+            let cluster = kafka::Cluster::new(cluster.brokers.clone(), cluster.properties.clone())?;
+            Topics::connect(&cluster).map(Arc::new)
+        };
+        let known = clusters.entry(cluster.brokers.clone()).or_insert_with(|| connect().map_err(Away::from));
+        known.clone().map_err(Failure::from)
+    }
+}
 
 impl World for Servers {
     fn fill(&self, text: &Secret) -> Result<String, Failure> {
@@ -174,7 +217,18 @@ impl World for Servers {
     }
 
     fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure> {
-        let _ = (cluster, topic);
-        Ok(Answer::NotAsked)
+        let topics = self.topics(cluster)?;
+        let Some(partitions) = topics.partitions(topic)? else { return Ok(Answer::Known(None)) };
+        let config = topics.config(topic)?;
+        let is = |name: &str, word: &str| config.get(name).is_some_and(|value| value.contains(word));
+        let number = |name: &str| config.get(name).and_then(|value| value.parse::<i64>().ok());
+        Ok(Answer::Known(Some(TopicInfo {
+            partitions: partitions as u32,
+            // −1 means for ever.
+            retention_ms: number("retention.ms").filter(|ms| *ms >= 0),
+            compacted: is("cleanup.policy", "compact"),
+            log_append_time: is("message.timestamp.type", "LogAppendTime"),
+            message_bytes_max: number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()),
+        })))
     }
 }

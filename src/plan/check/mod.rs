@@ -85,7 +85,8 @@ impl<'a> PipelineCheck<'a> {
         let sources: Vec<Option<SourceDraft>> = spec
             .sources
             .iter()
-            .map(|source| sources::draft(&self.scope, source, topics, &mut self.outline, out))
+            .enumerate()
+            .map(|(index, source)| sources::draft(&self.scope, source, index, topics, &mut self.outline, out))
             .collect();
 
         let early = early_aggregates(spec, &wiring);
@@ -101,13 +102,14 @@ impl<'a> PipelineCheck<'a> {
         let mut repeated = Diagnostics::default();
         let planned: Option<Vec<(SourcePlan, Shape)>> = wiring
             .used_sources()
-            .map(|index| sources[index].as_ref()?.plan(index, &first.wanted_of(Target::Source(index)), out))
+            .map(|index| sources[index].as_ref()?.plan(&first.wanted_of(Target::Source(index)), out))
             .collect();
         let planned = planned?;
         let mut shapes: Vec<Option<Shape>> = spec.sources.iter().map(|_| None).collect();
         for (index, (_, shape)) in wiring.used_sources().zip(&planned) {
             shapes[index] = Some(shape.clone());
         }
+        self.outline.sources = wiring.used_sources().filter_map(|index| Some(sources[index].as_ref()?.outline())).collect();
         let second = Round::run(spec, &wiring, shapes, &early, true, &mut repeated);
         self.assemble(wiring, planned, second, sinks, dead_letter, errors, out)
     }
@@ -163,8 +165,8 @@ impl<'a> PipelineCheck<'a> {
         wiring: Wiring,
         sources: Vec<(SourcePlan, Shape)>,
         mut round: Round,
-        sinks: Vec<Option<SinkDraft>>,
-        dead_letter: Option<Option<SinkDraft>>,
+        sinks: Vec<Option<SinkDraft<'_>>>,
+        dead_letter: Option<Option<SinkDraft<'_>>>,
         errors: ErrorPolicy,
         out: &mut Diagnostics,
     ) -> Option<Plan> {
@@ -190,6 +192,11 @@ impl<'a> PipelineCheck<'a> {
         self.outline.replays_everything =
             shapes.values().any(|shape| shape.group.as_ref().is_some_and(|group| !group.windowed));
 
+        let dead_letter = match dead_letter {
+            Some(draft) => Some(draft?),
+            None => None,
+        };
+        let journal = sinks::journal(&self.scope, sinks.iter().flatten().chain(&dead_letter), out)?;
         let mut plans = Vec::new();
         for (index, draft) in sinks.into_iter().enumerate() {
             let (target, port) = wiring.sink_inputs.get(&index)?;
@@ -198,11 +205,11 @@ impl<'a> PipelineCheck<'a> {
         let mut dead_letter_index = None;
         if let Some(draft) = dead_letter {
             dead_letter_index = Some(plans.len());
-            plans.push(draft?.plan_dead(&mut self.outline));
+            plans.push(draft.plan_dead(&mut self.outline)?);
         }
-        let journal = sinks::journal(&self.scope, &plans, &self.outline, out)?;
         self.warn_of_replay(out);
-        let mut plan = Plan {
+        let fingerprint = self.fingerprint(&wiring, &sources);
+        Some(Plan {
             namespace: self.scope.pipeline.metadata.namespace.clone(),
             name: self.scope.pipeline.metadata.name.value.clone(),
             sources: sources.into_iter().map(|(plan, _)| plan).collect(),
@@ -214,11 +221,24 @@ impl<'a> PipelineCheck<'a> {
             lanes: spec.lanes.as_ref().map(|lanes| lanes.value),
             journal,
             state_dir: self.scope.state_dir.clone(),
-            fingerprint: String::new(),
+            fingerprint,
             outline: self.outline,
-        };
-        plan.fingerprint = fingerprint::of(&plan);
-        Some(plan)
+        })
+    }
+
+    fn fingerprint(&self, wiring: &Wiring, sources: &[(SourcePlan, Shape)]) -> String {
+        let spec = &self.scope.pipeline.spec;
+        let early = early_aggregates(spec, wiring);
+        let sources: Vec<_> = wiring
+            .used_sources()
+            .zip(sources)
+            .map(|(index, (plan, _))| sources::meaning(&spec.sources[index], plan))
+            .collect();
+        let steps: Vec<_> = wiring
+            .used_steps()
+            .map(|index| steps::meaning(&spec.transforms[index], early.contains(&index)))
+            .collect();
+        fingerprint::of(&sources, &steps)
     }
 
     /// I17: until such an aggregate has snapshots, a restart needs everything that was ever read.

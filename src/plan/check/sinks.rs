@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
 
-use super::codecs::Writing;
+use super::codecs::{Chosen, Writing};
 use super::columns::user_fields;
 use super::expressions::compile;
 use super::modes::{self, Key};
@@ -17,6 +17,7 @@ use crate::connectors::console::Console;
 use crate::connectors::discard::Discard;
 use crate::connectors::{Delivery, Sink, file, kafka};
 use crate::data::meta;
+use crate::formats::Format;
 use crate::plan::bodies::{ConsoleOptions, DiscardOptions, FileOptions};
 use crate::plan::outline::{Outline, SinkOutline, TopicOutline, TopicState};
 use crate::plan::records::dead::{DeadLines, DeadRecords};
@@ -41,6 +42,8 @@ pub(super) struct SinkDraft<'a> {
     /// Columns and metadata that it needs of its input.
     needs: BTreeSet<String>,
     encoding: EncodingDraft,
+    /// Of a transactional sink.
+    cluster: Option<Cluster>,
     outline: SinkOutline,
 }
 
@@ -100,13 +103,16 @@ pub(super) fn draft_dead<'a>(
         mode: Mode::Append,
         needs: BTreeSet::new(),
         encoding: EncodingDraft::Ready(encoding),
+        cluster: None,
     };
     match spec.connector.value.as_str() {
         "kafka" => {
             let options = kafka::KafkaSinkOptions::from_node(&spec.body, out)?;
             let end = check.kafka_end(&options, topics, outline, out)?;
             let pipeline = scope.pipeline.metadata.name.value.clone();
-            Some(ready(Arc::new(end.sink), Arc::new(DeadRecords { pipeline }), format!("topic `{}`", end.topic)))
+            check.add_topic(&end, Mode::Append, outline, out);
+            let draft = ready(Arc::new(end.sink), Arc::new(DeadRecords { pipeline }), format!("topic `{}`", end.topic));
+            Some(SinkDraft { cluster: Some(end.cluster), ..draft })
         }
         "console" => {
             let options = ConsoleOptions::from_node(&spec.body, out)?;
@@ -199,13 +205,14 @@ impl<'a> SinkCheck<'_, 'a> {
     /// A format without a registry, for files and consoles.
     fn plain(&self, format: &FormatSpec, input: &Shape, out: &mut Diagnostics) -> Option<Writing> {
         let place = &format.name.place;
-        let format = codecs::format(format, true, out)?;
-        if !matches!(&format, Some(format) if *format != Format::Avro) {
-            let what = format!("`format: {}` on `{}`", format.name(), self.spec.connector.value);
-            out.push(crate::spec::not_available(&what, place));
-            return None;
+        match codecs::format(format, true, out)? {
+            Chosen::Codec(codec) if codec != Format::Avro => Writing::plain(codec, &value_schema(input), place, out),
+            _ => {
+                let what = format!("`format: {}` on `{}`", format.name.value, self.spec.connector.value);
+                out.push(crate::spec::not_available(&what, place));
+                None
+            }
         }
-        Writing::plain(format, &value_schema(input), place, out)
     }
 
     fn ready(
@@ -225,7 +232,7 @@ impl<'a> SinkCheck<'_, 'a> {
             key: String::new(),
             guarantee: guarantee(sink.delivery()).into(),
         };
-        SinkDraft { spec: self.spec, sink, mode, needs, encoding: EncodingDraft::Ready(encoding), outline }
+        SinkDraft { spec: self.spec, sink, mode, needs, encoding: EncodingDraft::Ready(encoding), cluster: None, outline }
     }
 
     fn kafka(
@@ -252,15 +259,17 @@ impl<'a> SinkCheck<'_, 'a> {
             return None;
         };
         let format = codecs::format(format_spec, true, out)?;
-        let is_avro = format.is_avro();
-        let (value, shown, schema) = if format.is_original() {
-            (self.original(input, out)?, "original bytes".to_owned(), None)
-        } else if is_avro {
-            let writing = self.avro(&end, &value_schema(input), Side::Value, input, outline, out)?;
-            (writing.part(), writing.describe(), writing.avro_schema())
-        } else {
-            let writing = Writing::plain(format, &value_schema(input), &format_spec.name.place, out)?;
-            (writing.part(), writing.describe(), None)
+        let is_avro = format == Chosen::Codec(Format::Avro);
+        let (value, shown, schema) = match format {
+            Chosen::Original => (self.original(input, out)?, "original bytes".to_owned(), None),
+            Chosen::Codec(Format::Avro) => {
+                let writing = self.avro(&end, &value_schema(input), Side::Value, outline, out)?;
+                (writing.part(), writing.describe(), writing.avro_schema())
+            }
+            Chosen::Codec(codec) => {
+                let writing = Writing::plain(codec, &value_schema(input), &format_spec.name.place, out)?;
+                (writing.part(), writing.describe(), None)
+            }
         };
         let key_spec = topics::format(
             "key_format",
@@ -297,8 +306,15 @@ impl<'a> SinkCheck<'_, 'a> {
             key: key_shown,
             guarantee: guarantee(Delivery::Transaction).into(),
         };
-        let sink: Arc<dyn Sink> = Arc::new(end.sink);
-        Some(SinkDraft { spec: self.spec, sink, mode, needs, encoding: EncodingDraft::Kafka(records), outline: sink_outline })
+        Some(SinkDraft {
+            spec: self.spec,
+            sink: Arc::new(end.sink),
+            mode,
+            needs,
+            encoding: EncodingDraft::Kafka(records),
+            cluster: Some(end.cluster),
+            outline: sink_outline,
+        })
     }
 
     fn kafka_end<'t>(
@@ -352,7 +368,6 @@ impl<'a> SinkCheck<'_, 'a> {
         end: &KafkaEnd,
         rows: &Schema,
         side: Side,
-        input: &Shape,
         outline: &mut Outline,
         out: &mut Diagnostics,
     ) -> Option<Writing> {
@@ -384,7 +399,7 @@ impl<'a> SinkCheck<'_, 'a> {
         let register = schema.and_then(|schema| schema.register).unwrap_or(true);
         let planned =
             schemas::plan_subject(&registries, wanted.subject().to_owned(), text, register, place, out)?;
-        let writing = Writing::avro(&planned, rows, input, place, out);
+        let writing = Writing::avro(&planned, rows, place, out);
         codecs::add_subject(outline, planned);
         writing
     }
@@ -409,13 +424,15 @@ impl<'a> SinkCheck<'_, 'a> {
             columns.iter().map(|name| input.columns.field_with_name(name).ok().cloned()).collect();
         let rows = Schema::new(fields?);
         let format = match format {
-            Some(format) => codecs::format(format, false, out)?,
+            Some(format) => match codecs::format(format, false, out)? {
+                Chosen::Codec(codec) => codec,
+                Chosen::Original => return None,
+            },
             None => codecs::default_key_format(is_avro, columns.len()),
         };
-        let writing = if format.is_avro() {
-            self.avro(end, &rows, Side::Key, input, outline, out)?
-        } else {
-            Writing::plain(format, &rows, &self.spec.place, out)?
+        let writing = match format {
+            Format::Avro => self.avro(end, &rows, Side::Key, outline, out)?,
+            codec => Writing::plain(codec, &rows, &self.spec.place, out)?,
         };
         Some((writing.part(), format!("{} ({})", columns.join(", "), writing.describe())))
     }
@@ -668,33 +685,34 @@ impl SinkDraft<'_> {
 }
 
 /// Where the journal is: beside the transactional sinks, or in the state directory.
-pub(super) fn journal(
+pub(super) fn journal<'d>(
     scope: &Scope,
-    spec: &[&SinkSpec],
-    outline: &Outline,
-    clusters: &[Cluster],
+    drafts: impl Iterator<Item = &'d SinkDraft<'d>>,
     out: &mut Diagnostics,
 ) -> Option<JournalPlace> {
-    let _ = outline;
-    let Some(first) = clusters.first() else {
-        return Some(JournalPlace::File(scope.state_dir.join("journal")));
-    };
-    if let Some(other) = clusters.iter().find(|cluster| cluster.brokers != first.brokers) {
-        let place = spec.last().map_or(&scope.pipeline.place, |sink| &sink.place);
-        out.push(
-            crate::spec::not_available("one pipeline that writes two Kafka clusters", place)
-                .note(format!("the clusters are {} and {}", first.shown, other.shown))
-                .hint("write a pipeline for each"),
-        );
-        return None;
+    let mut first: Option<&Cluster> = None;
+    for draft in drafts {
+        match (first, &draft.cluster) {
+            (None, Some(cluster)) => first = Some(cluster),
+            (Some(first), Some(other)) if first.brokers != other.brokers => {
+                out.push(
+                    crate::spec::not_available("one pipeline that writes two Kafka clusters", &draft.spec.place)
+                        .note(format!("the clusters are {} and {}", first.shown, other.shown))
+                        .hint("write a pipeline for each"),
+                );
+                return None;
+            }
+            _ => {}
+        }
     }
+    let Some(cluster) = first else { return Some(JournalPlace::File(scope.state_dir.join("journal"))) };
     let metadata = &scope.pipeline.metadata;
     let id = format!("runner.{}.{}", metadata.namespace, metadata.name.value);
     Some(JournalPlace::Kafka {
-        connection: first.connection.clone(),
+        connection: cluster.connection.clone(),
         topic: format!("{id}.journal"),
         transactional_id: format!("{id}.0"),
-        brokers: first.brokers.clone(),
-        properties: first.properties.clone(),
+        brokers: cluster.brokers.clone(),
+        properties: cluster.properties.clone(),
     })
 }

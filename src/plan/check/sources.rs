@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Fields, Schema};
 
-use super::codecs::{Reading, ValueColumns};
+use super::codecs::{Chosen, Reading};
 use super::columns::{refuse_reserved, user_fields, user_names};
 use super::shape::Shape;
 use super::topics::{self, Topics};
 use super::{Scope, codecs, connections, of_failure, schemas, time};
-use crate::connectors::{Source, Wanted, file, kafka};
+use crate::connectors::{Source, Wanted, datagen, file, kafka};
 use crate::data::meta;
+use crate::formats::Format;
 use crate::plan::bodies::FileOptions;
 use crate::plan::outline::{Outline, SourceOutline, TopicOutline, TopicState};
 use crate::plan::resolve::{Answer, Cluster};
@@ -72,18 +73,16 @@ const FILE_METADATA: &[&str] = &[meta::TOPIC, meta::PARTITION, meta::OFFSET, met
 impl SourceCheck<'_> {
     fn datagen(&self, out: &mut Diagnostics) -> Option<SourceDraft> {
         self.refuse(&["connection", "format", "schema", "columns", "key_format"], "datagen makes typed rows", out);
-        let options = crate::connectors::datagen::DatagenOptions::from_node(&self.spec.body, out)?;
-        let source = match options.build(&self.scope.pipeline.folder, &self.spec.body.place) {
-            Ok(source) => source,
-            Err(diagnostics) => {
-                out.0.extend(diagnostics.0);
-                return None;
-            }
-        };
+        let options = datagen::Options::from_node(&self.spec.body, out)?;
+        let place = &self.spec.body.place;
+        let source = datagen::Datagen::from_options(&options, place, &self.scope.pipeline.folder, out)?;
         let columns = source.schema();
         let outline = SourceOutline {
             connector: "datagen",
-            from: source.describe(),
+            from: match options.count {
+                Some(count) => format!("{count} records"),
+                None => "without end".into(),
+            },
             format: "typed rows".into(),
             time: String::new(),
         };
@@ -97,16 +96,16 @@ impl SourceCheck<'_> {
             out.push(topics::no_format(&self.spec.name, &self.spec.place, "file"));
             return None;
         };
-        let format = codecs::format(format, false, out)?;
-        if format.is_avro() {
-            out.push(crate::spec::not_available("`format: avro` in a file", &self.spec.place));
+        let Chosen::Codec(codec) = codecs::format(format, false, out)? else { return None };
+        if codec == Format::Avro {
+            out.push(crate::spec::not_available("`format: avro` in a file", &format.name.place));
             return None;
         }
-        let declared = declared_columns(self.spec.columns.as_ref(), out)?;
-        let reading = Reading::plain(format, declared, &self.spec.place, out)?;
+        let declared = self.spec.columns.as_ref().map(|columns| schemas::declared(columns, out));
+        let reading = Reading::plain(codec, declared, &self.spec.place, out)?;
         let columns = reading.columns();
         let path = self.scope.pipeline.folder.join(&options.path.value);
-        let source = file::FileSource::new(path.to_string_lossy(), reading.file_lines());
+        let source = file::FileSource::new(path.to_string_lossy(), reading.framing());
         let outline = SourceOutline {
             connector: "file",
             from: format!("files `{}`", options.path.value),
@@ -140,23 +139,18 @@ impl SourceCheck<'_> {
             out.push(topics::no_format(&self.spec.name, &self.spec.place, "kafka"));
             return None;
         };
-        let format = codecs::format(format, false, out)?;
+        let Chosen::Codec(format) = codecs::format(format, false, out)? else { return None };
         let columns =
             topics::columns(self.spec.columns.as_ref(), declared.and_then(|topic| topic.columns.as_ref()), out);
-        let reading = if format.is_avro() {
+        let reading = if format == Format::Avro {
             let (schema, folder) = match (&self.spec.schema, document) {
                 (None, Some(document)) => (document.spec.schema.as_ref(), document.folder.as_path()),
                 (own, _) => (own.as_ref(), self.scope.pipeline.folder.as_path()),
             };
             self.avro(topic, &connection, schema, folder, written.and_then(|w| w.schema.clone()), outline, out)
         } else {
-            let declared = match columns {
-                Some(columns) => ValueColumns::Declared(schemas::declared(columns, out)?),
-                None => match written {
-                    Some(written) => ValueColumns::Declared(Schema::clone(&written.columns)),
-                    None => ValueColumns::None,
-                },
-            };
+            let declared = columns.map(|columns| schemas::declared(columns, out));
+            let declared = declared.or_else(|| written.map(|written| Schema::clone(&written.columns)));
             Reading::plain(format, declared, &self.spec.place, out)
         };
         let key_format = topics::format(
@@ -167,7 +161,10 @@ impl SourceCheck<'_> {
             out,
         );
         let keys = match key_format {
-            Some(format) => self.keys(codecs::format(format, false, out)?, topic, &connection, outline, out)?,
+            Some(format) => match codecs::format(format, false, out)? {
+                Chosen::Codec(format) => self.keys(format, topic, &connection, outline, out)?,
+                Chosen::Original => None,
+            },
             None => None,
         };
         let state = self.topic_state(&cluster, topic, written.is_some(), declared.is_some_and(|t| t.create), out);
@@ -237,27 +234,28 @@ impl SourceCheck<'_> {
     /// How `_key` is decoded; the inner `None`: as bytes.
     fn keys(
         &self,
-        format: crate::formats::Format,
+        format: Format,
         topic: &str,
         connection: &connections::Connection,
         outline: &mut Outline,
         out: &mut Diagnostics,
     ) -> Option<Option<Reading>> {
-        if format.is_bytes() {
-            return Some(None);
-        }
-        if !format.is_avro() {
-            return Reading::plain(format, ValueColumns::None, &self.spec.place, out).map(Some);
+        let place = &self.spec.place;
+        match format {
+            Format::Bytes => return Some(None),
+            Format::Avro => {}
+            other => return Reading::key(other, None, place, out).map(Some),
         }
         let registries = schemas::registries(self.scope, connection, out)?;
         codecs::add_registry(outline, connection, &registries);
         let subject = schemas::subject(topic, crate::registry::Side::Key);
         let folder = &self.scope.pipeline.folder;
-        let place = &self.spec.place;
         let wanted =
             schemas::Wanted { scope: self.scope, schema: None, folder, subject: &subject, registries: &registries, place };
         match wanted.of_source(out)? {
-            schemas::Search::Found(found) => Reading::avro(found, registries.running, place, out).map(Some),
+            schemas::Search::Found(found) => {
+                Reading::key(Format::Avro, Some((found, registries.running)), place, out).map(Some)
+            }
             schemas::Search::NotAsked(what) => {
                 outline.unchecked.push(what);
                 None
@@ -327,7 +325,7 @@ impl SourceCheck<'_> {
         out: &mut Diagnostics,
     ) -> Option<SourceDraft> {
         refuse_reserved(columns.fields().iter().map(|field| (field.name().as_str(), &self.spec.place)), out);
-        let key = keys.as_ref().map(Reading::key_field);
+        let key = keys.as_ref().and_then(Reading::key_field);
         let metadata = metadata.iter().filter_map(|name| match &key {
             Some(key) if *name == meta::KEY => Some(key.clone()),
             _ => meta::field(name),
@@ -338,16 +336,6 @@ impl SourceCheck<'_> {
         outline.time = time_in_words(&time, time_spec.as_ref());
         let everything = Shape { columns: everything, changes: false, group: None, source: self.index };
         Some(SourceDraft { name: self.spec.name.value.clone(), source, values, keys, everything, time_spec, outline })
-    }
-}
-
-pub(super) fn declared_columns(
-    columns: Option<&crate::spec::Columns>,
-    out: &mut Diagnostics,
-) -> Option<ValueColumns> {
-    match columns {
-        Some(columns) => schemas::declared(columns, out).map(ValueColumns::Declared),
-        None => Some(ValueColumns::None),
     }
 }
 
@@ -390,14 +378,8 @@ impl SourceDraft {
         let plan = SourcePlan {
             name: self.name.clone(),
             source: self.source.clone(),
-            values: match &self.values {
-                Some(reading) => Some(reading.open_for(&kept, out)?),
-                None => None,
-            },
-            keys: match &self.keys {
-                Some(reading) if has(meta::KEY) => Some(reading.open_for(&user_names(&reading.columns()), out)?),
-                _ => None,
-            },
+            values: self.values.as_ref().map(|reading| reading.open_for(&kept)),
+            keys: self.keys.as_ref().filter(|_| has(meta::KEY)).map(|reading| reading.open_for(&[meta::KEY.to_owned()])),
             schema: columns.clone(),
             wanted: Wanted {
                 keys: has(meta::KEY) || has(meta::KEY_BYTES),
@@ -429,4 +411,33 @@ fn time_in_words(time: &TimePlan, spec: Option<&TimeSpec>) -> String {
     };
     let idle = time.idle_ms.map_or_else(|| "never".to_owned(), duration);
     format!("{from}, lag {}, idle {idle}", duration(time.lag_ms))
+}
+
+/// What of a source changes results, for the fingerprint. Positions, groups, servers and client settings do not.
+pub(super) fn meaning(spec: &SourceSpec, plan: &SourcePlan) -> serde_json::Value {
+    let mut body = spec.body.to_json();
+    if let Some(object) = body.as_object_mut() {
+        for key in ["start", "until", "group", "properties", "on_expired", "rate", "interval", "max_interval", "count"] {
+            object.remove(key);
+        }
+    }
+    let columns: Vec<String> = user_fields(&plan.schema)
+        .map(|field| format!("{} {}", field.name(), crate::expr::type_word(field)))
+        .collect();
+    let field = match &plan.time.field {
+        crate::plan::TimeField::Timestamp => "timestamp".to_owned(),
+        crate::plan::TimeField::Clock => "clock".to_owned(),
+        crate::plan::TimeField::Expr(_) => {
+            let field = spec.time.as_ref().and_then(|time| time.field.as_ref());
+            field.map_or_else(String::new, |field| field.value.clone())
+        }
+    };
+    serde_json::json!({
+        "name": spec.name.value,
+        "connector": spec.connector.value,
+        "body": body,
+        "format": spec.format.as_ref().map(|format| &format.name.value),
+        "columns": columns,
+        "time": { "field": field, "max_ahead": plan.time.max_ahead_ms },
+    })
 }

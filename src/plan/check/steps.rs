@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use serde_json::{Value, json};
 
 use super::columns::{listed, refuse_reserved};
 use super::expressions::{compile, compile_condition, of_expression};
@@ -393,4 +394,30 @@ fn aggregate_in_words(aggregate: &AggregateSpec) -> Vec<String> {
     words.extend(aggregate.aggregate.iter().map(|(name, text)| format!("{} = {}", name.value, text.value)));
     words.extend(aggregate.having.iter().map(|text| format!("having {}", text.value)));
     words
+}
+
+/// What of a transform changes results, for the fingerprint: all of its text.
+pub(super) fn meaning(spec: &TransformSpec, early: bool) -> Value {
+    let named = |named: &Named| named.iter().map(|(name, text)| json!([name.value, text.value])).collect::<Vec<_>>();
+    let columns = |list: &[ColumnSpec]| {
+        let column = |c: &ColumnSpec| json!([c.name.value, c.expression.as_ref().map(|text| &text.value)]);
+        list.iter().map(column).collect::<Vec<_>>()
+    };
+    let verb = match &spec.verb {
+        Verb::Rows(rows) => json!({
+            "where": rows.filter.as_ref().map(|text| &text.value),
+            "check": named(&rows.check),
+            "add": named(&rows.add),
+            "select": rows.select.as_ref().map(|list| columns(&list.value)),
+            "drop": rows.drop.iter().map(|name| &name.value).collect::<Vec<_>>(),
+        }),
+        Verb::Aggregate(aggregate) => json!({
+            "window": aggregate.window.as_ref().map(|w| [w.value.size.0, w.value.offset.0, w.value.grace.0]),
+            "group_by": columns(&aggregate.group_by),
+            "aggregate": named(&aggregate.aggregate),
+            "having": aggregate.having.as_ref().map(|text| &text.value),
+            "early": early,
+        }),
+    };
+    json!({ "name": spec.name.value, "from": super::shown_input(&spec.from), "does": verb })
 }
