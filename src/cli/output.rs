@@ -109,7 +109,10 @@ fn diagnostic_json(diagnostic: &Diagnostic) -> Value {
 pub fn fail(failure: &Failure, common: &Common) -> Exit {
     let text = match common.output {
         Format::Json => {
-            format!("{}\n", json!({ "severity": "error", "code": failure.code, "title": failure.to_string(), "hint": failure.hint }))
+            format!(
+                "{}\n",
+                json!({ "severity": "error", "code": failure.code, "title": failure.to_string(), "hint": failure.hint })
+            )
         }
         Format::Text => {
             let hint = failure.hint.as_ref().map(|hint| format!("hint: {hint}\n")).unwrap_or_default();

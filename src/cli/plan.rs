@@ -13,7 +13,7 @@ pub struct Args {
 
 pub fn run(args: &Args, common: &Common) -> Exit {
     let Some(documents) = loaded(&args.spec, common) else { return Exit::WrongSpec };
-    let (plans, diagnostics) = plan::build(&documents, std::path::Path::new(""), &Servers);
+    let (plans, diagnostics) = plan::build(&documents, std::path::Path::new(""), &Servers::default());
     print_diagnostics(&diagnostics, common);
     match common.output {
         Format::Json => {

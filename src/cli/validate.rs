@@ -23,7 +23,10 @@ pub fn run(args: &Args, common: &Common) -> Exit {
         Format::Json => {
             let names: Vec<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
             let partly = documents.pipelines.len() - plans.len();
-            print(&format!("{}\n", serde_json::json!({ "valid": names, "partly_checked": partly, "not_checked": unchecked })));
+            print(&format!(
+                "{}\n",
+                serde_json::json!({ "valid": names, "partly_checked": partly, "not_checked": unchecked })
+            ));
         }
         Format::Text => print(&summary(&plans, documents.pipelines.len(), &unchecked)),
     }
@@ -34,7 +37,8 @@ fn summary(plans: &[plan::Plan], pipelines: usize, unchecked: &[&str]) -> String
     let mut text: String = plans.iter().map(|plan| format!("{}: good\n", plan.name)).collect();
     text.extend(unchecked.iter().map(|sentence| format!("not checked: {sentence}\n")));
     if plans.len() < pipelines {
-        text += &format!("{} of {pipelines} pipelines need a registry to be checked as a whole\n", pipelines - plans.len());
+        text +=
+            &format!("{} of {pipelines} pipelines need a registry to be checked as a whole\n", pipelines - plans.len());
     }
     text
 }

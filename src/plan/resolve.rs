@@ -203,9 +203,7 @@ impl World for Servers {
         let filled = |secret: &Option<Secret>| secret.as_ref().map(Secret::resolve).transpose();
         let auth = match (filled(username)?, filled(password)?) {
             (None, None) => Auth::None,
-            (user, password) => {
-                Auth::Basic { user: user.unwrap_or_default(), password: password.unwrap_or_default() }
-            }
+            (user, password) => Auth::Basic { user: user.unwrap_or_default(), password: password.unwrap_or_default() },
         };
         let settings = Settings { auth, ..Settings::new(url.value.resolve()?) };
         let asked = HttpRegistry::new(Settings { patience: PLAN_PATIENCE, ..settings.clone() })?;

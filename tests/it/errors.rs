@@ -53,8 +53,16 @@ fn every_bad_spec_has_its_whole_message_beside_it() {
 /// Errors that a JSON Schema cannot see: of YAML and of templates, and names that must differ or
 /// be found.
 const BEYOND_JSON_SCHEMA: &[&str] = &[
-    "yaml.", "template.", "secret.", "pipeline.name_taken", "load.duplicate_document", "load.name",
-    "spec.duplicate_column", "window.", "type.", "spec.unknown_port",
+    "yaml.",
+    "template.",
+    "secret.",
+    "pipeline.name_taken",
+    "load.duplicate_document",
+    "load.name",
+    "spec.duplicate_column",
+    "window.",
+    "type.",
+    "spec.unknown_port",
 ];
 
 #[test]
@@ -71,8 +79,10 @@ fn loader_and_json_schema_come_to_the_same_verdict() {
         let nodes = spec::read_yaml(&file, &values(), &mut Diagnostics::default());
         let verdicts: Vec<bool> = nodes.iter().map(|node| validator.is_valid(&node.to_json())).collect();
         if only_structure && verdicts.iter().all(|valid| *valid) == diagnostics.has_errors() {
-            let errors: Vec<String> =
-                nodes.iter().flat_map(|node| validator.iter_errors(&node.to_json()).map(|e| e.to_string()).collect::<Vec<_>>()).collect();
+            let errors: Vec<String> = nodes
+                .iter()
+                .flat_map(|node| validator.iter_errors(&node.to_json()).map(|e| e.to_string()).collect::<Vec<_>>())
+                .collect();
             wrong += &format!("{name}: loader\n{}JSON Schema {errors:?}\n\n", render(&diagnostics, Style::Plain));
         }
     }
@@ -190,9 +200,50 @@ proptest! {
 /// Text of what YAML, templates and the language are made of.
 fn any_text() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
-        "a", "ä", "kind: ", "apiVersion: runner/v1\n", "Pipeline", "spec:", ": ", "\n", "\n  ", "- ", "{", "}", "[", "]",
-        ", ", "\"", "'", "#", " #", "&a ", "*a", "!t ", "{{", "}}", "{{ values.topic }}", "{% if %}", "|\n", ">\n", "\t",
-        "---\n", "...\n", "? ", "<<", "%", "@", "1", "1e9", "\r\n", "\u{feff}", "\u{e000}", "\\", "${secret:", "5s", "😀",
+        "a",
+        "ä",
+        "kind: ",
+        "apiVersion: runner/v1\n",
+        "Pipeline",
+        "spec:",
+        ": ",
+        "\n",
+        "\n  ",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        "\"",
+        "'",
+        "#",
+        " #",
+        "&a ",
+        "*a",
+        "!t ",
+        "{{",
+        "}}",
+        "{{ values.topic }}",
+        "{% if %}",
+        "|\n",
+        ">\n",
+        "\t",
+        "---\n",
+        "...\n",
+        "? ",
+        "<<",
+        "%",
+        "@",
+        "1",
+        "1e9",
+        "\r\n",
+        "\u{feff}",
+        "\u{e000}",
+        "\\",
+        "${secret:",
+        "5s",
+        "😀",
     ]);
     prop_oneof![prop::collection::vec(words, 0..30).prop_map(|words| words.concat()), "\\PC{0,40}"]
 }

@@ -5,14 +5,12 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::connections::Connection;
-use super::schemas::{self, Found};
 use super::of_failure;
+use super::schemas::{self, Found};
 use crate::connectors::file::Framing;
 use crate::connectors::kafka;
 use crate::data::meta;
-use crate::formats::{
-    self, AvroReader, AvroWriter, Decoder, DecoderSpec, Encoder, EncoderSpec, Format, WriterSchemas,
-};
+use crate::formats::{self, AvroReader, AvroWriter, Decoder, DecoderSpec, Encoder, EncoderSpec, Format, WriterSchemas};
 use crate::plan::outline::{ConnectionOutline, Outline, SubjectOutline, TopicOutline};
 use crate::plan::records::kafka::Part;
 use crate::plan::resolve::{Cluster, Registries};
@@ -205,9 +203,7 @@ impl Writing {
     /// First line of a file.
     pub fn header_line(&self) -> Option<Vec<u8>> {
         match &self.format {
-            Format::Csv(options) if options.header => {
-                Some(formats::header_line(&self.schema, options).into_bytes())
-            }
+            Format::Csv(options) if options.header => Some(formats::header_line(&self.schema, options).into_bytes()),
             _ => None,
         }
     }
@@ -322,7 +318,8 @@ pub(super) fn add_registry(outline: &mut Outline, connection: &Connection, regis
 
 fn add_server(outline: &mut Outline, connection: &Connection, server: String) {
     let index = outline.connections.iter().position(|known| known.name == connection.name).unwrap_or_else(|| {
-        let new = ConnectionOutline { name: connection.name.clone(), built_in: connection.built_in, servers: Vec::new() };
+        let new =
+            ConnectionOutline { name: connection.name.clone(), built_in: connection.built_in, servers: Vec::new() };
         outline.connections.push(new);
         outline.connections.len() - 1
     });

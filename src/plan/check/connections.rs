@@ -113,10 +113,13 @@ impl Connection {
     pub(super) fn registry(&self, out: &mut Diagnostics) -> Option<&RegistryConnection> {
         if self.registry.is_none() {
             out.push(
-                Diagnostic::error("connection.no_registry", format!("the connection `{}` names no registry", self.name))
-                    .at(&self.asked)
-                    .label("Avro needs a schema registry")
-                    .hint("add `registry: {url: \"http://host:8081\"}` or `registry: embedded` to it"),
+                Diagnostic::error(
+                    "connection.no_registry",
+                    format!("the connection `{}` names no registry", self.name),
+                )
+                .at(&self.asked)
+                .label("Avro needs a schema registry")
+                .hint("add `registry: {url: \"http://host:8081\"}` or `registry: embedded` to it"),
             );
         }
         self.registry.as_ref()

@@ -55,8 +55,7 @@ fn visible_only(scalar: Scalar, expression: &Spanned<String>, out: &mut Diagnost
 
 /// A mistake in an expression as a diagnostic at its part of the user's text.
 pub(super) fn of_expression(error: ExprError, expression: &Spanned<String>) -> Diagnostic {
-    let mut diagnostic =
-        Diagnostic::error(error.code, error.message).at(&expression.part(error.span));
+    let mut diagnostic = Diagnostic::error(error.code, error.message).at(&expression.part(error.span));
     diagnostic.notes = error.notes;
     diagnostic.hint = error.hint;
     diagnostic

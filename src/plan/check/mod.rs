@@ -80,7 +80,8 @@ impl<'a> PipelineCheck<'a> {
     }
 
     fn plan(mut self, topics: &mut Topics, out: &mut Diagnostics) -> Option<Plan> {
-        let spec = &self.scope.pipeline.spec;
+        let pipeline: &'a Document<PipelineSpec> = self.scope.pipeline;
+        let spec = &pipeline.spec;
         let wiring = names::wire(spec, out);
         let sources: Vec<Option<SourceDraft>> = spec
             .sources
@@ -94,7 +95,8 @@ impl<'a> PipelineCheck<'a> {
         let mut first = Round::run(spec, &wiring, all, &early, false, out);
         let errors = self.error_policy(out);
         let sinks = self.sinks(&wiring, &first, topics, out);
-        let dead_letter = spec.dead_letter.as_ref().map(|sink| sinks::draft_dead(&self.scope, sink, topics, &mut self.outline, out));
+        let dead_letter =
+            spec.dead_letter.as_ref().map(|sink| sinks::draft_dead(&self.scope, sink, topics, &mut self.outline, out));
         first.want(&wiring, &sinks);
         first.want_for_dead_letters(spec, &wiring, dead_letter.is_some(), errors);
 
@@ -109,7 +111,8 @@ impl<'a> PipelineCheck<'a> {
         for (index, (_, shape)) in wiring.used_sources().zip(&planned) {
             shapes[index] = Some(shape.clone());
         }
-        self.outline.sources = wiring.used_sources().filter_map(|index| Some(sources[index].as_ref()?.outline())).collect();
+        self.outline.sources =
+            wiring.used_sources().filter_map(|index| Some(sources[index].as_ref()?.outline())).collect();
         let second = Round::run(spec, &wiring, shapes, &early, true, &mut repeated);
         self.assemble(wiring, planned, second, sinks, dead_letter, errors, out)
     }
@@ -120,8 +123,9 @@ impl<'a> PipelineCheck<'a> {
         round: &Round,
         topics: &mut Topics,
         out: &mut Diagnostics,
-    ) -> Vec<Option<SinkDraft>> {
-        let spec = &self.scope.pipeline.spec;
+    ) -> Vec<Option<SinkDraft<'a>>> {
+        let pipeline: &'a Document<PipelineSpec> = self.scope.pipeline;
+        let spec = &pipeline.spec;
         let draft = |(index, sink)| {
             let (target, port) = wiring.sink_inputs.get(&index)?;
             let input = round.shape(*target, *port, wiring)?;
@@ -182,7 +186,9 @@ impl<'a> PipelineCheck<'a> {
         for index in wiring.used_steps() {
             let transform = &spec.transforms[index];
             let (target, port) = wiring.inputs[&index];
-            self.outline.steps.push(StepOutline { from: shown_input(&transform.from), does: steps::in_words(transform) });
+            self.outline
+                .steps
+                .push(StepOutline { from: shown_input(&transform.from), does: steps::in_words(transform) });
             steps.push(StepPlan {
                 name: transform.name.value.clone(),
                 input: places.input(target, port)?,
@@ -200,7 +206,7 @@ impl<'a> PipelineCheck<'a> {
         let mut plans = Vec::new();
         for (index, draft) in sinks.into_iter().enumerate() {
             let (target, port) = wiring.sink_inputs.get(&index)?;
-            plans.push(draft?.plan(Some(places.input(*target, *port)?), shapes.get(&index)?, &mut self.outline, out)?);
+            plans.push(draft?.plan(places.input(*target, *port)?, shapes.get(&index)?, &mut self.outline, out)?);
         }
         let mut dead_letter_index = None;
         if let Some(draft) = dead_letter {
@@ -234,10 +240,8 @@ impl<'a> PipelineCheck<'a> {
             .zip(sources)
             .map(|(index, (plan, _))| sources::meaning(&spec.sources[index], plan))
             .collect();
-        let steps: Vec<_> = wiring
-            .used_steps()
-            .map(|index| steps::meaning(&spec.transforms[index], early.contains(&index)))
-            .collect();
+        let steps: Vec<_> =
+            wiring.used_steps().map(|index| steps::meaning(&spec.transforms[index], early.contains(&index))).collect();
         fingerprint::of(&sources, &steps)
     }
 
@@ -291,7 +295,8 @@ impl Round {
         for (index, shape) in sources.into_iter().enumerate() {
             round.shapes.extend(shape.map(|shape| (Target::Source(index), shape)));
         }
-        for &index in wiring.order.iter().filter(|index| !narrowed || wiring.used.contains(&Target::Transform(**index))) {
+        for &index in wiring.order.iter().filter(|index| !narrowed || wiring.used.contains(&Target::Transform(**index)))
+        {
             let transform = &spec.transforms[index];
             let Some((target, port)) = wiring.inputs.get(&index) else { continue };
             let Some(input) = round.shape(*target, *port, wiring) else { continue };
@@ -328,7 +333,9 @@ impl Round {
         }
         for index in wiring.order.iter().rev().filter(|index| wiring.used.contains(&Target::Transform(**index))) {
             let wanted = self.wanted_of(Target::Transform(*index));
-            let (Some(reads), Some((target, port))) = (self.reads.get(index), wiring.inputs.get(index)) else { continue };
+            let (Some(reads), Some((target, port))) = (self.reads.get(index), wiring.inputs.get(index)) else {
+                continue;
+            };
             self.want_at(*target, *port, reads.needed(&wanted), wiring);
         }
     }
@@ -412,7 +419,7 @@ fn early_aggregates(spec: &PipelineSpec, wiring: &Wiring) -> BTreeSet<usize> {
     early
 }
 
-fn shown_input(from: &crate::spec::From) -> String {
+fn shown_input(from: &crate::spec::InputRef) -> String {
     match from.port {
         Port::Main => from.name.clone(),
         Port::Late => format!("{}.late", from.name),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::report::{Diagnostic, Diagnostics, Place};
-use crate::spec::{From, PipelineSpec, Port};
+use crate::spec::{InputRef, PipelineSpec, Port};
 
 /// Something that can be read from; an index into the spec's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,7 +84,7 @@ fn name_space<'a>(spec: &'a PipelineSpec, out: &mut Diagnostics) -> BTreeMap<&'a
 }
 
 fn resolve(
-    from: &From,
+    from: &InputRef,
     names: &BTreeMap<&str, Option<Target>>,
     spec: &PipelineSpec,
     out: &mut Diagnostics,

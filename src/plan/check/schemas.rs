@@ -135,10 +135,9 @@ impl Wanted<'_> {
             Some(version) => format!("the subject `{subject}` has no version {}", version.value),
             None => format!("there is no subject `{subject}` in the registry"),
         };
-        Diagnostic::error("schema.missing", title)
-            .at(place)
-            .note(format!("asked {}", registry.describe()))
-            .hint("name a file with `schema: {file: x.avsc}`, or let whoever writes the topic register its schema first")
+        Diagnostic::error("schema.missing", title).at(place).note(format!("asked {}", registry.describe())).hint(
+            "name a file with `schema: {file: x.avsc}`, or let whoever writes the topic register its schema first",
+        )
     }
 }
 
@@ -180,7 +179,12 @@ pub(super) fn check_fit(rows: &[&Field], pinned: &Schema, found: &Found, place: 
         match pinned.field_with_name(field.name()) {
             Err(_) => wrong.push(format!("it has no field `{}`", field.name())),
             Ok(wanted) if !is_same_type(wanted.data_type(), field.data_type()) => {
-                wrong.push(format!("`{}` is {} there and {} here", field.name(), type_word(wanted.as_ref()), type_word(*field)));
+                wrong.push(format!(
+                    "`{}` is {} there and {} here",
+                    field.name(),
+                    type_word(wanted.as_ref()),
+                    type_word(*field)
+                ));
             }
             Ok(wanted) if field.is_nullable() && !wanted.is_nullable() => {
                 wrong.push(format!("`{}` may be null here and not there", field.name()));
@@ -277,10 +281,13 @@ fn subject_state(
     }
     for change in formats::overlooked_changes(&latest.schema, schema) {
         out.push(
-            Diagnostic::warning("schema.meaning", format!("the new schema of `{subject}` changes what its values mean"))
-                .at(place)
-                .note(change)
-                .note("the registry calls this compatible"),
+            Diagnostic::warning(
+                "schema.meaning",
+                format!("the new schema of `{subject}` changes what its values mean"),
+            )
+            .at(place)
+            .note(change)
+            .note("the registry calls this compatible"),
         );
     }
     Ok(Some(SubjectState::NewVersion { after: latest.version }))

@@ -38,10 +38,6 @@ impl Shape {
     pub fn user_columns(&self) -> Vec<String> {
         user_names(&self.columns)
     }
-
-    pub fn has(&self, column: &str) -> bool {
-        self.columns.column_with_name(column).is_some()
-    }
 }
 
 impl Shape {

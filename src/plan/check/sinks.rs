@@ -199,7 +199,14 @@ impl<'a> SinkCheck<'_, 'a> {
         let columns = writing.columns();
         let lines = Lines { columns: columns.clone(), encoder: writing.encoder(), mode };
         let needs = columns.into_iter().collect();
-        Some(self.ready(sink, mode, needs, Arc::new(lines), format!("file `{}`", options.path.value), writing.describe()))
+        Some(self.ready(
+            sink,
+            mode,
+            needs,
+            Arc::new(lines),
+            format!("file `{}`", options.path.value),
+            writing.describe(),
+        ))
     }
 
     /// A format without a registry, for files and consoles.
@@ -232,7 +239,15 @@ impl<'a> SinkCheck<'_, 'a> {
             key: String::new(),
             guarantee: guarantee(sink.delivery()).into(),
         };
-        SinkDraft { spec: self.spec, sink, mode, needs, encoding: EncodingDraft::Ready(encoding), cluster: None, outline }
+        SinkDraft {
+            spec: self.spec,
+            sink,
+            mode,
+            needs,
+            encoding: EncodingDraft::Ready(encoding),
+            cluster: None,
+            outline,
+        }
     }
 
     fn kafka(
@@ -280,14 +295,18 @@ impl<'a> SinkCheck<'_, 'a> {
         );
         let key = key?;
         let (key_part, key_shown) = self.key_part(&key, key_spec, is_avro, &end, input, outline, out)?;
-        self.note_written(&end, format_spec, key_spec, input, schema, topics);
+        self.note_written(&end, format_spec, input, schema, topics);
         self.add_topic(&end, mode, outline, out);
 
         let records = KafkaRecords {
             key: key_part,
             value,
             timestamp: timestamp(input),
-            headers: if input.group.is_none() && self.spec.headers.is_empty() { Headers::Original } else { Headers::Nothing },
+            headers: if input.group.is_none() && self.spec.headers.is_empty() {
+                Headers::Original
+            } else {
+                Headers::Nothing
+            },
             mode,
             record_bytes_max: end.record_bytes_max,
         };
@@ -328,8 +347,7 @@ impl<'a> SinkCheck<'_, 'a> {
         let document = topics.declared(&topic);
         let named = self.spec.connection.as_ref().or(document.and_then(|d| d.spec.connection.as_ref()));
         let place = &self.spec.connector.place;
-        let connection =
-            connections::find(named, place, Some(&self.scope.pipeline.spec), self.scope.documents, out)?;
+        let connection = connections::find(named, place, Some(&self.scope.pipeline.spec), self.scope.documents, out)?;
         let cluster = connection.cluster(self.scope.world, out)?;
         codecs::add_connection(outline, &connection, &cluster);
         let sink = kafka::KafkaSink {
@@ -380,7 +398,8 @@ impl<'a> SinkCheck<'_, 'a> {
         let registries = schemas::registries(self.scope, &end.connection, out)?;
         codecs::add_registry(outline, &end.connection, &registries);
         let subject = schemas::subject(&end.topic, side);
-        let wanted = schemas::Wanted { scope: self.scope, schema, folder, subject: &subject, registries: &registries, place };
+        let wanted =
+            schemas::Wanted { scope: self.scope, schema, folder, subject: &subject, registries: &registries, place };
         let text = match wanted.of_sink(out)? {
             Some(Search::Found(found)) => {
                 let pinned = schemas::columns_of(&found, place, out)?;
@@ -397,8 +416,7 @@ impl<'a> SinkCheck<'_, 'a> {
             None => codecs::derived_schema(rows, &end.topic, side, schema, place, out)?,
         };
         let register = schema.and_then(|schema| schema.register).unwrap_or(true);
-        let planned =
-            schemas::plan_subject(&registries, wanted.subject().to_owned(), text, register, place, out)?;
+        let planned = schemas::plan_subject(&registries, wanted.subject().to_owned(), text, register, place, out)?;
         let writing = Writing::avro(&planned, rows, place, out);
         codecs::add_subject(outline, planned);
         writing
@@ -441,7 +459,6 @@ impl<'a> SinkCheck<'_, 'a> {
         &self,
         end: &KafkaEnd,
         format: &FormatSpec,
-        key_format: Option<&FormatSpec>,
         input: &Shape,
         schema: Option<String>,
         topics: &mut Topics,
@@ -453,7 +470,6 @@ impl<'a> SinkCheck<'_, 'a> {
                 by: format!("sink `{}` of `{pipeline}`", self.spec.name.value),
                 brokers: end.cluster.brokers.clone(),
                 format: format.clone(),
-                key_format: key_format.cloned(),
                 columns: Arc::new(value_schema(input)),
                 schema,
             },
@@ -608,10 +624,7 @@ fn compile_header(
     let found = match stretches(&text.value) {
         Ok(found) => found,
         Err(span) => {
-            out.push(
-                Diagnostic::error("headers.open", "a `${` is not closed by `}`")
-                    .at(&text.part(span)),
-            );
+            out.push(Diagnostic::error("headers.open", "a `${` is not closed by `}`").at(&text.part(span)));
             return None;
         }
     };

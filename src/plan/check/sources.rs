@@ -123,8 +123,13 @@ impl SourceCheck<'_> {
         let document = topics.declared(topic);
         let declared = document.map(|document| &document.spec);
         let connection = self.spec.connection.as_ref().or(declared.and_then(|topic| topic.connection.as_ref()));
-        let connection =
-            connections::find(connection, &self.spec.connector.place, Some(&self.scope.pipeline.spec), self.scope.documents, out)?;
+        let connection = connections::find(
+            connection,
+            &self.spec.connector.place,
+            Some(&self.scope.pipeline.spec),
+            self.scope.documents,
+            out,
+        )?;
         let cluster = connection.cluster(self.scope.world, out)?;
         let written = topics.written(topic, &cluster.brokers);
 
@@ -170,15 +175,20 @@ impl SourceCheck<'_> {
         let state = self.topic_state(&cluster, topic, written.is_some(), declared.is_some_and(|t| t.create), out);
         let reading = reading?;
 
-        let group = options.group.as_ref().map_or_else(
-            || format!("runner-{}", self.scope.pipeline.metadata.name.value),
-            |group| group.value.clone(),
-        );
+        let group = options
+            .group
+            .as_ref()
+            .map_or_else(|| format!("runner-{}", self.scope.pipeline.metadata.name.value), |group| group.value.clone());
         let properties = options.properties.as_ref().map(kafka::Properties::to_map).unwrap_or_default();
         let from = codecs::start_in_words(options.start.as_ref(), options.until.as_ref());
         let client = codecs::client(&cluster, &options.topic.place, out)?.with(&properties);
-        let source =
-            kafka::KafkaSource::new(client, topic, &group, options.start.clone().unwrap_or_default(), options.until.clone());
+        let source = kafka::KafkaSource::new(
+            client,
+            topic,
+            &group,
+            options.start.clone().unwrap_or_default(),
+            options.until.clone(),
+        );
         let outline_line = SourceOutline {
             connector: "kafka",
             from: format!("topic `{topic}`{}, {from}", partitions_in_words(&state)),
@@ -250,8 +260,14 @@ impl SourceCheck<'_> {
         codecs::add_registry(outline, connection, &registries);
         let subject = schemas::subject(topic, crate::registry::Side::Key);
         let folder = &self.scope.pipeline.folder;
-        let wanted =
-            schemas::Wanted { scope: self.scope, schema: None, folder, subject: &subject, registries: &registries, place };
+        let wanted = schemas::Wanted {
+            scope: self.scope,
+            schema: None,
+            folder,
+            subject: &subject,
+            registries: &registries,
+            place,
+        };
         match wanted.of_source(out)? {
             schemas::Search::Found(found) => {
                 Reading::key(Format::Avro, Some((found, registries.running)), place, out).map(Some)
@@ -379,7 +395,11 @@ impl SourceDraft {
             name: self.name.clone(),
             source: self.source.clone(),
             values: self.values.as_ref().map(|reading| reading.open_for(&kept)),
-            keys: self.keys.as_ref().filter(|_| has(meta::KEY)).map(|reading| reading.open_for(&[meta::KEY.to_owned()])),
+            keys: self
+                .keys
+                .as_ref()
+                .filter(|_| has(meta::KEY))
+                .map(|reading| reading.open_for(&[meta::KEY.to_owned()])),
             schema: columns.clone(),
             wanted: Wanted {
                 keys: has(meta::KEY) || has(meta::KEY_BYTES),
@@ -405,9 +425,9 @@ fn time_in_words(time: &TimePlan, spec: Option<&TimeSpec>) -> String {
     let from = match &time.field {
         crate::plan::TimeField::Timestamp => "Kafka timestamp".to_owned(),
         crate::plan::TimeField::Clock => "clock".to_owned(),
-        crate::plan::TimeField::Expr(_) => {
-            spec.and_then(|spec| spec.field.as_ref()).map_or_else(String::new, |field: &Spanned<String>| field.value.clone())
-        }
+        crate::plan::TimeField::Expr(_) => spec
+            .and_then(|spec| spec.field.as_ref())
+            .map_or_else(String::new, |field: &Spanned<String>| field.value.clone()),
     };
     let idle = time.idle_ms.map_or_else(|| "never".to_owned(), duration);
     format!("{from}, lag {}, idle {idle}", duration(time.lag_ms))
@@ -417,13 +437,13 @@ fn time_in_words(time: &TimePlan, spec: Option<&TimeSpec>) -> String {
 pub(super) fn meaning(spec: &SourceSpec, plan: &SourcePlan) -> serde_json::Value {
     let mut body = spec.body.to_json();
     if let Some(object) = body.as_object_mut() {
-        for key in ["start", "until", "group", "properties", "on_expired", "rate", "interval", "max_interval", "count"] {
+        for key in ["start", "until", "group", "properties", "on_expired", "rate", "interval", "max_interval", "count"]
+        {
             object.remove(key);
         }
     }
-    let columns: Vec<String> = user_fields(&plan.schema)
-        .map(|field| format!("{} {}", field.name(), crate::expr::type_word(field)))
-        .collect();
+    let columns: Vec<String> =
+        user_fields(&plan.schema).map(|field| format!("{} {}", field.name(), crate::expr::type_word(field))).collect();
     let field = match &plan.time.field {
         crate::plan::TimeField::Timestamp => "timestamp".to_owned(),
         crate::plan::TimeField::Clock => "clock".to_owned(),

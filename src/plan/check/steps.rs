@@ -42,7 +42,9 @@ pub(super) fn compile_step(spec: &TransformSpec, given: Given, out: &mut Diagnos
     let Given { input, input_name, narrowed, early } = given;
     match &spec.verb {
         Verb::Rows(rows) => RowsCheck { transform: spec, spec: rows, input, input_name, narrowed }.compile(out),
-        Verb::Aggregate(aggregate) => AggregateCheck { spec: aggregate, input, input_name, transform: spec, early }.compile(out),
+        Verb::Aggregate(aggregate) => {
+            AggregateCheck { spec: aggregate, input, input_name, transform: spec, early }.compile(out)
+        }
     }
 }
 
@@ -250,8 +252,7 @@ impl AggregateCheck<'_> {
         let groups: Vec<(String, Scalar)> = groups.into_iter().collect::<Option<_>>()?;
         self.check_groups(&groups, out)?;
         let window = self.spec.window.as_ref().map(|window| &window.value);
-        let windows =
-            window.map(|window| Windows::Tumbling { size_ms: window.size.0, offset_ms: window.offset.0 });
+        let windows = window.map(|window| Windows::Tumbling { size_ms: window.size.0, offset_ms: window.offset.0 });
         let aggregates = self.aggregates(windows, &groups, out)?;
 
         let reads = self.reads(&groups, &aggregates);
@@ -317,7 +318,9 @@ impl AggregateCheck<'_> {
         let names = || self.spec.group_by.iter().map(|c| &c.name).chain(self.spec.aggregate.iter().map(|(n, _)| n));
         refuse_reserved(names().map(|name| (name.value.as_str(), &name.place)), out);
         refuse_twice(names(), out);
-        for name in names().filter(|name| self.spec.window.is_some() && [WINDOW_START, WINDOW_END].contains(&name.value.as_str())) {
+        for name in names()
+            .filter(|name| self.spec.window.is_some() && [WINDOW_START, WINDOW_END].contains(&name.value.as_str()))
+        {
             out.push(
                 Diagnostic::error("columns.twice", format!("the window gives the column `{}` itself", name.value))
                     .at(&name.place)
@@ -351,7 +354,8 @@ impl AggregateCheck<'_> {
 
     fn reads(&self, groups: &[(String, Scalar)], aggregates: &Aggregates) -> Reads {
         let time = self.spec.window.iter().map(|_| meta::TIME.to_owned());
-        let own = groups.iter().flat_map(|(_, scalar)| scalar.columns().to_vec()).chain(aggregates.columns()).chain(time);
+        let own =
+            groups.iter().flat_map(|(_, scalar)| scalar.columns().to_vec()).chain(aggregates.columns()).chain(time);
         Reads { own: own.collect(), ..Reads::default() }
     }
 }

@@ -67,7 +67,9 @@ fn field(
     let visible = Schema::new(visible);
     let scalar = compile(expression, &visible, out)?;
     let cast = match (scalar.data_type(), &spec.unit) {
-        (DataType::Int64 | DataType::Int32 | DataType::UInt32, Some(unit)) => as_milliseconds(&expression.value, unit.value),
+        (DataType::Int64 | DataType::Int32 | DataType::UInt32, Some(unit)) => {
+            as_milliseconds(&expression.value, unit.value)
+        }
         (DataType::Int64 | DataType::Int32 | DataType::UInt32, None) => {
             out.push(
                 Diagnostic::error("time.unit", "`time.field` is a number without a unit")
@@ -99,7 +101,9 @@ fn field(
     let text = format!("arrow_cast({cast}, 'Timestamp(Millisecond, Some(\"UTC\"))')");
     let scalar = crate::expr::Scalar::compile(&text, &visible).map_err(|error| {
         out.push(
-            Diagnostic::error("time.type", "`time.field` cannot be made a time").at(&expression.place).note(error.message),
+            Diagnostic::error("time.type", "`time.field` cannot be made a time")
+                .at(&expression.place)
+                .note(error.message),
         );
     });
     let scalar = scalar.ok()?;

@@ -15,7 +15,6 @@ pub(super) struct Written {
     pub by: String,
     pub brokers: String,
     pub format: FormatSpec,
-    pub key_format: Option<FormatSpec>,
     /// The planned columns of its values.
     pub columns: SchemaRef,
     /// The planned Avro schema of its values.
@@ -72,15 +71,22 @@ fn contradiction(key: &str, said: &FormatSpec, other: &FormatSpec, who: &str, ou
         return;
     }
     out.push(
-        Diagnostic::error("topic.contradiction", format!("`{key}: {}` contradicts what is known of the topic", said.name.value))
-            .at(&said.name.place)
-            .note(format!("{who} `{}`", other.name.value))
-            .hint(format!("leave `{key}` out here, or make both the same")),
+        Diagnostic::error(
+            "topic.contradiction",
+            format!("`{key}: {}` contradicts what is known of the topic", said.name.value),
+        )
+        .at(&said.name.place)
+        .note(format!("{who} `{}`", other.name.value))
+        .hint(format!("leave `{key}` out here, or make both the same")),
     );
 }
 
 /// Declared columns of an end and its Topic; both must be the same.
-pub(super) fn columns<'a>(own: Option<&'a Columns>, topic: Option<&'a Columns>, out: &mut Diagnostics) -> Option<&'a Columns> {
+pub(super) fn columns<'a>(
+    own: Option<&'a Columns>,
+    topic: Option<&'a Columns>,
+    out: &mut Diagnostics,
+) -> Option<&'a Columns> {
     if let (Some(own), Some(topic)) = (own, topic) {
         // Places differ in any case: what the columns mean is compared.
         let fields = |columns: &Columns| -> Vec<Field> {
@@ -90,7 +96,11 @@ pub(super) fn columns<'a>(own: Option<&'a Columns>, topic: Option<&'a Columns>, 
             out.push(
                 Diagnostic::error("topic.contradiction", "`columns` contradict those of the Topic")
                     .at(&own.place)
-                    .note(format!("the Topic at {} has: {}", topic.place, super::columns::listed(&Schema::new(fields(topic)))))
+                    .note(format!(
+                        "the Topic at {} has: {}",
+                        topic.place,
+                        super::columns::listed(&Schema::new(fields(topic)))
+                    ))
                     .hint("leave `columns` out here, or make both the same"),
             );
         }

@@ -338,7 +338,8 @@ mod tests {
         let mut dead = Vec::new();
         let rows = records(Mode::Append).open().unwrap().encode(&batch, &mut dead).unwrap();
         assert_eq!(shown(&rows), [("c".to_owned(), Some("ok".to_owned()))]);
-        let found: Vec<_> = dead.iter().map(|d| (d.code.as_ref(), d.partition, d.offset, d.value.clone().unwrap())).collect();
+        let found: Vec<_> =
+            dead.iter().map(|d| (d.code.as_ref(), d.partition, d.offset, d.value.clone().unwrap())).collect();
         assert_eq!(found, [("text.bad", 3, 7, b"x".to_vec()), ("sink.too_large", 3, 8, b"y".to_vec())]);
     }
 
@@ -350,8 +351,11 @@ mod tests {
             (meta::TIME, Arc::new(TimestampMillisecondArray::from(vec![-1, 1]))),
         ];
         let batch = Batch { source: 0, partition: 0, rows: RecordBatch::try_from_iter(columns).unwrap() };
-        let encoding =
-            KafkaRecords { key: Part::Original(meta::KEY_BYTES), timestamp: Timestamp::EventTime, ..records(Mode::Append) };
+        let encoding = KafkaRecords {
+            key: Part::Original(meta::KEY_BYTES),
+            timestamp: Timestamp::EventTime,
+            ..records(Mode::Append)
+        };
         let mut dead = Vec::new();
         let rows = encoding.open().unwrap().encode(&batch, &mut dead).unwrap();
         assert_eq!(dead[0].code, "sink.timestamp");

@@ -40,7 +40,9 @@ impl RecordEncoder for LinesEncoder {
         for (row, place) in places.into_iter().enumerate() {
             match rejects.next_if(|reject| reject.index == row) {
                 Some(reject) => dead.push(dead_letter(&written.batch, row, reject.code, reject.reason)),
-                None => out.records.push(EncodedRecord { key: None, value: Some(place), timestamp: None, headers: 0..0 }),
+                None => {
+                    out.records.push(EncodedRecord { key: None, value: Some(place), timestamp: None, headers: 0..0 })
+                }
             }
         }
         Ok(out)

@@ -57,7 +57,10 @@ fn project(rows: &RecordBatch, columns: &[String]) -> Result<RecordBatch, Failur
 }
 
 /// Milliseconds of a timestamp column, whatever its unit; null where it is.
-fn millis(rows: &RecordBatch, name: &str) -> Result<Option<arrow::array::PrimitiveArray<TimestampMillisecondType>>, Failure> {
+fn millis(
+    rows: &RecordBatch,
+    name: &str,
+) -> Result<Option<arrow::array::PrimitiveArray<TimestampMillisecondType>>, Failure> {
     let Some(column) = rows.column_by_name(name) else { return Ok(None) };
     let zone = match column.data_type() {
         DataType::Timestamp(_, zone) => zone.clone(),
