@@ -1,1 +1,5 @@
-//! From plans to running jobs.
+//! From a plan to the world: what must be there before a pipeline starts.
+
+pub mod apply;
+
+pub use apply::prepare;
