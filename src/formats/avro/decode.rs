@@ -95,7 +95,7 @@ impl AvroDecoder {
                         last = groups.iter().position(|group| group.id == id).unwrap_or(groups.len());
                     }
                     if last == groups.len() {
-                        groups.push(Group { id, indexes: Vec::with_capacity(values.len() - index) });
+                        groups.push(Group { id, indexes: Vec::new() });
                     }
                     groups[last].indexes.push(index as u32);
                 }
@@ -103,16 +103,14 @@ impl AvroDecoder {
             }
         }
         // All schemas are fetched before a row is decoded: if the registry is away, nothing was consumed.
-        for group in &groups {
-            if !self.resolved.contains_key(&group.id)
-                && let Some(text) = self.writers.text(group.id)?
-            {
-                let resolved = match Writer::new(group.id, &text, &self.reader) {
-                    Ok(writer) => Resolved::Readable(Box::new(writer)),
-                    Err(reason) => Resolved::Refused(reason),
-                };
-                self.resolved.insert(group.id, resolved);
-            }
+        let unresolved: Vec<i32> =
+            groups.iter().map(|group| group.id).filter(|id| !self.resolved.contains_key(id)).collect();
+        for (id, text) in self.writers.texts(&unresolved)? {
+            let resolved = match Writer::new(id, &text, &self.reader) {
+                Ok(writer) => Resolved::Readable(Box::new(writer)),
+                Err(reason) => Resolved::Refused(reason),
+            };
+            self.resolved.insert(id, resolved);
         }
         Ok((groups, rejects))
     }

@@ -93,6 +93,20 @@ fn an_id_that_the_registry_learns_late_is_found_and_learnt_once() {
 }
 
 #[test]
+fn many_ids_that_nobody_knows_share_one_patience() {
+    let registry = Memory::with(&[(1, EVENT)]);
+    let writers = super::WriterSchemas::with_patience(registry.clone(), std::time::Duration::from_millis(300));
+    let ids: Vec<i32> = (1..100).collect();
+    let started = std::time::Instant::now();
+    assert_eq!(writers.texts(&ids).unwrap().into_keys().collect::<Vec<_>>(), [1]);
+    assert!(started.elapsed() < std::time::Duration::from_secs(3));
+    // From then on they are asked for once each time.
+    let asked = registry.asked.load(Ordering::SeqCst);
+    assert!(writers.texts(&ids[1..]).unwrap().is_empty());
+    assert_eq!(registry.asked.load(Ordering::SeqCst), asked + 98);
+}
+
+#[test]
 fn what_was_preloaded_is_not_asked_for() {
     let registry = Memory::with(&[]);
     let writers = writers(registry.clone());
@@ -299,6 +313,40 @@ fn a_lone_column_is_a_top_level_type() {
     let rows = batch(Schema::new(vec![column.clone()]), vec![Arc::new(Int32Array::from(vec![42])) as ArrayRef], 1);
     let values = encoded(encoder(r#""int""#, 3, &Schema::new(vec![column])).as_mut(), &rows);
     assert_eq!(values, [hex("000000000354")]);
+}
+
+#[test]
+fn unions_of_several_types_pass_through() {
+    let schema = r#"{"type":"record","name":"U","fields":[{"name":"u","type":["null","int",{"type":"record","name":"P","fields":[{"name":"x","type":["int","null"]}]},"string"]}]}"#;
+    let bodies: [&[u8]; 4] = [&[2, 84], &[0], &[6, 2, b'a'], &[4, 0, 6]];
+    let values: Vec<Vec<u8>> = bodies.iter().map(|body| [&[0, 0, 0, 0, 1][..], body].concat()).collect();
+    let mut decoder = avro_decoder(Memory::with(&[(1, schema)]), schema, None);
+    let decoded = decoded(decoder.as_mut(), &values.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    assert_eq!(decoded.rejects, []);
+    let mut encoder = encoder(schema, 1, &decoded.rows.schema());
+    assert_eq!(encoded(encoder.as_mut(), &decoded.rows), values);
+    assert_eq!(encoded(encoder.as_mut(), &decoded.rows.slice(2, 2)), values[2..]);
+}
+
+#[test]
+fn a_part_of_a_batch_is_encoded_as_that_part() {
+    let whole = rows(every_type(), &every_value());
+    let schema = avro_schema(&whole.schema(), "Every", None, None).unwrap();
+    let mut encoder = encoder(&schema, 5, &every_type());
+    let values = encoded(encoder.as_mut(), &whole);
+    assert_eq!(encoded(encoder.as_mut(), &whole.slice(1, 1)), values[1..]);
+}
+
+#[test]
+fn numbers_are_promoted_and_defaults_filled_in_when_written() {
+    let schema = r#"{"type":"record","name":"R","fields":[{"name":"d","type":"double"},{"name":"l","type":["string","long"]},{"name":"r","type":{"type":"record","name":"P","fields":[{"name":"x","type":"int"},{"name":"ys","type":{"type":"array","items":"int"}}]},"default":{"x":1,"ys":[2]}}]}"#;
+    let columns = Schema::new(vec![Field::new("d", DataType::Int32, false), Field::new("l", DataType::Int32, false)]);
+    let numbers = || Arc::new(Int32Array::from(vec![1])) as ArrayRef;
+    let values = encoded(encoder(schema, 1, &columns).as_mut(), &batch(columns, vec![numbers(), numbers()], 1));
+    let mut decoder = avro_decoder(Memory::with(&[(1, schema)]), schema, Some(&["d", "r"]));
+    let decoded = decoded(decoder.as_mut(), &[&values[0]]);
+    let spec = EncoderSpec { format: Format::Json, schema: decoded.rows.schema(), avro: None };
+    assert_eq!(encoded(spec.open().unwrap().as_mut(), &decoded.rows), [br#"{"d":1.0,"r":{"x":1,"ys":[2]}}"#]);
 }
 
 const MANY: &str = r#"{"type":"record","name":"M","fields":[{"name":"id","type":"long"},{"name":"s","type":["null","string"]},{"name":"e","type":{"type":"enum","name":"E","symbols":["A","B"]}},{"name":"l","type":{"type":"array","items":{"type":"record","name":"I","fields":[{"name":"d","type":{"type":"bytes","logicalType":"decimal","precision":12,"scale":2}},{"name":"u","type":{"type":"string","logicalType":"uuid"}}]}}},{"name":"m","type":{"type":"map","values":["null","int","string"]}},{"name":"n","type":{"type":"array","items":"null"}}]}"#;
