@@ -2,8 +2,8 @@
 //!
 //! Records are sent from the bytes that the engine keeps (no copy): [`Producer::produce`] borrows
 //! them only for the call, so whoever calls it keeps them until the transaction was committed or
-//! aborted, or the producer dropped. Only failed deliveries are reported; commit and abort serve
-//! those reports themselves, because they come as callbacks, not as events.
+//! aborted, or the producer dropped. Commit and abort serve delivery reports themselves, because they
+//! come as callbacks, not as events.
 
 use std::ffi::c_void;
 use std::time::{Duration, Instant};
@@ -64,7 +64,9 @@ impl Producer {
             ("batch.size", &smallest.to_string()),
             ("message.max.bytes", &largest.to_string()),
         ];
-        let fixed = [("transactional.id", transactional_id), ("delivery.report.only.error", "true")];
+        // Every delivery is reported, though only refusals are of interest: reports of failures alone
+        // would leave a flush asleep until its next look, every 10 ms.
+        let fixed = [("transactional.id", transactional_id), ("delivery.report.only.error", "false")];
         let client = cluster.client(Role::Producer, &defaults, &fixed)?;
         let topic = |name: &&str| {
             let name = c_string(name);

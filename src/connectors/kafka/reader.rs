@@ -179,8 +179,9 @@ impl KafkaReader {
                 Some(expired(title, format!("from {position} on ({})", error.text)))
             }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                // A restart of the source finds out whether it is gone for good.
                 let title = format!("partition {partition} of topic `{topic}` is gone");
-                Some(Failure::outside("kafka.unknown_topic", title).because(error).no_retry())
+                Some(Failure::outside("kafka.unknown_topic", title).because(error))
             }
             Code::TopicAuthorizationFailed | Code::BadMessage | Code::InvalidMessage | Code::Fatal => {
                 Some(self.failure("read", error))
@@ -274,8 +275,9 @@ impl Reader for KafkaReader {
         if self.more || self.failed.is_some() {
             return;
         }
-        bell.wait(&[self.consumer.descriptor()], timeout);
-        self.consumer.answer();
+        let filled = self.consumer.filled();
+        bell.wait(&[filled.descriptor()], timeout);
+        filled.answer();
     }
 
     fn status(&self, partition: Partition) -> PartitionStatus {

@@ -95,7 +95,7 @@ pub(super) fn read(
             None => {}
         }
         if !more && next < bounds.high {
-            consumer.wait(Duration::from_millis(100));
+            consumer.filled().wait(&[], Duration::from_millis(100));
         }
     }
     Ok((entries, bounds.high))
