@@ -5,6 +5,8 @@
 //! partition, and so lose a record. One thread reads; the queue writes to a descriptor when it
 //! stops being empty.
 
+use std::time::Duration;
+
 use rdkafka::bindings as rd;
 use rdkafka::{Offset as Place, TopicPartitionList};
 
@@ -63,11 +65,16 @@ impl Drop for Queue {
 }
 
 impl Consumer {
-    /// Makes a consumer of `topic` without partitions. `group` is named to the broker, and never joined.
-    pub fn open(cluster: &Cluster, topic: &str, group: &str) -> Result<Consumer, Failure> {
+    /// Makes a consumer of `topic` without partitions. `group` is named to the broker, and never
+    /// joined. `end_within`: the broker holds a fetch that finds nothing, and an end is seen with its
+    /// answer, so this long after the last record.
+    pub fn open(cluster: &Cluster, topic: &str, group: &str, end_within: Duration) -> Result<Consumer, Failure> {
+        let held_ms = end_within.as_millis().to_string();
+        let mut defaults = DEFAULTS.to_vec();
+        defaults.push(("fetch.wait.max.ms", &held_ms));
         let mut fixed = FIXED.to_vec();
         fixed.push(("group.id", group));
-        let client = cluster.client(Role::Consumer, DEFAULTS, &fixed)?;
+        let client = cluster.client(Role::Consumer, &defaults, &fixed)?;
         let filled = Bell::new()
             .map_err(|cause| Failure::outside("kafka.descriptor", "no file descriptor is left").because(cause))?;
         let one = 1u64.to_ne_bytes();

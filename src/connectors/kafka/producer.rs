@@ -82,12 +82,9 @@ impl Producer {
 
     /// Fences every other producer of this id, and waits until its open transaction is gone.
     pub fn init(&self) -> Result<(), NativeError> {
-        self.repeat("take over the transactions", |client, timeout| {
-            // SAFETY: the client lives.
-            unsafe { NativeError::check(rd::rd_kafka_init_transactions(client, timeout)) }
-        })?;
         let mut metadata = std::ptr::null();
-        // Known topics now save the first transaction a round trip.
+        // Without a connection librdkafka looks for the coordinator every half second only; and known
+        // topics save the first transaction a round trip.
         // SAFETY: the client lives; the answer is destroyed at once.
         unsafe {
             let none = std::ptr::null_mut();
@@ -97,7 +94,10 @@ impl Producer {
                 rd::rd_kafka_metadata_destroy(metadata);
             }
         }
-        Ok(())
+        self.repeat("take over the transactions", |client, timeout| {
+            // SAFETY: the client lives.
+            unsafe { NativeError::check(rd::rd_kafka_init_transactions(client, timeout)) }
+        })
     }
 
     pub fn begin(&self) -> Result<(), NativeError> {
