@@ -86,7 +86,7 @@ fn field(
                 );
                 return None;
             }
-            expression.value.clone()
+            format!("({})", expression.value)
         }
         (other, _) => {
             out.push(
@@ -98,7 +98,7 @@ fn field(
             return None;
         }
     };
-    let text = format!("arrow_cast({cast}, 'Timestamp(Millisecond, Some(\"UTC\"))')");
+    let text = format!("cast({cast} as timestamp)");
     let scalar = crate::expr::Scalar::compile(&text, &visible).map_err(|error| {
         out.push(
             Diagnostic::error("time.type", "`time.field` cannot be made a time")
@@ -111,12 +111,12 @@ fn field(
     Some((TimeField::Expr(scalar), reads))
 }
 
-/// Finer times are floored to milliseconds (see `time`), also before 1970.
+/// A whole number as milliseconds; finer times are floored (see `time`), also before 1970.
 fn as_milliseconds(text: &str, unit: TimeUnit) -> String {
-    let arrow_unit = match unit {
-        TimeUnit::Seconds => "Second",
-        TimeUnit::Millis => "Millisecond",
-        TimeUnit::Micros => "Microsecond",
-    };
-    format!("arrow_cast(cast(({text}) as bigint), 'Timestamp({arrow_unit}, Some(\"UTC\"))')")
+    let number = format!("cast(({text}) as bigint)");
+    match unit {
+        TimeUnit::Seconds => format!("({number} * 1000)"),
+        TimeUnit::Millis => number,
+        TimeUnit::Micros => format!("(({number} - (({number} % 1000) + 1000) % 1000) / 1000)"),
+    }
 }
