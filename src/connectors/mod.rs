@@ -6,9 +6,11 @@
 
 pub mod bell;
 pub mod console;
+pub mod datagen;
 pub mod discard;
 pub mod file;
 pub mod kafka;
+pub mod memory;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -1,1 +1,22 @@
-//! Runs a plan by epochs.
+//! The epoch engine: runs a plan, commits it, recovers it.
+//!
+//! A batch's way: `Lane` (read, decode, fused row steps, pre-aggregate, encode) → `Trunk` (merge at
+//! the mark, close windows, encode) → `Committer` (journal with the transactional sinks, then the others).
+//! The `Coordinator` decides when an epoch is cut and what its watermark is; it is pure, as is `recovery`.
+//! `job` owns every thread and channel; `Lane`, `Trunk` and `Coordinator` run as well on one
+//! thread with a clock that stands still, which is how `runner test` drives them.
+
+pub mod commit;
+pub mod coordinator;
+pub mod graph;
+pub mod job;
+pub mod lane;
+pub mod metrics;
+pub mod recovery;
+pub mod seat;
+pub mod sinks;
+pub mod start;
+pub mod trunk;
+
+pub use job::{Job, Outcome, RunOptions};
+pub use metrics::Metrics;

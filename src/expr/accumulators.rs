@@ -19,6 +19,7 @@ use datafusion_physical_expr::GroupsAccumulatorAdapter;
 use super::At;
 use super::aggregates::{AggregatePlan, Call, Output};
 use super::error::{RowError, plain};
+use super::functions::CheckedSum;
 use super::scalar::Scalar;
 use crate::report::Failure;
 
@@ -39,8 +40,8 @@ impl std::fmt::Debug for Accumulators {
 /// The arguments of one call for the rows that pass its filter.
 struct Arguments {
     values: Vec<ArrayRef>,
-    /// The row of each value.
-    rows: Vec<usize>,
+    /// The row of each value; `None`: all rows.
+    rows: Option<Vec<usize>>,
 }
 
 impl Accumulators {
@@ -70,14 +71,15 @@ impl Accumulators {
         errors.sort_by_key(|error: &RowError| error.row);
         errors.dedup_by_key(|error| error.row);
         for (accumulator, arguments) in self.accumulators.iter_mut().zip(arguments) {
-            let arguments = without(arguments, &errors)?;
-            if arguments.rows.len() == rows.num_rows() {
-                accumulator.update_batch(&arguments.values, groups, None, total)
-            } else {
-                let groups: Vec<usize> = arguments.rows.iter().map(|&row| groups[row]).collect();
-                accumulator.update_batch(&arguments.values, &groups, None, total)
-            }
-            .map_err(overflown)?;
+            let Arguments { values, rows } = without(arguments, &errors, rows.num_rows())?;
+            let updated = match rows {
+                None => accumulator.update_batch(&values, groups, None, total),
+                Some(rows) => {
+                    let groups: Vec<usize> = rows.iter().map(|&row| groups[row]).collect();
+                    accumulator.update_batch(&values, &groups, None, total)
+                }
+            };
+            updated.map_err(overflown)?;
         }
         Ok(errors)
     }
@@ -152,6 +154,9 @@ impl Accumulators {
 }
 
 fn accumulator(call: &Call) -> Result<Box<dyn GroupsAccumulator>, DataFusionError> {
+    if call.function.fun().name() == "sum" && *call.function.field().data_type() == DataType::Int64 {
+        return Ok(Box::new(CheckedSum::default()));
+    }
     if call.function.groups_accumulator_supported() {
         return call.function.create_groups_accumulator();
     }
@@ -162,7 +167,7 @@ fn accumulator(call: &Call) -> Result<Box<dyn GroupsAccumulator>, DataFusionErro
 /// Arguments are evaluated only where the filter lets a row pass: `avg(a / b) filter (where b <> 0)`.
 fn evaluate_call(call: &Call, rows: &RecordBatch, at: At, errors: &mut Vec<RowError>) -> Result<Arguments, Failure> {
     let Some(condition) = &call.filter else {
-        return Ok(Arguments { values: evaluate_args(call, rows, at, errors, |row| row)?, rows: all(rows) });
+        return Ok(Arguments { values: evaluate_args(call, rows, at, errors, |row| row)?, rows: None });
     };
     let (passes, failed) = condition.evaluate(rows, at)?;
     errors.extend(failed);
@@ -170,7 +175,7 @@ fn evaluate_call(call: &Call, rows: &RecordBatch, at: At, errors: &mut Vec<RowEr
     let passing = filter_record_batch(rows, &passes).map_err(|error| broken(error.into()))?;
     let places: Vec<usize> = passes.values().set_indices().collect();
     let values = evaluate_args(call, &passing, at, errors, |row| places[row])?;
-    Ok(Arguments { values, rows: places })
+    Ok(Arguments { values, rows: Some(places) })
 }
 
 /// Null does not pass.
@@ -179,10 +184,6 @@ fn true_only(mask: &BooleanArray) -> BooleanArray {
         0 => mask.clone(),
         _ => prep_null_mask_filter(mask),
     }
-}
-
-fn all(rows: &RecordBatch) -> Vec<usize> {
-    (0..rows.num_rows()).collect()
 }
 
 fn evaluate_args(
@@ -202,15 +203,16 @@ fn evaluate_args(
 }
 
 /// Leaves out the rows that failed in any call.
-fn without(arguments: Arguments, errors: &[RowError]) -> Result<Arguments, Failure> {
+fn without(arguments: Arguments, errors: &[RowError], rows_count: usize) -> Result<Arguments, Failure> {
     if errors.is_empty() {
         return Ok(arguments);
     }
     let failed = |row: &usize| errors.binary_search_by_key(row, |error| error.row).is_ok();
-    let keep: BooleanArray = arguments.rows.iter().map(|row| Some(!failed(row))).collect();
+    let rows = arguments.rows.unwrap_or_else(|| (0..rows_count).collect());
+    let keep: BooleanArray = rows.iter().map(|row| Some(!failed(row))).collect();
     let values = arguments.values.iter().map(|array| filter(array, &keep)).collect::<Result<_, _>>();
-    let rows = arguments.rows.into_iter().filter(|row| !failed(row)).collect();
-    Ok(Arguments { values: values.map_err(|error| broken(error.into()))?, rows })
+    let rows = rows.into_iter().filter(|row| !failed(row)).collect();
+    Ok(Arguments { values: values.map_err(|error| broken(error.into()))?, rows: Some(rows) })
 }
 
 fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, count: usize) -> Result<RecordBatch, Failure> {
@@ -272,7 +274,7 @@ fn overflown(error: DataFusionError) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray};
+    use arrow::array::{Float64Array, Int32Array, Int64Array, StringArray, new_null_array};
     use arrow::datatypes::{Field, Float64Type, Int64Type, Schema};
     use arrow_row::{RowConverter, SortField};
 
@@ -415,7 +417,7 @@ mod tests {
         assert_eq!(errors, vec![RowError { row: 1, message: "divide by zero error".into() }]);
         let (results, _) = accumulators.take_results(&[Arc::new(Int64Array::from(vec![1]))], AT).unwrap();
         let results: Vec<i64> = results.iter().map(|array| array.as_primitive::<Int64Type>().value(0)).collect();
-        assert_eq!(results, vec![3, -6 + 6 + 3, 1]);
+        assert_eq!(results, vec![3, 3, 1]);
     }
 
     #[test]
@@ -439,6 +441,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_that_overflows_ends_the_run() {
+        let aggregates = compiled(&[("total", "sum(9223372036854775807 + rating - rating)")], None);
+        let (rows, groups) = rows(2);
+        let error = aggregates.open().unwrap().update(&rows, AT, &groups, 3);
+        assert!(error.is_ok_and(|errors| errors.len() == 2));
+        let aggregates = compiled(&[("total", "sum(9223372036854775807 - rating)")], None);
+        let error = aggregates.open().unwrap().update(&rows, AT, &[0, 0], 1).unwrap_err();
+        assert_eq!(error.message, "an aggregate cannot be computed: a sum is too large for a long");
+    }
+
+    #[test]
+    fn plans_are_shared_and_accumulators_move_between_threads() {
+        fn is_shared<T: Send + Sync + Clone>() {}
+        fn moves<T: Send>() {}
+        is_shared::<Aggregates>();
+        is_shared::<Scalar>();
+        moves::<Accumulators>();
+    }
+
+    #[test]
     fn no_groups_give_no_rows() {
         let aggregates = compiled(ALL, Some("cnt > 3"));
         let none: ArrayRef = Arc::new(Int64Array::from(Vec::<i64>::new()));
@@ -457,5 +479,69 @@ mod tests {
         let second = accumulators.take_results(&groups(), AT).unwrap().0;
         assert_eq!(encoded(&first), encoded(&second));
         assert!(first[0].as_primitive::<Float64Type>().value(0) > 0.0);
+    }
+
+    /// Every call over every type that it takes: its state and result are of the types that were promised.
+    #[test]
+    fn calls_work_on_every_type_that_they_take() {
+        let types = [
+            "boolean",
+            "int",
+            "long",
+            "float",
+            "double",
+            "decimal(9,2)",
+            "string",
+            "bytes",
+            "date",
+            "time",
+            "timestamp",
+            "timestamp(6)",
+            "uuid",
+        ];
+        let source = Schema::new(vec![
+            Field::new("x", DataType::Utf8, true),
+            Field::new("id", DataType::FixedSizeBinary(16), true),
+        ]);
+        let ids: ArrayRef = new_null_array(&DataType::FixedSizeBinary(16), 4);
+        let text: ArrayRef = Arc::new(StringArray::from(vec![Some("1"), None, Some("0"), Some("1")]));
+        let rows = RecordBatch::try_new(Arc::new(source.clone()), vec![text, ids]).unwrap();
+        let mut taken = 0;
+        for data_type in types {
+            for call in
+                ["count(X)", "count(distinct X)", "sum(X)", "avg(X)", "min(X)", "max(X)", "stddev(X)", "var_samp(X)"]
+            {
+                let value = match data_type {
+                    "date" => {
+                        "cast(case x when '1' then '2024-01-01' when '0' then '2023-01-01' end as date)".to_owned()
+                    }
+                    "uuid" => "id".to_owned(),
+                    "time" => "cast(case x when '1' then '10:00:00' when '0' then '09:00:00' end as time)".to_owned(),
+                    "timestamp" | "timestamp(6)" => format!("cast(cast(x as long) as {data_type})"),
+                    other => format!("cast(x as {other})"),
+                };
+                let text = call.replace('X', &value);
+                let named = [("r".to_owned(), text.clone())];
+                let Ok(aggregates) = Aggregates::compile(&named, None, &Schema::empty(), &source) else {
+                    continue;
+                };
+                taken += 1;
+                let fed = || {
+                    let mut accumulators = aggregates.open().unwrap();
+                    assert_eq!(accumulators.update(&rows, AT, &[0, 0, 1, 1], 3).unwrap(), vec![], "{text}");
+                    accumulators
+                };
+                let states = fed().take_state().unwrap();
+                let fields = aggregates.state();
+                assert_eq!(states.len(), fields.len());
+                states.iter().zip(&fields).for_each(|(array, field)| assert_eq!(array.data_type(), field.data_type()));
+                encoded(&states);
+                let mut merged = fed();
+                merged.merge(&states, &[0, 1, 2], 3).unwrap();
+                let (results, _) = merged.take_results(&[], AT).unwrap();
+                assert_eq!(results[0].data_type(), aggregates.output()[0].data_type(), "{text}");
+            }
+        }
+        assert_eq!(taken, 72);
     }
 }

@@ -13,10 +13,10 @@ use datafusion_expr::expr::{AggregateFunction, Cast};
 use datafusion_expr::{Expr, ExprSchemable};
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion_physical_expr::expressions::Column;
-use datafusion_sql::sqlparser::ast::{Expr as Ast, Ident, ObjectName, Spanned, VisitMut, VisitorMut};
+use datafusion_sql::sqlparser::ast::{Expr as Ast, Function, Ident, ObjectName, Spanned, VisitMut, VisitorMut};
 
 use super::accumulators::Accumulators;
-use super::check::{Scope, check};
+use super::check::{HIDDEN, Scope, check};
 use super::error::{ExprError, plain};
 use super::functions::{self, AGGREGATES};
 use super::names::{parse, span_of};
@@ -141,7 +141,7 @@ impl Call {
 
 /// The hidden column that holds a call's result.
 fn call_name(index: usize) -> String {
-    format!("aggregate {index}")
+    format!("{HIDDEN}aggregate {index}")
 }
 
 struct Compiler<'c> {
@@ -236,13 +236,16 @@ impl<'c> Compiler<'c> {
     }
 
     /// Compiles a call, unless there is an equal one; gives its index.
-    fn call(&mut self, text: &str, ast: &Ast) -> Result<usize, ExprError> {
-        let span = span_of(text, ast);
+    fn call(&mut self, text: &str, function: &Function, span: Range<usize>) -> Result<usize, ExprError> {
         let wrong = |error| ExprError::new("expr.type", span.clone(), plain(&error));
         let known = with_clock(self.schema).map_err(wrong)?;
-        let Expr::AggregateFunction(call) = plan(text, ast, &known)? else {
+        let unfiltered = Ast::Function(Function { filter: None, ..function.clone() });
+        let Expr::AggregateFunction(mut call) = plan(text, &unfiltered, &known)? else {
             return Err(ExprError::new("expr.aggregate", span, "this is not an aggregate"));
         };
+        if let Some(filter) = &function.filter {
+            call.params.filter = Some(Box::new(condition(text, filter, &known)?));
+        }
         check_form(&call, &known, &span)?;
         let call = call_of(call, &known).map_err(wrong)?;
         if let Some(same) = self.calls.iter().position(|known| known.expr == call.expr) {
@@ -250,6 +253,19 @@ impl<'c> Compiler<'c> {
         }
         self.calls.push(call);
         Ok(self.calls.len() - 1)
+    }
+}
+
+/// The expression of a FILTER, which DataFusion would otherwise make boolean by a cast.
+fn condition(text: &str, filter: &Ast, known: &DFSchema) -> Result<Expr, ExprError> {
+    let expr = plan(text, filter, known)?;
+    match expr.get_type(known) {
+        Ok(DataType::Boolean) => Ok(expr),
+        Ok(other) => {
+            let message = format!("`filter` is true or false, and this is {}", type_word(&other));
+            Err(ExprError::new("expr.type", span_of(text, filter), message))
+        }
+        Err(error) => Err(ExprError::new("expr.type", span_of(text, filter), plain(&error))),
     }
 }
 
@@ -295,17 +311,13 @@ impl CallTaker<'_, '_, '_> {
         }
         // The arguments are checked without the call around them, in which an aggregate is an error.
         check_arguments(self.text, function, self.compiler.schema)?;
-        let index = self.compiler.call(self.text, ast)?;
+        let index = self.compiler.call(self.text, function, span)?;
         *ast = Ast::Identifier(Ident::with_quote_and_span('"', ast.span(), call_name(index)));
         Ok(())
     }
 }
 
-fn check_arguments(
-    text: &str,
-    function: &mut datafusion_sql::sqlparser::ast::Function,
-    schema: &Schema,
-) -> Result<(), ExprError> {
+fn check_arguments(text: &str, function: &mut Function, schema: &Schema) -> Result<(), ExprError> {
     // Any scalar function's name does: what is checked is what it is called with.
     let name = std::mem::replace(&mut function.name, ObjectName::from(vec![Ident::new("coalesce")]));
     let mut shell = Ast::Function(function.clone());
@@ -428,6 +440,10 @@ mod tests {
             errors("sum(ratng)", Some("max(brand) > ")),
             "expr.unknown_column: there is no column `ratng` at `ratng`; \
              expr.syntax: the expression ends after `>`; expected an expression at `>`"
+        );
+        assert_eq!(
+            errors("count(*) filter (where brand)", None),
+            "expr.type: `filter` is true or false, and this is string at `brand`"
         );
         assert_eq!(errors("sum(brand)", None), "expr.type: `sum` does not take (string) at `sum(brand)`");
         assert_eq!(errors("cuont(*)", None), "expr.unknown_function: there is no function `cuont` at `cuont`");

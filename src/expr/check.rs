@@ -36,15 +36,22 @@ impl<'s> Scope<'s> {
     }
 
     fn names(&self) -> impl Iterator<Item = &'s str> {
-        self.schema.fields().iter().map(|field| field.name().as_str()).filter(|name| is_visible(name))
+        self.schema.fields().iter().map(|field| field.name().as_str()).filter(|name| is_listed(name))
     }
 
     /// `has: brand string, rating int`.
     fn note(&self) -> String {
         let columns =
-            self.schema.fields().iter().filter(|field| !meta::is_meta(field.name()) && is_visible(field.name()));
+            self.schema.fields().iter().filter(|field| !meta::is_meta(field.name()) && is_listed(field.name()));
         format!("has: {}", listed(columns.map(AsRef::as_ref)))
     }
+}
+
+/// Begins the names of columns that only the compiler knows: no text holds it.
+pub(super) const HIDDEN: char = '\0';
+
+fn is_listed(name: &str) -> bool {
+    is_visible(name) && !name.starts_with(HIDDEN)
 }
 
 fn is_visible(name: &str) -> bool {
@@ -137,9 +144,11 @@ impl Checker<'_> {
         let Some((root, names)) = path.split_first() else { return Ok(()) };
         let mut of = self.column(root)?;
         for name in names {
-            let DataType::Struct(fields) = of.data_type() else {
-                // Entries of maps have any name; other types are told apart when the path is planned.
-                return Ok(());
+            let fields = match of.data_type() {
+                DataType::Struct(fields) => fields,
+                // The entries of a map have any name.
+                DataType::Map(_, _) => return Ok(()),
+                _ => return Err(self.no_fields(of, name)),
             };
             match fields.iter().find(|field| *field.name() == name.value) {
                 Some(field) => of = field.as_ref(),
@@ -152,6 +161,15 @@ impl Checker<'_> {
             }
         }
         Ok(())
+    }
+
+    fn no_fields(&self, of: &Field, name: &Ident) -> ExprError {
+        let message = format!("`{}` is {} and has no fields", of.name(), type_word(of));
+        let error = ExprError::new("expr.type", bytes(self.text, name.span), message);
+        match of.data_type() {
+            DataType::Utf8 => error.hint(format!("a member of JSON text is `{}->>'{}'`", of.name(), name.value)),
+            _ => error,
+        }
     }
 
     /// A word that the parser took for a call without parentheses, such as `current_date` or `user`.

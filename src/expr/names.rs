@@ -43,8 +43,11 @@ pub(super) fn parse(text: &str, is_column: impl Fn(&str) -> bool) -> Result<Ast,
             Err(syntax(bytes(text, rest.span), "an expression has no name of its own")
                 .hint("names stand before the colon: `NAME: EXPRESSION`"))
         }
-        token => Err(syntax(bytes(text, rest.span), format!("`{token}` cannot follow a whole expression"))
-            .hint("is an operator or a comma missing before it?")),
+        _ => {
+            let span = bytes(text, rest.span);
+            let message = format!("`{}` cannot follow a whole expression", &text[span.clone()]);
+            Err(syntax(span, message).hint("is an operator missing before it?"))
+        }
     }
 }
 
@@ -54,12 +57,26 @@ pub(super) fn span_of(text: &str, ast: &Ast) -> Range<usize> {
     if span == Span::empty() {
         return 0..text.len();
     }
-    let mut range = bytes(text, span);
-    if matches!(ast, Ast::Function(_)) {
-        let rest = &text[range.end..];
-        let inner = rest.trim_start_matches([' ', '*', '(']);
-        if inner.starts_with(')') {
-            range.end += rest.len() - inner.len() + 1;
+    closed(text, bytes(text, span), matches!(ast, Ast::Function(_)))
+}
+
+/// Up to the bracket that closes the last one that is open: the tree keeps no places of brackets.
+fn closed(text: &str, range: Range<usize>, is_call: bool) -> Range<usize> {
+    let mut depth = 0;
+    let mut quote = None;
+    for (at, letter) in text[range.start..].char_indices() {
+        let end = range.start + at + letter.len_utf8();
+        match letter {
+            _ if quote == Some(letter) => quote = None,
+            _ if quote.is_some() => {}
+            '\'' | '"' => quote = Some(letter),
+            '(' | '[' if end <= range.end || depth > 0 || is_call => depth += 1,
+            ')' | ']' => depth -= 1,
+            _ => {}
+        }
+        let calls_next = is_call && text[end..].trim_start().starts_with('(');
+        if end >= range.end && depth <= 0 && quote.is_none() && !calls_next {
+            return range.start..if depth < 0 { range.end } else { end };
         }
     }
     range
@@ -246,7 +263,9 @@ fn torn(text: &str, tokens: &[TokenWithSpan], error: &ParserError) -> ExprError 
     let expected = message.strip_prefix("Expected: ").and_then(|rest| rest.rsplit_once(", found: "));
     match (expected, location(place).and_then(|at| tokens.iter().find(|token| token.span.start == at))) {
         (Some((expected, found)), Some(token)) if found != "EOF" => {
-            syntax(bytes(text, token.span), format!("expected {expected} before `{found}`"))
+            let span = bytes(text, token.span);
+            let message = format!("expected {expected} before `{}`", &text[span.clone()]);
+            syntax(span, message)
         }
         (Some((expected, _)), _) => ends_early(text, tokens, expected),
         (None, Some(token)) => syntax(bytes(text, token.span), message.to_lowercase()),
@@ -258,7 +277,9 @@ fn ends_early(text: &str, tokens: &[TokenWithSpan], expected: &str) -> ExprError
     let last = tokens.iter().rfind(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
     match last {
         Some(last) => {
-            syntax(bytes(text, last.span), format!("the expression ends after `{}`; expected {expected}", last.token))
+            let span = bytes(text, last.span);
+            let message = format!("the expression ends after `{}`; expected {expected}", &text[span.clone()]);
+            syntax(span, message)
         }
         None => syntax(0..text.len(), "the expression is empty"),
     }

@@ -9,11 +9,13 @@ use std::sync::{Arc, LazyLock};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimeUnit};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{Column, DFSchema, DataFusionError, Result, TableReference, plan_err};
+use datafusion_common::{Column, DFSchema, DataFusionError, Result, ScalarValue, TableReference, plan_err};
 use datafusion_expr::expr::{Cast, ScalarFunction};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::simplify::SimplifyContext;
-use datafusion_expr::{AggregateUDF, Expr, ExprSchemable, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion_expr::{
+    AggregateUDF, BinaryExpr, Expr, ExprSchemable, HigherOrderUDF, Operator, ScalarUDF, TableSource, WindowUDF, lit,
+};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast::{
@@ -23,11 +25,11 @@ use datafusion_sql::sqlparser::ast::{
 use super::error::{ExprError, plain};
 use super::functions::{self, JsonPlanner, PathPlanner};
 use super::names::span_of;
-use super::types::{json_metadata, type_word};
+use super::types::{is_uuid, json_metadata, type_word};
 use crate::data::meta;
 
-/// The hidden column that holds the epoch's clock. No name in a text can reach it.
-pub(super) const CLOCK: &str = "now()";
+/// The hidden column that holds the epoch's clock.
+pub(super) const CLOCK: &str = "\0clock";
 
 /// Planning recurses over the tree, several functions deep for each level of it.
 const STACK_BYTES: usize = 16 << 20;
@@ -66,6 +68,7 @@ fn typed(ast: &Ast, schema: &DFSchema) -> Result<Expr> {
         &mut PlannerContext::new(),
     )?;
     let expr = expr.transform_up(bind_clock)?.data;
+    let expr = expr.transform_up(|expr| type_texts(expr, schema))?.data;
     let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::new(schema.clone())).build());
     let expr = simplifier.coerce(expr, schema)?.unalias();
     // A whole aggregate is left alone: rewriting `sum(a + 1)` would change the order of float additions.
@@ -73,8 +76,6 @@ fn typed(ast: &Ast, schema: &DFSchema) -> Result<Expr> {
         Expr::AggregateFunction(mut call) => {
             let args = std::mem::take(&mut call.params.args);
             call.params.args = args.into_iter().map(|arg| simplifier.simplify(arg)).collect::<Result<_>>()?;
-            call.params.filter =
-                call.params.filter.map(|filter| simplifier.simplify(*filter).map(Box::new)).transpose()?;
             Ok(Expr::AggregateFunction(call))
         }
         scalar => simplifier.simplify(scalar),
@@ -96,6 +97,60 @@ fn bind_clock(expr: Expr) -> Result<Transformed<Expr>> {
         "current_time" => Transformed::yes(cast(DataType::Time64(TimeUnit::Microsecond))),
         _ => Transformed::no(expr),
     })
+}
+
+/// A text that is compared with a timestamp or a uuid is one: read once, with the column's unit.
+fn type_texts(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    Ok(match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {
+            let typed_right = typed_text(&left, &right, schema)?;
+            let typed_left = typed_text(&right, &left, schema)?;
+            let changed = typed_right.is_some() || typed_left.is_some();
+            let expr = BinaryExpr {
+                left: Box::new(typed_left.unwrap_or(*left)),
+                op,
+                right: Box::new(typed_right.unwrap_or(*right)),
+            };
+            Transformed::new_transformed(Expr::BinaryExpr(expr), changed)
+        }
+        Expr::Between(mut between) => {
+            between.low = typed_text(&between.expr, &between.low, schema)?.map_or(between.low, Box::new);
+            between.high = typed_text(&between.expr, &between.high, schema)?.map_or(between.high, Box::new);
+            Transformed::yes(Expr::Between(between))
+        }
+        Expr::InList(mut list) => {
+            for item in &mut list.list {
+                if let Some(typed) = typed_text(&list.expr, item, schema)? {
+                    *item = typed;
+                }
+            }
+            Transformed::yes(Expr::InList(list))
+        }
+        other => Transformed::no(other),
+    })
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+/// `text` as a value of the type of `beside`; `None` if there is nothing to do.
+fn typed_text(beside: &Expr, text: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+    let Expr::Literal(literal, _) = text else { return Ok(None) };
+    let Some(Some(string)) = literal.try_as_str() else { return Ok(None) };
+    let (_, field) = beside.to_field(schema)?;
+    match field.data_type() {
+        DataType::Timestamp(_, _) => {
+            let cast = Cast::new(Box::new(text.clone()), field.data_type().clone());
+            Ok(Some(Expr::Cast(cast)))
+        }
+        DataType::FixedSizeBinary(16) if is_uuid(&field) => match uuid::Uuid::try_parse(string) {
+            Ok(id) => Ok(Some(lit(ScalarValue::FixedSizeBinary(16, Some(id.as_bytes().to_vec()))))),
+            Err(_) => plan_err!("`{string}` is not a uuid"),
+        },
+        _ => Ok(None),
+    }
 }
 
 /// Finds what part of the tree does not fit.
@@ -153,7 +208,8 @@ fn misfit(text: &str, part: &Ast, schema: &DFSchema, error: &DataFusionError) ->
 
 /// True for a message of our own planners, which is clearer than the general one.
 fn is_own(error: &DataFusionError) -> bool {
-    error.to_string().contains("JSON text")
+    let text = error.to_string();
+    text.contains("JSON text") || text.contains("is not a uuid")
 }
 
 fn argument_word(arg: &FunctionArg, word: &impl Fn(&Ast) -> Result<String>) -> String {

@@ -110,10 +110,12 @@ impl Scalar {
             return Ok((column(rows, name)?.clone(), Vec::new()));
         }
         let inputs = self.bind(rows, at)?;
-        match self.run(&inputs) {
-            Ok(array) => Ok((array, Vec::new())),
-            Err(_) => self.bisect(&inputs),
-        }
+        let (array, errors) = match self.run(&inputs) {
+            Ok(array) => (array, Vec::new()),
+            Err(_) => self.bisect(&inputs)?,
+        };
+        let may_be_null = self.program.field.is_nullable() || array.null_count() == errors.len();
+        Ok(if may_be_null { (array, errors) } else { without_value(array, errors) })
     }
 
     fn bare_column(&self) -> Option<&str> {
@@ -160,6 +162,17 @@ impl Scalar {
             .map_err(|error| Failure::bug("expr.type", "an expression changed its type between rows").because(error))?;
         Ok((array, errors))
     }
+}
+
+/// Some functions give null for what they cannot compute while their type says that they give a value.
+fn without_value(array: ArrayRef, errors: Vec<RowError>) -> (ArrayRef, Vec<RowError>) {
+    let mut known = errors.into_iter().peekable();
+    let error_of = |row| {
+        let known = known.next_if(|error| error.row == row);
+        known.unwrap_or_else(|| RowError { row, message: "there is no value".into() })
+    };
+    let errors = (0..array.len()).filter(|&row| array.is_null(row)).map(error_of).collect();
+    (array, errors)
 }
 
 fn cannot_fail(expr: &dyn PhysicalExpr, inputs: &Schema) -> bool {
@@ -319,6 +332,8 @@ mod tests {
         assert_eq!(evaluated("kind like 'A%'"), "boolean?: true false null");
         assert_eq!(evaluated("timestamp > '2023-01-01T00:00:00Z'"), "boolean: false true true");
         assert_eq!(evaluated("timestamp between '2023-12-01' and '2024-02-01'"), "boolean: false true false");
+        assert_eq!(evaluated("'2500-01-01' > timestamp"), "boolean: true true true");
+        assert_eq!(evaluated("timestamp in ('2024-01-01T01:00:00+01:00')"), "boolean: false true false");
     }
 
     #[test]
@@ -330,6 +345,9 @@ mod tests {
         assert_eq!(evaluated("value->'a'->'b'->>0"), "string?: 1.50 null null");
         assert_eq!(evaluated("value->'a'->'b'"), "json?: [1.50, \"t\"] null null");
         assert_eq!(evaluated("value->>0 is null"), "boolean: true true true");
+        assert_eq!(evaluated("user.city.x"), "expr.type: `city` is string and has no fields at `x`");
+        assert_eq!(evaluated("_headers[1]"), "expr.type: the keys of a map are strings, not long at `_headers[1]`");
+        assert_eq!(evaluated("value['a']"), "expr.type: a value of type string has no members at `value['a']`");
     }
 
     #[test]
@@ -369,6 +387,10 @@ mod tests {
         assert!(evaluated("userId + 1").starts_with("long: 1 11 null 2: overflow"));
         assert_eq!(evaluated("rating <> 2 and 1 / (rating - 2) > 0"), "boolean: false false true");
         assert_eq!(evaluated("try_cast(brand as int)"), "int?: null 7 null");
+        assert_eq!(
+            evaluated("extract(year from cast(userId as timestamp))"),
+            "int: 1970 1970 null 2: there is no value"
+        );
     }
 
     #[test]
@@ -425,6 +447,26 @@ mod tests {
         assert_eq!(scalar.field("sort").metadata()["avro.enum.symbols"], r#"["A","B"]"#);
         let scalar = Scalar::compile("_headers['a'] is null or rating > userId", &rows().schema()).unwrap();
         assert_eq!(scalar.columns(), ["rating", "userId", "_headers"]);
+    }
+
+    #[test]
+    fn zones_units_and_uuids_meet() {
+        let uuid = [("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())].into();
+        let micros = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("+00:00".into()));
+        let union = DataType::Union(arrow::datatypes::UnionFields::empty(), arrow::datatypes::UnionMode::Dense);
+        let schema = Schema::new(vec![
+            Field::new("ts", micros, true),
+            Field::new("_time", crate::data::meta::time_type(), false),
+            Field::new("id", DataType::FixedSizeBinary(16), false).with_metadata(uuid),
+            Field::new("other", union, false),
+        ]);
+        let id = "id = '00000000-0000-0000-0000-000000000001'";
+        for text in ["ts < now()", "ts = _time", "coalesce(ts, _time)", "ts > '2024-01-01'", id] {
+            assert_eq!(Scalar::compile(text, &schema).err(), None, "{text}");
+        }
+        let message = |text| Scalar::compile(text, &schema).unwrap_err().message;
+        assert_eq!(message("id = 'x'"), "`x` is not a uuid");
+        assert_eq!(message("other is null"), "`other` is a union, which expressions cannot use");
     }
 
     #[test]

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
-use arrow_avro::schema::AVRO_ENUM_SYMBOLS_METADATA_KEY;
 
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 const EXTENSION_JSON: &str = "arrow.json";
@@ -34,12 +33,16 @@ impl TypeWord for Field {
             Some(EXTENSION_UUID) => "uuid".into(),
             _ => enum_word(self).unwrap_or_else(|| self.data_type().type_word()),
         };
-        if self.is_nullable() { word + "?" } else { word }
+        if self.is_nullable() && !self.data_type().is_null() { word + "?" } else { word }
     }
 }
 
+pub(super) fn is_uuid(field: &Field) -> bool {
+    field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == EXTENSION_UUID)
+}
+
 fn enum_word(field: &Field) -> Option<String> {
-    let symbols = field.metadata().get(AVRO_ENUM_SYMBOLS_METADATA_KEY)?;
+    let symbols = field.metadata().get(crate::data::meta::ENUM_SYMBOLS)?;
     let symbols: Vec<String> = serde_json::from_str(symbols).ok()?;
     Some(format!("{{enum: [{}]}}", symbols.join(", ")))
 }
@@ -114,12 +117,14 @@ pub(super) fn canonical(data_type: &DataType) -> DataType {
         | DataType::LargeList(item)
         | DataType::ListView(item)
         | DataType::LargeListView(item)
-        | DataType::FixedSizeList(item, _) => {
-            let item_type = canonical(item.data_type());
-            DataType::List(Arc::new(item.as_ref().clone().with_data_type(item_type)))
-        }
+        | DataType::FixedSizeList(item, _) => DataType::List(Arc::new(canonical_field(item))),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(|field| canonical_field(field)).collect()),
         other => other.clone(),
     }
+}
+
+fn canonical_field(field: &Field) -> Field {
+    field.clone().with_data_type(canonical(field.data_type()))
 }
 
 /// True if a value of this type, or a part of it, is an Avro union other than "or null".

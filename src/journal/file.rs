@@ -100,6 +100,16 @@ impl Journal for FileJournal {
         Ok(records)
     }
 
+    fn read(&mut self) -> Result<Vec<Record>, Failure> {
+        let bytes = match std::fs::read(self.path()) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.trouble("read", error)),
+        };
+        let (lines, _) = read_lines(&bytes).map_err(|error| error.into_failure(&self.path()))?;
+        Ok(lines.into_iter().flatten().collect())
+    }
+
     fn append(&mut self, records: &[Record], outputs: &[SinkRows]) -> Result<Appended, Failure> {
         if outputs.iter().any(|output| !output.rows.is_empty()) {
             return Err(Failure::bug("journal.outputs", "a file journal was given rows of a sink"));
@@ -337,8 +347,11 @@ fn kept_after_trim(lines: Vec<Vec<Record>>, epoch: Epoch) -> Vec<Vec<Record>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::journal::{EpochRecord, Owner, PlanRecord};
+    use crate::data::Position;
+    use crate::journal::{EpochRecord, Owner, PartitionRecord, PlanRecord};
     use crate::time::Watermark;
 
     fn plan(from_epoch: Epoch) -> Record {
@@ -349,22 +362,30 @@ mod tests {
             pipeline: "p".into(),
             fingerprint: String::new(),
             from_epoch,
-            starts: Default::default(),
+            starts: BTreeMap::from([("ratings".into(), BTreeMap::from([(0, Position::offset(7))]))]),
             sinks: Default::default(),
             resolved: serde_json::Value::Null,
         })
     }
 
     fn epoch(epoch: Epoch) -> Record {
+        let partition = PartitionRecord {
+            from: Position::offset(7),
+            to: Position(serde_json::json!({ "path": "a.json", "byte": 12 })),
+            read: 5,
+            rejected: vec![(8, 9)],
+            max_time: Some(1),
+            max_timestamp: None,
+        };
         Record::Epoch(EpochRecord {
             lineage: "l".into(),
             incarnation: 1,
             epoch,
-            partitions: Default::default(),
+            partitions: BTreeMap::from([("ratings".into(), BTreeMap::from([(0, partition.clone()), (11, partition)]))]),
             watermark: Watermark::NONE,
             clock: 0,
             needed: epoch,
-            learnt: Default::default(),
+            learnt: BTreeMap::from([(3, "\"string\"".into())]),
             ended: false,
         })
     }
@@ -400,6 +421,17 @@ mod tests {
     }
 
     #[test]
+    fn what_could_not_be_written_is_not_there() {
+        let (_dir, mut journal) = journal_with(&[plan(1)]);
+        let read_only = File::open(journal.path()).unwrap();
+        let file = std::mem::replace(&mut journal.log.as_mut().unwrap().file, read_only);
+        assert!(matches!(journal.append(&[epoch(1)], &[]), Ok(Appended::Aborted(failure)) if failure.retry));
+        journal.log.as_mut().unwrap().file = file;
+        journal.append(&[epoch(1)], &[]).unwrap();
+        assert_eq!(journal.acquire().unwrap(), [plan(1), epoch(1)]);
+    }
+
+    #[test]
     fn a_torn_last_line_is_cut_off_wherever_it_was_torn() {
         let (_dir, mut journal) = journal_with(&[plan(1), epoch(1)]);
         let whole = line(&[epoch(2), progress("s", 1)]);
@@ -431,7 +463,7 @@ mod tests {
         assert_eq!(journal.acquire().unwrap_err().code, "journal.newer");
 
         let (_dir, mut journal) = journal_with(&[plan(1)]);
-        let json = r#"{"kind":"from_the_future"}"#;
+        let json = r#"{"from_the_future":{}}"#;
         append_bytes(&journal, format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes())).as_bytes());
         assert_eq!(journal.acquire().unwrap_err().code, "journal.newer");
     }

@@ -44,6 +44,9 @@ pub trait Journal: Send {
     /// reads the log to its end. Kafka: new producer, `init_transactions`, then read.
     fn acquire(&mut self) -> Result<Vec<Record>, Failure>;
 
+    /// Reads the log without becoming its writer: who owns it now? (I15)
+    fn read(&mut self) -> Result<Vec<Record>, Failure>;
+
     /// Appends a record and writes the output of the transactional sinks with it, atomically and in order.
     fn append(&mut self, records: &[Record], outputs: &[SinkRows]) -> Result<Appended, Failure>;
 

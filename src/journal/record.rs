@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::data::{Epoch, Offset, Partition, Position};
 use crate::time::{Millis, Watermark};
 
-/// One record of the journal.
+/// One record of the journal: `{"epoch": {…}}`.
+///
+/// The kind stands outside: serde cannot read numbers as keys (partitions, schema ids) from within a
+/// record that is tagged inside.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Record {
     Plan(PlanRecord),
     Owner(Owner),

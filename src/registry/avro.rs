@@ -147,26 +147,27 @@ impl Schema {
         self.definition(&self.root).map(|named| named.full_name.as_str())
     }
 
-    /// Takes a property away everywhere, so that it is not part of the schema's identity.
-    pub fn remove_property(&mut self, property: &str) {
-        fn from_type(ty: &mut Type, property: &str) {
+    /// Takes away, everywhere, the properties that `keep` refuses, so that they are not part of the
+    /// schema's identity.
+    pub fn retain_properties(&mut self, keep: &impl Fn(&str, &Json) -> bool) {
+        fn in_type(ty: &mut Type, keep: &impl Fn(&str, &Json) -> bool) {
             match ty {
-                Type::Primitive { properties, .. } => drop(properties.shift_remove(property)),
+                Type::Primitive { properties, .. } => properties.retain(|key, value| keep(key, value)),
                 Type::Array { items: inner, properties } | Type::Map { values: inner, properties } => {
-                    properties.shift_remove(property);
-                    from_type(inner, property);
+                    properties.retain(|key, value| keep(key, value));
+                    in_type(inner, keep);
                 }
-                Type::Union(branches) => branches.iter_mut().for_each(|branch| from_type(branch, property)),
+                Type::Union(branches) => branches.iter_mut().for_each(|branch| in_type(branch, keep)),
                 Type::Definition(_) | Type::Reference(_) => {}
             }
         }
-        from_type(&mut self.root, property);
+        in_type(&mut self.root, keep);
         for named in self.named.values_mut() {
-            named.properties.shift_remove(property);
+            named.properties.retain(|key, value| keep(key, value));
             if let NamedKind::Record { fields } = &mut named.kind {
                 for field in fields {
-                    field.properties.shift_remove(property);
-                    from_type(&mut field.ty, property);
+                    field.properties.retain(|key, value| keep(key, value));
+                    in_type(&mut field.ty, keep);
                 }
             }
         }

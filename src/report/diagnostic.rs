@@ -63,16 +63,21 @@ impl Diagnostic {
 
     /// Hints at the name among `known` that is most like `word`, if one is like it at all.
     pub fn did_you_mean<'a>(self, word: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        let best = known
-            .into_iter()
-            .map(|name| (strsim::jaro_winkler(&word.to_lowercase(), &name.to_lowercase()), name))
-            .filter(|(likeness, _)| *likeness > 0.75)
-            .max_by(|a, b| a.0.total_cmp(&b.0));
-        match best {
-            Some((_, name)) => self.hint(format!("did you mean `{name}`?")),
+        match most_like(word, known) {
+            Some(name) => self.hint(format!("did you mean `{name}`?")),
             None => self,
         }
     }
+}
+
+/// The name among `known` that is most like `word`, if one is like it at all.
+pub fn most_like<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let best = known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&word.to_lowercase(), &name.to_lowercase()), name))
+        .filter(|(likeness, _)| *likeness > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    best.map(|(_, name)| name)
 }
 
 /// All that was found in one run, in the order it was found.

@@ -9,7 +9,7 @@ mod failure;
 mod render;
 mod source;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, most_like};
 pub use failure::{Blame, Failure};
 pub use render::{Style, render, to_json};
 pub use source::{Place, SourceFile};

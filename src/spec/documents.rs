@@ -355,7 +355,7 @@ crate::words! {
         /// From its journal.
         Journal = "journal",
     }
-    later "offsets"
+    later "offsets", "watermark"
 }
 
 crate::words! {

@@ -6,7 +6,7 @@ use super::describe::ObjectSchema;
 use super::options::{not_available, wrong_type};
 use super::steps::{Names, Sql};
 use super::*;
-use crate::report::{Diagnostic, Diagnostics};
+use crate::report::{Diagnostic, Diagnostics, most_like};
 
 /// Connectors of sources, in the order of the reference.
 pub const SOURCE_CONNECTORS: &[&str] = &["kafka", "datagen", "file"];
@@ -127,7 +127,7 @@ pub(super) fn read_sink(
     out: &mut Diagnostics,
 ) -> Option<SinkSpec> {
     let mut map = MapReader::new(node, out)?.of(&name.place);
-    let from = if is_dead_letter { Some(None) } else { map.read::<InputRef>("from", out).map(Some) };
+    let from = if is_dead_letter { no_from(&mut map, out) } else { map.read::<InputRef>("from", out).map(Some) };
     let connector = connector(&mut map, name, "sink", SINK_CONNECTORS, SOURCE_CONNECTORS, out);
     let keys = SinkKeys::read_keys(&mut map, out);
     map.later("every", out);
@@ -153,6 +153,17 @@ pub(super) fn read_sink(
         delivery,
         place,
     })
+}
+
+/// Everything that cannot be processed goes to the dead letter: it does not say from where.
+fn no_from(map: &mut MapReader<'_>, out: &mut Diagnostics) -> Option<Option<InputRef>> {
+    let from = map.node().entries()?.iter().find(|entry| entry.key == "from");
+    if let Some(entry) = from {
+        map.pass_over("from");
+        out.push(Diagnostic::error("dead_letter.from", "the dead letter has no `from`").at(&entry.key_place));
+        return None;
+    }
+    Some(None)
 }
 
 /// Datagen's rules stand in its own `columns` only; `None` after a complaint.
@@ -185,18 +196,14 @@ fn connector(
         ),
         [] if later > 0 => {}
         // A misspelt connector is reported as an unknown key, with the known ones beside it.
-        [] if map.unknown().any(|entry| looks_like_connector(&entry.key, known)) => {}
+        [] if map.unknown().any(|entry| most_like(&entry.key, known.iter().copied()).is_some()) => {}
         [] => out.push(no_connector(map, owner, what, known, others)),
     }
     None
 }
 
-fn looks_like_connector(key: &str, known: &[&'static str]) -> bool {
-    Diagnostic::error("", "").did_you_mean(key, known.iter().copied()).hint.is_some()
-}
-
 fn no_connector(
-    map: &MapReader<'_>,
+    map: &mut MapReader<'_>,
     owner: &Spanned<String>,
     what: &str,
     known: &[&str],
@@ -207,7 +214,10 @@ fn no_connector(
         Diagnostic::error("spec.no_connector", title).at(&owner.place).note(format!("one of {}", known.join(", ")));
     let misplaced = others.iter().find(|other| map.node().get(other).is_some());
     match misplaced {
-        Some(other) => diagnostic.note(format!("`{other}` cannot be a {what}")),
+        Some(other) => {
+            map.pass_over(other);
+            diagnostic.note(format!("`{other}` cannot be a {what}"))
+        }
         None => diagnostic,
     }
 }
@@ -232,8 +242,7 @@ impl FromNode for InputRef {
                 out.push(
                     Diagnostic::error("spec.unknown_port", title)
                         .at(&node.place)
-                        .note("a step has the port `.late`")
-                        .did_you_mean(port, ["late"]),
+                        .note("a step has the port `.late`, for rows whose window had closed"),
                 );
                 return None;
             }

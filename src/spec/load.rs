@@ -121,7 +121,10 @@ impl<'a> Loader<'a> {
 
     fn load_text(&mut self, name: &str, text: String, found: Found) {
         let file = Arc::new(SourceFile { name: name.to_owned(), text });
-        for node in yaml::parse(&file, self.values, &mut self.out) {
+        let before = self.out.0.len();
+        let yaml::Parsed { documents, failed } = yaml::parse(&file, self.values, &mut self.out);
+        let syntax = self.out.0.len();
+        for node in documents {
             let is_foreign = node.get("apiVersion").is_none() && node.get("kind").is_none();
             match &node.value {
                 // An empty document, such as what stands before the first `---`.
@@ -133,6 +136,12 @@ impl<'a> Loader<'a> {
                 _ => self.load_document(&node),
             }
         }
+        // A value that could not be read was complained about once.
+        let mut rest = self.out.0.split_off(syntax);
+        rest.retain(|diagnostic| !diagnostic.place.as_ref().is_some_and(|place| failed.contains(place)));
+        self.out.0.append(&mut rest);
+        // In the order of the file, whoever found them.
+        self.out.0[before..].sort_by_key(|diagnostic| diagnostic.place.as_ref().map(|place| place.span.start));
     }
 
     fn load_document(&mut self, node: &Node) {
@@ -240,5 +249,58 @@ impl FromNode for Metadata {
 
     fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         MetadataKeys::schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPIC: &str = "apiVersion: runner/v1\nkind: Topic\nmetadata: { name: NAME }\nspec: { format: json }\n";
+
+    fn write(folder: &Path, name: &str, text: &[u8]) -> PathBuf {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn folders_are_read_all_through_and_a_file_once() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path();
+        let a = write(folder, "a.yaml", TOPIC.replace("NAME", "a").as_bytes());
+        write(
+            folder,
+            "deep/er/b.yml",
+            format!("---\n{}---\n{}", TOPIC.replace("NAME", "b"), TOPIC.replace("NAME", "c")).as_bytes(),
+        );
+        write(folder, ".hidden/d.yaml", b"{");
+        write(folder, "values.yaml", b"topic: x\n");
+        write(folder, "notes.txt", b"{");
+        let (documents, diagnostics) = load(&[folder.to_owned(), a], &Values::default());
+        let names: Vec<_> = documents.topics.iter().map(|topic| topic.metadata.name.value.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!(documents.topics[1].folder, folder.join("deep/er"));
+        assert_eq!(diagnostics.0.iter().map(|d| d.code).collect::<Vec<_>>(), ["load.passed_over"]);
+        assert!(!diagnostics.has_errors());
+    }
+
+    #[test]
+    fn paths_that_cannot_be_read_are_all_named() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path();
+        let latin = write(folder, "latin/a.yaml", b"name: \xfc\n");
+        std::fs::create_dir(folder.join("empty")).unwrap();
+        let (_, diagnostics) = load(&[folder.join("none.yaml"), folder.join("empty"), latin], &Values::default());
+        let codes: Vec<_> = diagnostics.0.iter().map(|d| d.code).collect();
+        assert_eq!(codes, ["load.not_found", "load.empty_folder", "load.not_text"]);
+    }
+
+    #[test]
+    fn byte_order_mark_is_no_part_of_the_text() {
+        let (documents, diagnostics) = load_text("a.yaml", &format!("\u{feff}{TOPIC}"), &Values::default());
+        assert_eq!((documents.topics.len(), &diagnostics.0[..]), (1, &[][..]));
+        assert_eq!(documents.topics[0].metadata.name.place.text(), "NAME");
     }
 }

@@ -80,6 +80,11 @@ macro_rules! options {
                 stringify!($name).into()
             }
 
+            // Two rooms may have options of the same name.
+            fn schema_id() -> std::borrow::Cow<'static, str> {
+                concat!(module_path!(), "::", stringify!($name)).into()
+            }
+
             fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 let mut object = $crate::spec::ObjectSchema::default();
                 <Self as $crate::spec::Options>::describe_keys(&mut object, generator);

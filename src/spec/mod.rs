@@ -47,7 +47,7 @@ pub const FORMATS: &[&str] = &["avro", "json", "string", "bytes", "csv", "origin
 ///
 /// One node per YAML document; tags are filled in from `values`.
 pub fn read_yaml(file: &Arc<SourceFile>, values: &Values, out: &mut Diagnostics) -> Vec<Node> {
-    yaml::parse(file, values, out)
+    yaml::parse(file, values, out).documents
 }
 
 /// `[A-Za-z_][A-Za-z0-9_]*`: names of sources, transforms and sinks.

@@ -8,7 +8,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::describe::{ObjectSchema, or_tag};
 use super::{Entry, Node, Value};
-use crate::report::{Diagnostic, Diagnostics, Place};
+use crate::report::{Diagnostic, Diagnostics, Place, most_like};
 
 /// A type that can be read from a node.
 pub trait FromNode: Sized {
@@ -245,6 +245,9 @@ fn wrong_type_with<T>(
 ) -> Option<T> {
     let found = match &node.value {
         Value::Null => "nothing is there".to_owned(),
+        Value::Int(_) | Value::Float(_) if !node.is_filled_in() => format!("this is {}", node.place.text()),
+        Value::List(items) if items.is_empty() => "this list is empty".to_owned(),
+        Value::Map(entries) if entries.is_empty() => "this map is empty".to_owned(),
         _ => format!("this is {}", node.kind()),
     };
     let diagnostic = Diagnostic::error("spec.type", format!("expected {expected}")).at(&node.place).label(found);
@@ -266,9 +269,14 @@ pub(super) fn missing_space(node: &Node) -> Option<String> {
 pub fn wrong_word<T>(node: &Node, words: &[&'static str], later: &[&'static str], out: &mut Diagnostics) -> Option<T> {
     let listed = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
     let expected = if words.len() == 1 { listed.clone() } else { format!("one of {listed}") };
-    let Some(text) = node.as_str() else { return wrong_type(node, &expected, out) };
+    // A word of a later release may also be a key: `restart: {watermark: …}`.
+    let (text, place) = match (node.as_str(), node.entries()) {
+        (Some(text), _) => (text, &node.place),
+        (_, Some([entry])) if later.contains(&entry.key.as_str()) => (entry.key.as_str(), &entry.key_place),
+        _ => return wrong_type(node, &expected, out),
+    };
     if later.contains(&text) {
-        out.push(not_available(&format!("`{text}`"), &node.place).note(format!("in this release: {listed}")));
+        out.push(not_available(&format!("`{text}`"), place).note(format!("in this release: {listed}")));
         return None;
     }
     out.push(
@@ -356,13 +364,20 @@ impl<'a> MapReader<'a> {
             return T::from_node(&entry.value, out);
         }
         default.map(|make| make()).or_else(T::missing).or_else(|| {
-            out.push(
-                Diagnostic::error("spec.missing_key", format!("`{key}` is missing"))
-                    .at(&self.owner)
-                    .label(format!("this needs `{key}`")),
-            );
+            out.push(self.missing(key));
             None
         })
+    }
+
+    fn missing(&self, key: &str) -> Diagnostic {
+        Diagnostic::error("spec.missing_key", format!("`{key}` is missing"))
+            .at(&self.owner)
+            .label(format!("this needs `{key}`"))
+    }
+
+    /// Passes over `key`: what is wrong with it was said.
+    pub(super) fn pass_over(&mut self, key: &'static str) {
+        self.later.push(key);
     }
 
     /// Knows `key` as one of a later release; using it is an error that says so. True if it was used.
@@ -387,6 +402,11 @@ impl<'a> MapReader<'a> {
     /// Complains about unknown keys.
     pub fn finish(self, out: &mut Diagnostics) {
         for entry in self.unknown() {
+            // A misspelt key is one error, not two.
+            if let Some(meant) = most_like(&entry.key, self.known.iter().copied()) {
+                let missing = self.missing(meant);
+                out.0.retain(|diagnostic| *diagnostic != missing);
+            }
             let mut diagnostic =
                 Diagnostic::error("spec.unknown_key", format!("unknown key `{}`", entry.key)).at(&entry.key_place);
             if !self.known.is_empty() {

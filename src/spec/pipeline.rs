@@ -435,7 +435,11 @@ impl FromNode for SchemaSpec {
         let source = match (file, schema) {
             (Some(file), None) => SchemaText::File(file),
             (None, Some(schema)) => SchemaText::Inline(schema),
-            _ => return wrong_type(node, "exactly one of `file` and `schema`", out),
+            _ => {
+                let title = "a schema has exactly one of `file` and `schema`";
+                out.push(Diagnostic::error("schema.source", title).at(&node.place));
+                return None;
+            }
         };
         Some(SchemaSpec { source, compatibility, references })
     }

@@ -15,7 +15,7 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde_json::Value as Json;
 
 use super::{Entry, Node, Value};
-use crate::report::{Diagnostic, Diagnostics, Failure, Place, SourceFile};
+use crate::report::{Diagnostic, Diagnostics, Failure, Place, SourceFile, most_like};
 
 /// What tags may ask for.
 #[derive(Clone, Default, PartialEq)]
@@ -154,7 +154,13 @@ impl Template {
     /// Puts values into a scalar that stands at `span`. A scalar that is exactly one tag becomes
     /// the value with its type, another one stays a string.
     pub fn fill(&self, text: &str, span: &Range<usize>, filler: &Filler, out: &mut Diagnostics) -> Value {
-        let mut tags = self.tags.iter().filter(|tag| span.start <= tag.start && tag.end <= span.end);
+        let tags = || self.tags.iter().filter(|tag| span.start <= tag.start && tag.end <= span.end);
+        if tags().count() != text.matches(FIRST).count() {
+            // Written with an escape; it would be taken for a placeholder.
+            out.push(private_use(&Place::new(&self.file, span.clone())));
+            return Value::Null;
+        }
+        let mut tags = tags();
         let mut filled = String::new();
         let mut rest = text;
         while let Some(start) = rest.find(FIRST) {
@@ -186,7 +192,7 @@ fn next_tag(text: &str, at: usize) -> Option<Range<usize>> {
     let mut from = at;
     loop {
         let start = from + text[from..].find('{')?;
-        let close = match text[start..].as_bytes() {
+        let close = match &text.as_bytes()[start..] {
             [b'{', b'{', ..] => "}}",
             [b'{', b'%', ..] => "%}",
             _ => {
@@ -280,12 +286,11 @@ impl<'a> Filler<'a> {
         match name.split_once('.') {
             Some(("env", variable)) => {
                 // Names of variables are not listed: the environment is large and partly secret.
-                let known = self.values.env.keys().map(|key| format!("env.{key}")).collect::<Vec<_>>();
-                let diagnostic = diagnostic.did_you_mean(name, known.iter().map(String::as_str));
-                match diagnostic.hint {
-                    Some(_) => diagnostic,
-                    None => diagnostic.hint(format!("set the environment variable `{variable}`")),
-                }
+                let meant = most_like(variable, self.values.env.keys().map(String::as_str));
+                diagnostic.hint(match meant {
+                    Some(meant) => format!("did you mean `env.{meant}`?"),
+                    None => format!("set the environment variable `{variable}`"),
+                })
             }
             Some(("values", path)) => {
                 let known = paths_of("values", &self.values.values);
@@ -294,15 +299,27 @@ impl<'a> Filler<'a> {
                 } else {
                     format!("given: {}", known.join(", "))
                 };
-                let diagnostic = diagnostic.note(listed).did_you_mean(name, known.iter().map(String::as_str));
-                match diagnostic.hint {
-                    Some(_) => diagnostic,
-                    None => diagnostic.hint(format!("give it with `--set {path}=…` or in a file with `--values`")),
+                // Compared without what all of them begin with.
+                let meant = most_like(path, known.iter().filter_map(|name| name.strip_prefix("values.")));
+                diagnostic.note(listed).hint(match meant {
+                    Some(meant) => format!("did you mean `values.{meant}`?"),
+                    None => format!("give it with `--set {path}=…` or in a file with `--values`"),
+                })
+            }
+            _ => {
+                let diagnostic = diagnostic.note("tags know `env.NAME` and `values.NAME`");
+                match self.values.values.contains_key(name) {
+                    true => diagnostic.hint(format!("did you mean `values.{name}`?")),
+                    false => diagnostic.did_you_mean(name, ["env", "values"]),
                 }
             }
-            _ => diagnostic.note("tags know `env.NAME` and `values.NAME`").did_you_mean(name, ["env", "values"]),
         }
     }
+}
+
+/// The error for a character that placeholders are made of.
+pub fn private_use(place: &Place) -> Diagnostic {
+    Diagnostic::error("yaml.character", "the private-use characters U+E000 and U+E001 cannot stand in a spec").at(place)
 }
 
 /// The error for a `{% … %}`.
@@ -344,5 +361,42 @@ fn to_value(json: Json, place: &Place) -> Value {
         Json::Object(object) => Value::Map(
             object.into_iter().map(|(key, json)| Entry { key, key_place: place.clone(), value: node(json) }).collect(),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_merged_and_sets_win() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let files = [
+            file("a.yaml", "kafka: {brokers: a, port: 1}\n"),
+            file("b.yaml", "kafka: {port: 2}\n"),
+            file("c.yaml", ""),
+        ];
+        let values = Values::read(&files, &["kafka.brokers=b=c".into(), "topic=".into()]).unwrap();
+        let expected = serde_json::json!({ "kafka": { "brokers": "b=c", "port": 2 }, "topic": "" });
+        assert_eq!(Json::Object(values.values), expected);
+        for (files, set) in [
+            (vec![file("d.yaml", "- 1")], "a=b"),
+            (vec![folder.path().join("none")], "a=b"),
+            (vec![], "a"),
+            (vec![], ".a=b"),
+        ] {
+            assert!(Values::read(&files, &[set.into()]).is_err(), "{set}");
+        }
+    }
+
+    #[test]
+    fn variables_of_the_environment_are_not_printed() {
+        let values = Values { env: [("PASSWORD".to_owned(), "hunter2".to_owned())].into(), ..Values::default() };
+        assert!(!format!("{values:?}").contains("hunter2"));
     }
 }

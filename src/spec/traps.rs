@@ -16,8 +16,7 @@ pub fn syntax_error(file: &Arc<SourceFile>, at: usize, info: &str) -> Diagnostic
     if let Some(tab) = tab_in_indentation(file, &line) {
         return tab;
     }
-    let lines = [line.clone(), previous];
-    if let Some(trap) = lines.iter().find_map(|line| trap_on(file, line)) {
+    if let Some(trap) = trap_on(file, &line, true).or_else(|| trap_on(file, &previous, false)) {
         return trap;
     }
     let end = if at < line.end { at + file.text[at..].chars().next().map_or(0, char::len_utf8) } else { at };
@@ -39,16 +38,51 @@ fn tab_in_indentation(file: &Arc<SourceFile>, line: &Range<usize>) -> Option<Dia
     Some(diagnostic.hint("indent with spaces"))
 }
 
-fn trap_on(file: &Arc<SourceFile>, line: &Range<usize>) -> Option<Diagnostic> {
+/// `is_here`: the parser gave up on this very line.
+fn trap_on(file: &Arc<SourceFile>, line: &Range<usize>, is_here: bool) -> Option<Diagnostic> {
     let text = &file.text[line.clone()];
     let values = values_on(text);
     if values.is_empty() {
         return missing_space(file, line);
     }
     values.into_iter().find_map(|value| {
-        let reason = needs_quotes(&text[value.clone()])?;
-        Some(unquoted(&Place::new(file, line.start + value.start..line.start + value.end), &reason))
+        let in_brackets = text[..value.start].contains(['{', '[']);
+        let place = |end: usize| Place::new(file, line.start + value.start..line.start + end);
+        if let Some(key) = nested_key(&text[value.clone()]).filter(|_| !in_brackets) {
+            return Some(nested_map(&place(value.start + key.len() + 1), key));
+        }
+        let reason = needs_quotes(&text[value.clone()], in_brackets, is_here)?;
+        Some(unquoted(&place(value.end), &reason))
     })
+}
+
+/// `sources: a: {…}`: the key within the value.
+fn nested_key(value: &str) -> Option<&str> {
+    let (key, _) = value.split_once(": ")?;
+    (!key.is_empty() && key.chars().all(is_key_char)).then_some(key)
+}
+
+fn nested_map(place: &Place, key: &str) -> Diagnostic {
+    Diagnostic::error("yaml.nested_map", "a map behind a key begins on a line of its own")
+        .at(place)
+        .hint(format!("put `{key}:` on the next line, further in, or quote the value if it is a text"))
+}
+
+/// An entry of a flow map such as `from:a`, which YAML reads as a key without a value: what the
+/// user meant, as key and value.
+pub fn key_without_space(entry: &Entry) -> Option<(String, String)> {
+    let is_bare = entry.value.value == Value::Null && entry.value.place == entry.key_place;
+    let (key, value) = entry.key.split_once(':').filter(|_| is_bare)?;
+    let is_plain = !entry.key_place.text().starts_with(['"', '\'']);
+    let is_key = !key.is_empty() && key.chars().all(is_key_char) && !value.is_empty();
+    (is_plain && is_key).then(|| (key.to_owned(), value.to_owned()))
+}
+
+/// A colon without a space behind it.
+pub fn no_space(place: &Place, key: &str, value: &str) -> Diagnostic {
+    Diagnostic::error("yaml.missing_space", "a colon needs a space behind it")
+        .at(place)
+        .hint(format!("write `{key}: {value}`"))
 }
 
 /// `from:good` on a line of its own.
@@ -59,9 +93,7 @@ fn missing_space(file: &Arc<SourceFile>, line: &Range<usize>) -> Option<Diagnost
     let is_key = !key.is_empty() && key.chars().all(is_key_char);
     (is_key && !value.is_empty() && !value.starts_with(char::is_whitespace)).then(|| {
         let place = Place::new(file, line.start + start..line.start + start + key.len() + 1);
-        Diagnostic::error("yaml.missing_space", "a colon needs a space behind it")
-            .at(&place)
-            .hint(format!("write `{key}: {value}`"))
+        no_space(&place, key, value)
     })
 }
 
@@ -85,12 +117,7 @@ fn values_on(line: &str) -> Vec<Range<usize>> {
     let mut values = Vec::new();
     for (index, (_, start)) in starts.iter().enumerate() {
         let end = starts.get(index + 1).map_or(line.len(), |(next_key, _)| *next_key);
-        let mut value = line[*start..end].trim();
-        if index + 1 < starts.len() {
-            value = value.trim_end_matches([',', ' ']);
-        } else if let Some(inside) = value.strip_suffix('}').filter(|_| line[..*start].contains('{')) {
-            value = inside.trim_end();
-        }
+        let value = without_closing(line[*start..end].trim().trim_end_matches([',', ' ']));
         // `sources: { a: …` is a value that holds values: they speak for themselves.
         let opens_map = value.is_empty() || value == "{" || value == "[";
         if !opens_map {
@@ -101,14 +128,30 @@ fn values_on(line: &str) -> Vec<Range<usize>> {
     values
 }
 
+/// `a }, ` → `a`: brackets at the end that the value did not open.
+fn without_closing(mut value: &str) -> &str {
+    let count = |value: &str, c: char| value.matches(c).count();
+    while (value.ends_with('}') && count(value, '}') > count(value, '{'))
+        || (value.ends_with(']') && count(value, ']') > count(value, '['))
+    {
+        value = value[..value.len() - 1].trim_end_matches([',', ' ']);
+    }
+    value
+}
+
 fn without_comment(line: &str) -> &str {
     if line.trim_start().starts_with('#') { "" } else { line.find(" #").map_or(line, |at| &line[..at]) }
 }
 
 /// Why a value cannot stand without quotes, if it cannot.
-fn needs_quotes(value: &str) -> Option<String> {
+fn needs_quotes(value: &str, in_brackets: bool, is_here: bool) -> Option<String> {
     let first = value.chars().next()?;
     match first {
+        // An anchor, a tag or an alias, unless the parser says otherwise.
+        '*' | '&' | '!' if !is_here => None,
+        '*' if value[1..].chars().all(is_key_char) => {
+            Some("there is no anchor of this name, and any other value that begins with `*` must be quoted".into())
+        }
         '@' | '`' | '%' | '*' | '&' | '!' | ',' => Some(format!("a value that begins with `{first}` must be quoted")),
         '\'' | '"' => {
             let end = value[1..].find(first)? + 2;
@@ -123,6 +166,7 @@ fn needs_quotes(value: &str) -> Option<String> {
                 .then(|| format!("a value that begins with `{first}` must be quoted, unless it is a map or a list"))
         }
         _ if value.contains(": ") => Some("a value with a colon and a space in it must be quoted".into()),
+        _ if !in_brackets => None,
         _ => {
             let bracket = value.find(['[', ']', '{', '}'])?;
             Some(format!("a value with `{}` in it must be quoted within `{{ }}`", &value[bracket..=bracket]))
@@ -150,8 +194,15 @@ fn quoted(text: &str) -> String {
 /// A value with a tag: the user's `!` may be meant as "not".
 pub fn tag(file: &Arc<SourceFile>, span: &Range<usize>) -> Diagnostic {
     let line = line_around(&file.text, span.start);
-    let start = file.text[line.start..span.end].rfind('!').map_or(span.start, |at| line.start + at);
-    let place = Place::new(file, start..span.end.max(start).min(line.end.max(start)));
+    let (before, behind) = file.text[line.clone()].split_at(span.start - line.start);
+    // The value stands behind its tag; one that is not there is shown at its key.
+    let start = match (before.rfind('!'), behind.find('!')) {
+        (Some(at), _) => line.start + at,
+        (None, Some(at)) => span.start + at,
+        (None, None) => span.start,
+    };
+    let word = file.text[start..].split(char::is_whitespace).next().unwrap_or_default();
+    let place = Place::new(file, start..start + word.len());
     Diagnostic::error("yaml.tag", "tags such as `!name` are not part of the language")
         .at(&place)
         .hint("a value that begins with `!` must be quoted; in SQL it is `not`")

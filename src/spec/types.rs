@@ -214,7 +214,7 @@ fn parse(text: &str, place: &Place, out: &mut Diagnostics) -> Option<(Type, bool
     }
 }
 
-fn parse_word(word: &str) -> Result<Type, Diagnostic> {
+fn parse_word(word: &str) -> Result<Type, Box<Diagnostic>> {
     if let Some(arguments) = arguments(word, "decimal") {
         return parse_decimal(arguments);
     }
@@ -225,7 +225,7 @@ fn parse_word(word: &str) -> Result<Type, Diagnostic> {
             "us" => TimeUnit::Micros,
             other => {
                 let title = format!("`{other}` is not a unit of a timestamp");
-                return Err(Diagnostic::error("type.unit", title).note("units are s, ms and us"));
+                return Err(Diagnostic::error("type.unit", title).note("units are s, ms and us").into());
             }
         };
         return Ok(Type::Timestamp(Some(unit)));
@@ -245,9 +245,9 @@ fn parse_word(word: &str) -> Result<Type, Diagnostic> {
         "json" => Type::Json,
         "decimal" => {
             let diagnostic = Diagnostic::error("type.decimal", "`decimal` needs a precision and a scale");
-            return Err(diagnostic.hint("write for example `\"decimal(10,2)\"`"));
+            return Err(diagnostic.hint("write for example `\"decimal(10,2)\"`").into());
         }
-        _ => return Err(unknown_word(word)),
+        _ => return Err(unknown_word(word).into()),
     })
 }
 
@@ -256,14 +256,15 @@ fn arguments<'a>(word: &'a str, name: &str) -> Option<&'a str> {
     word.strip_prefix(name)?.trim_start().strip_prefix('(')?.strip_suffix(')')
 }
 
-fn parse_decimal(arguments: &str) -> Result<Type, Diagnostic> {
+fn parse_decimal(arguments: &str) -> Result<Type, Box<Diagnostic>> {
     let (precision, scale) = arguments.split_once(',').unwrap_or((arguments, "0"));
     match (precision.trim().parse::<u8>(), scale.trim().parse::<i8>()) {
         (Ok(precision @ 1..=76), Ok(scale)) if scale >= 0 && scale as u8 <= precision => {
             Ok(Type::Decimal { precision, scale })
         }
         _ => Err(Diagnostic::error("type.decimal", format!("`decimal({arguments})` is not a decimal"))
-            .note("the precision is from 1 to 76, the scale from 0 to the precision")),
+            .note("the precision is from 1 to 76, the scale from 0 to the precision")
+            .into()),
     }
 }
 
@@ -280,10 +281,9 @@ fn unknown_word(word: &str) -> Diagnostic {
         "binary" | "bytea" => Some("bytes"),
         _ => None,
     };
-    let diagnostic = Diagnostic::error("type.unknown", format!("unknown type `{word}`")).note(format!(
-        "types are {}, and `[T]`, `{{map: T}}`, `{{struct: {{…}}}}`, `{{enum: […]}}`, `{{fixed: n}}`",
-        WORDS.join(" ")
-    ));
+    let diagnostic = Diagnostic::error("type.unknown", format!("unknown type `{word}`"))
+        .note("types are boolean int long float double decimal(p,s) string bytes date time timestamp uuid json,")
+        .note("`timestamp(s|ms|us)`, `[T]`, `{map: T}`, `{struct: {…}}`, `{enum: […]}` and `{fixed: n}`");
     match meant {
         Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
         None => diagnostic.did_you_mean(word, WORDS.iter().copied()),
@@ -393,6 +393,7 @@ impl schemars::JsonSchema for ColumnType {
         ];
         let extras = [
             ("doc", json_schema!({ "type": "string", "description": "A text for people." })),
+            ("default", described(Schema::from(true), &["A value for records that lack the field."])),
             ("optional", <bool as FromNode>::schema(generator)),
             (
                 "field",
@@ -402,7 +403,7 @@ impl schemars::JsonSchema for ColumnType {
         let properties: serde_json::Map<_, _> =
             forms.iter().chain(&extras).map(|(key, schema)| ((*key).to_owned(), schema.clone().to_value())).collect();
         let one_of: Vec<_> = FORMS.iter().map(|key| serde_json::json!({ "required": [key] })).collect();
-        let long = json_schema!({ "type": "object", "properties": properties, "oneOf": one_of });
+        let long = json_schema!({ "type": "object", "properties": properties, "additionalProperties": false, "oneOf": one_of });
         let schema = json_schema!({ "anyOf": [text, list, long] });
         described(
             schema,

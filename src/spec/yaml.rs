@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use super::template::{Filler, Template, Values, statement};
+use super::template::{Filler, Template, Values, private_use, statement};
 use super::{Entry, Node, Value, traps};
 use crate::report::{Diagnostic, Diagnostics, Place, SourceFile};
 
@@ -19,12 +19,20 @@ const NODES_MAX: usize = 200_000;
 /// Collections within collections.
 const DEPTH_MAX: usize = 100;
 
+/// What a file holds.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    pub documents: Vec<Node>,
+    /// Scalars that were complained about: what else is wrong with them follows from that.
+    pub failed: Vec<Place>,
+}
+
 /// Reads all documents of a file; one with a syntax error ends there.
-pub fn parse(file: &Arc<SourceFile>, values: &Values, out: &mut Diagnostics) -> Vec<Node> {
+pub fn parse(file: &Arc<SourceFile>, values: &Values, out: &mut Diagnostics) -> Parsed {
     if let Some(at) = file.text.find(['\u{E000}', '\u{E001}']) {
         let place = Place::new(file, at..at + 3);
-        out.push(Diagnostic::error("yaml.character", "this private-use character cannot stand in a spec").at(&place));
-        return Vec::new();
+        out.push(private_use(&place));
+        return Parsed::default();
     }
     let template = Template::new(file);
     let mut builder = Builder::new(file, &template, values);
@@ -33,7 +41,7 @@ pub fn parse(file: &Arc<SourceFile>, values: &Values, out: &mut Diagnostics) -> 
             Ok((Event::StreamEnd, _)) => break,
             Ok((event, span)) => {
                 if let Err(stop) = builder.take(event, span, out) {
-                    out.push(stop);
+                    out.push(*stop);
                     break;
                 }
             }
@@ -44,11 +52,13 @@ pub fn parse(file: &Arc<SourceFile>, values: &Values, out: &mut Diagnostics) -> 
                     Some(place) => statement(&place),
                     None => traps::syntax_error(file, at, error.info()),
                 });
+                // `kind:Topic` ends as a text; the next line is what the parser stumbles over.
+                builder.parsed.documents.pop_if(|last| last.as_str().is_some());
                 break;
             }
         }
     }
-    builder.documents
+    builder.parsed
 }
 
 /// True for a place behind a `#` on its line.
@@ -56,6 +66,9 @@ fn in_comment(place: &Place) -> bool {
     let before = &place.file.text[..place.span.start];
     before.rsplit('\n').next().is_some_and(|line| line.contains('#'))
 }
+
+/// An error ends the file.
+type Taken = Result<(), Box<Diagnostic>>;
 
 struct Builder<'a> {
     file: &'a Arc<SourceFile>,
@@ -67,7 +80,7 @@ struct Builder<'a> {
     /// Finished nodes by anchor, with their sizes.
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
-    documents: Vec<Node>,
+    parsed: Parsed,
 }
 
 /// A collection that is not finished.
@@ -94,7 +107,7 @@ impl<'a> Builder<'a> {
             open: Vec::new(),
             anchors: HashMap::new(),
             nodes: 0,
-            documents: Vec::new(),
+            parsed: Parsed::default(),
         }
     }
 
@@ -113,13 +126,10 @@ impl<'a> Builder<'a> {
     }
 
     /// Takes one event; an error ends the file.
-    fn take(&mut self, event: Event<'_>, span: Span, out: &mut Diagnostics) -> Result<(), Diagnostic> {
+    fn take(&mut self, event: Event<'_>, span: Span, out: &mut Diagnostics) -> Taken {
         let span = self.span(span);
         match event {
-            Event::Scalar(text, style, anchor, tag) => {
-                self.refuse_tag(tag.is_some(), &span, out);
-                self.scalar(&text, style, anchor, span, out)
-            }
+            Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.is_some(), span, out),
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(tag.is_some(), &span, out);
                 self.open(anchor, span, FrameKind::List(Vec::new()))
@@ -149,31 +159,37 @@ impl<'a> Builder<'a> {
         text: &str,
         style: ScalarStyle,
         anchor: usize,
+        tagged: bool,
         span: Range<usize>,
         out: &mut Diagnostics,
-    ) -> Result<(), Diagnostic> {
+    ) -> Taken {
         let plain = style == ScalarStyle::Plain;
         let span = if text.is_empty() && plain { self.nothing(span) } else { trim(&self.file.text, span) };
         let place = self.place(span.clone());
         let is_key = self.expects_key();
-        let value = if Template::has_tag(text) {
-            if is_key {
+        if let Some(place) = self.template.statement(span.clone()) {
+            return Err(statement(&place).into());
+        }
+        let errors_before = out.0.len();
+        self.refuse_tag(tagged, &span, out);
+        traps::unclosed_tag(text, &place, out);
+        let value = match (Template::has_tag(text), is_key) {
+            (true, true) => {
                 out.push(Diagnostic::error("template.key", "a tag puts in a value, it cannot be a key").at(&place));
                 Value::String(place.text().to_owned())
-            } else if plain {
-                out.push(traps::unquoted_tag(&place));
-                // With the value all the same, so that no second error follows from this one.
-                self.template.fill(text, &span, &self.filler, out)
-            } else {
+            }
+            (true, false) => {
+                if plain {
+                    out.push(traps::unquoted_tag(&place));
+                }
                 self.template.fill(text, &span, &self.filler, out)
             }
-        } else if plain && !is_key {
-            traps::unclosed_tag(text, &place, out);
-            resolve(text, &place, out)
-        } else {
-            traps::unclosed_tag(text, &place, out);
-            Value::String(text.to_owned())
+            (false, false) if plain => resolve(text, &place, out),
+            (false, _) => Value::String(text.to_owned()),
         };
+        if out.0.len() > errors_before {
+            self.parsed.failed.push(place.clone());
+        }
         self.finish(Node { place, value }, anchor, (1, 1), out)
     }
 
@@ -189,22 +205,21 @@ impl<'a> Builder<'a> {
         matches!(self.open.last().map(|frame| &frame.kind), Some(FrameKind::Map { key: None, .. }))
     }
 
-    fn open(&mut self, anchor: usize, span: Range<usize>, kind: FrameKind) -> Result<(), Diagnostic> {
+    fn open(&mut self, anchor: usize, span: Range<usize>, kind: FrameKind) -> Taken {
         if self.expects_key() {
-            return Err(Diagnostic::error("yaml.key", "a list or a map cannot be a key")
-                .at(&self.place(span))
-                .hint("a value that begins with `{` or `[` must be quoted, unless it is a map or a list"));
+            let diagnostic = Diagnostic::error("yaml.key", "a list or a map cannot be a key").at(&self.place(span));
+            let hint = "a value that begins with `{` or `[` must be quoted, unless it is a map or a list";
+            return Err(diagnostic.hint(hint).into());
         }
         if self.open.len() >= DEPTH_MAX {
-            return Err(
-                Diagnostic::error("yaml.too_deep", format!("more than {DEPTH_MAX} levels")).at(&self.place(span))
-            );
+            let title = format!("more than {DEPTH_MAX} levels");
+            return Err(Diagnostic::error("yaml.too_deep", title).at(&self.place(span)).into());
         }
         self.open.push(Frame { start: span.start, anchor, nodes_before: self.nodes, kind });
         Ok(())
     }
 
-    fn close(&mut self, span: Range<usize>, out: &mut Diagnostics) -> Result<(), Diagnostic> {
+    fn close(&mut self, span: Range<usize>, out: &mut Diagnostics) -> Taken {
         let Some(frame) = self.open.pop() else { return Ok(()) };
         let (value, last) = match frame.kind {
             FrameKind::List(items) => {
@@ -224,13 +239,14 @@ impl<'a> Builder<'a> {
         self.finish(Node { place, value }, frame.anchor, (1, size), out)
     }
 
-    fn alias(&mut self, anchor: usize, span: Range<usize>, out: &mut Diagnostics) -> Result<(), Diagnostic> {
+    fn alias(&mut self, anchor: usize, span: Range<usize>, out: &mut Diagnostics) -> Taken {
         let place = self.place(span);
         if self.expects_key() {
-            return Err(Diagnostic::error("yaml.key", "an alias cannot be a key").at(&place));
+            return Err(Diagnostic::error("yaml.key", "an alias cannot be a key").at(&place).into());
         }
         let Some((node, size)) = self.anchors.get(&anchor) else {
-            return Err(Diagnostic::error("yaml.recursive_alias", "this alias stands within its own anchor").at(&place));
+            let title = "this alias stands within its own anchor";
+            return Err(Diagnostic::error("yaml.recursive_alias", title).at(&place).into());
         };
         let (node, size) = (node.clone(), *size);
         self.finish(node, 0, (size, size), out)
@@ -238,24 +254,17 @@ impl<'a> Builder<'a> {
 
     /// Puts a finished node where it belongs. `count` is how many values it adds, `size` how many
     /// it and all in it are.
-    fn finish(
-        &mut self,
-        node: Node,
-        anchor: usize,
-        (count, size): (usize, usize),
-        out: &mut Diagnostics,
-    ) -> Result<(), Diagnostic> {
+    fn finish(&mut self, node: Node, anchor: usize, (count, size): (usize, usize), out: &mut Diagnostics) -> Taken {
         self.nodes += count;
         if self.nodes > NODES_MAX {
-            return Err(Diagnostic::error("yaml.too_large", format!("more than {NODES_MAX} values"))
-                .at(&node.place)
-                .note("values behind an alias count each time"));
+            let diagnostic = Diagnostic::error("yaml.too_large", format!("more than {NODES_MAX} values"));
+            return Err(diagnostic.at(&node.place).note("values behind an alias count each time").into());
         }
         if anchor > 0 {
             self.anchors.insert(anchor, (node.clone(), size));
         }
         match self.open.last_mut().map(|frame| &mut frame.kind) {
-            None => self.documents.push(node),
+            None => self.parsed.documents.push(node),
             Some(FrameKind::List(items)) => items.push(node),
             Some(FrameKind::Map { entries, key }) => match key.take() {
                 None => *key = Some((node.as_str().unwrap_or_default().to_owned(), node.place)),
@@ -267,7 +276,13 @@ impl<'a> Builder<'a> {
 }
 
 /// Adds an entry to a map, unless its key is there already or it is the rest of a value with a comma.
-fn add_entry(entries: &mut Vec<Entry>, entry: Entry, out: &mut Diagnostics) {
+fn add_entry(entries: &mut Vec<Entry>, mut entry: Entry, out: &mut Diagnostics) {
+    if let Some((key, value)) = traps::key_without_space(&entry) {
+        out.push(traps::no_space(&entry.key_place, &key, &value));
+        // As it was meant, so that no second error follows from this one.
+        entry.value.value = resolve(&value, &entry.key_place, out);
+        entry.key = key;
+    }
     if let Some(last) = entries.last_mut().filter(|last| traps::continues(last, &entry)) {
         let whole = Place::new(&entry.key_place.file, last.value.place.span.start..entry.key_place.span.end);
         // A second comma of the same value: one error for all of it.
@@ -357,8 +372,7 @@ mod tests {
         let mut values = Values::default();
         values.set("n=6").unwrap();
         values.set("evil=x}\nwhere: {").unwrap();
-        let documents = parse(&file, &values, &mut out);
-        (documents, out)
+        (parse(&file, &values, &mut out).documents, out)
     }
 
     fn codes(text: &str) -> Vec<&'static str> {
@@ -420,6 +434,7 @@ mod tests {
         }
         assert_eq!(codes(&bomb), ["yaml.too_large"]);
         assert_eq!(codes("a: &a [*a]"), ["yaml.recursive_alias"]);
+        assert_eq!(codes("a: \"\\uE000 {{ values.n }}\""), ["yaml.character"]);
         assert_eq!(codes(&"[".repeat(200)), ["yaml.too_deep"]);
     }
 }

@@ -42,4 +42,12 @@ mod tests {
         assert_eq!(FIVE_SECONDS.start_of(-1), -5_000);
         assert_eq!(FIVE_SECONDS.end_of(-5_000), 0);
     }
+
+    #[test]
+    fn the_ends_of_time_have_windows_too() {
+        for time in [Millis::MIN, Millis::MAX] {
+            let start = FIVE_SECONDS.start_of(time);
+            assert!(start <= time && FIVE_SECONDS.end_of(start) >= time);
+        }
+    }
 }

@@ -1,3 +1,6 @@
-//! The one integration test binary: each one links DataFusion.
+//! The one integration-test binary: each of them links DataFusion, so there is one.
 
 mod errors;
+mod house;
+mod kafka;
+mod servers;

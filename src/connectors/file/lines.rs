@@ -1,12 +1,15 @@
 //! How a file is cut into records.
 
-use std::io::{BufRead, Seek, SeekFrom};
+use std::io::{BufRead, Error, ErrorKind, Read, Seek, SeekFrom};
 
 /// What a file may begin with to say that it is UTF-8; no part of a record.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A quoted CSV field may hold line breaks, but a stray quote must not swallow the rest of the file.
 const CSV_RECORD_MAX: usize = 1 << 20;
+
+/// Nothing sensible is longer; without a bound a file without line breaks would fill the memory.
+const RECORD_MAX: u64 = 64 << 20;
 
 /// What a record is in a file of some format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +48,7 @@ pub(super) fn read_record<R: BufRead + Seek>(
     let mut consumed = 0;
     loop {
         record.clear();
-        let length = file.read_until(b'\n', record)?;
+        let length = read_line(file, record)?;
         if length == 0 {
             return Ok(None);
         }
@@ -64,13 +67,23 @@ pub(super) fn read_record<R: BufRead + Seek>(
     Ok(Some(consumed))
 }
 
+/// Appends a line, with its line break, and gives its length.
+fn read_line<R: BufRead>(file: &mut R, record: &mut Vec<u8>) -> std::io::Result<usize> {
+    let length = file.take(RECORD_MAX).read_until(b'\n', record)?;
+    if length as u64 == RECORD_MAX && record.last() != Some(&b'\n') {
+        let message = format!("a record is longer than {} MiB", RECORD_MAX >> 20);
+        return Err(Error::new(ErrorKind::InvalidData, message));
+    }
+    Ok(length)
+}
+
 /// Reads on to the line that closes the quotes. If none does, the record is its first line.
 fn read_quoted_rest<R: BufRead + Seek>(file: &mut R, framing: Framing, record: &mut Vec<u8>) -> std::io::Result<u64> {
     let first_line = record.len();
     let behind = file.stream_position()?;
     while record.len() < CSV_RECORD_MAX {
         let start = record.len();
-        if file.read_until(b'\n', record)? == 0 {
+        if read_line(file, record)? == 0 {
             break;
         }
         // Quotes in this line change the parity; only then can the record have been closed.

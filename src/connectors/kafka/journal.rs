@@ -295,6 +295,15 @@ impl Journal for KafkaJournal {
         Ok(log::restored(entries))
     }
 
+    fn read(&mut self) -> Result<Vec<Record>, Failure> {
+        let topics = Topics::connect(&self.cluster)?;
+        if topics.partitions(&self.topic)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let (entries, _) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, 0)?;
+        Ok(log::restored(entries))
+    }
+
     fn append(&mut self, records: &[Record], outputs: &[SinkRows]) -> Result<Appended, Failure> {
         let journal = log::encode(records, false)?;
         self.append_encoded(&journal, outputs)

@@ -290,6 +290,10 @@ unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *cons
     // SAFETY: librdkafka passes a string and our opaque pointer.
     let (events, reason) = unsafe { (events(opaque), text(reason)) };
     let Some(events) = events else { return };
+    // That all are down is what the errors before it, with their reasons, come to.
+    if code == RDKafkaErrorCode::AllBrokersDown as c_int {
+        return;
+    }
     let login = [RDKafkaErrorCode::Authentication as c_int, RDKafkaErrorCode::SaslAuthenticationFailed as c_int];
     let slot = if login.contains(&code) { &events.locked_out } else { &events.broken };
     *lock(slot) = Some(reason);

@@ -33,7 +33,10 @@ impl ExprPlanner for PathPlanner {
         let data_type = access.expr.get_type(schema)?;
         let key = match (&access.field_access, &data_type) {
             (GetFieldAccess::NamedStructField { name }, _) => lit(name.clone()),
-            (GetFieldAccess::ListIndex { key }, DataType::Map(_, _)) => key.as_ref().clone(),
+            (GetFieldAccess::ListIndex { key }, DataType::Map(_, _)) => match key.get_type(schema)? {
+                key_type if key_type.is_string() => key.as_ref().clone(),
+                other => return plan_err!("the keys of a map are strings, not {}", type_word(&other)),
+            },
             _ => return Ok(PlannerResult::Original(access)),
         };
         path(access.expr, &data_type, key).map(PlannerResult::Planned)
@@ -156,8 +159,7 @@ impl ScalarUDFImpl for Entry {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         match types {
             [map @ DataType::Map(_, _), key] if key.is_string() => Ok(vec![map.clone(), DataType::Utf8]),
-            [_, key] => plan_err!("the keys of a map are strings, not {}", type_word(key)),
-            _ => plan_err!("an entry has one key"),
+            _ => plan_err!("an entry has one key, a string"),
         }
     }
 

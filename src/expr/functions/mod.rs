@@ -5,6 +5,7 @@
 
 mod access;
 mod json;
+mod sum;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -13,11 +14,13 @@ use datafusion_expr::{AggregateUDF, ScalarUDF, Volatility};
 
 pub(super) use access::PathPlanner;
 pub(super) use json::JsonPlanner;
+pub(super) use sum::CheckedSum;
 
 /// Our own functions; users write them as `a.b`, `m['k']`, `j->'k'` and `j->>'k'`.
 const FUNCTIONS: &[fn() -> Arc<ScalarUDF>] = &[json::json_get, json::json_get_text];
 
-/// They show types, files and versions of the engine, not of the user's rows.
+/// They show types, files and versions of the engine, not of the user's rows; `map_entries` panics on
+/// maps that are not nullable.
 const WITHHELD: &[&str] = &[
     "arrow_cast",
     "arrow_field",
@@ -28,6 +31,7 @@ const WITHHELD: &[&str] = &[
     "file_row_index",
     "get_field",
     "input_file_name",
+    "map_entries",
     "try_cast_to_type",
     "union_extract",
     "union_tag",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+    Array, ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -290,7 +290,7 @@ fn lanes_and_batches_change_no_bit() {
             let emitted: Vec<(Epoch, RecordBatch)> = epochs
                 .iter()
                 .enumerate()
-                .flat_map(|(epoch, rows)| run.epoch(rows, epoch as Millis * 1_000))
+                .flat_map(|(epoch, rows)| run.epoch(rows, (epoch as Millis + 1) * 1_500))
                 .map(|emitted| (emitted.first_epoch, emitted.rows))
                 .collect();
             // Late rows of all lanes, as the engine puts them: by partition and offset.

@@ -1,0 +1,335 @@
+//! Generator source: rows made up by rules, without any server.
+//!
+//! The same schema and seed give the data of Confluent's generator and its connector, bit for bit.
+//! A task is a partition with a random stream of its own; its position holds all that the next
+//! record depends on (I20), so replay makes the same rows again. Delivery: exactly once.
+//!
+//! `rules` reads schema and rules, `types` gives their Arrow columns, `generate` makes rows,
+//! `reader` is a share of the tasks at work, `pace` says when.
+
+mod columns;
+mod constants;
+mod generate;
+mod iteration;
+mod pace;
+mod random;
+mod reader;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod types;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema as ArrowSchema, SchemaRef};
+use serde_json::Value as Json;
+
+use self::pace::Pace;
+use self::reader::{TaskPosition, TaskReader, task_seed};
+use self::rules::{Problem, RULES, Rules};
+use super::{PartitionStart, Reader, Source, Wanted};
+use crate::data::{Partition, Position, SourceIndex};
+use crate::registry::avro::Schema;
+use crate::report::{Diagnostic, Diagnostics, Failure, Place, Severity};
+use crate::spec::{FromNode, Node, Spanned, Value};
+use crate::time::duration;
+
+const TASKS_MAX: u32 = 1_000;
+const DEFAULT_RATE: f64 = 10.0;
+
+crate::options! {
+    /// Options of `datagen:`. One of `schema` and `columns` is needed.
+    pub struct Options {
+        /// Avro schema with rules (`arg.properties` on its types): a map, JSON text, or the path of a file. Example: `schema: schemas/ratings.avsc`.
+        pub schema: Option<Written>,
+        /// Columns, each a type or a type with rules. Example: `columns: {id: {type: long, iteration: {start: 1}}, brand: {type: string, options: [Acme, Globex]}}`.
+        pub columns: Option<Written>,
+        /// A ready-made schema by its name. Comes in a later release.
+        pub quickstart: Option<Spanned<String>>,
+        /// How many records all tasks together make. Default: no end.
+        pub count: Option<u64>,
+        /// Time between two records. Example: `interval: 100ms`.
+        pub interval: Option<Spanned<String>>,
+        /// Longest time between two records; each pause is random, half of this on the average.
+        pub max_interval: Option<Spanned<String>>,
+        /// Records a second, all tasks together, or `max` for full speed. Default: 10.
+        pub rate: Option<Written>,
+        /// Makes the data reproducible. Default: chosen at random at the first start, then kept.
+        pub seed: Option<i64>,
+        /// Independent generators, each a partition of the source. Default: 1.
+        pub tasks: Option<Spanned<u32>>,
+    }
+}
+
+/// Something that has several forms, as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written(pub Node);
+
+impl FromNode for Written {
+    fn from_node(node: &Node, _out: &mut Diagnostics) -> Option<Self> {
+        Some(Written(node.clone()))
+    }
+}
+
+impl schemars::JsonSchema for Written {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Written".into()
+    }
+    fn json_schema(_generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::Schema::from(true)
+    }
+}
+
+/// A generator, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Datagen {
+    rules: Rules,
+    schema: SchemaRef,
+    avro: Json,
+    count: Option<u64>,
+    pace: Pace,
+    seed: Option<i64>,
+    tasks: u32,
+}
+
+impl Datagen {
+    /// Reads and checks `datagen:`; `place` is the whole body's, for what is missing, and `folder`
+    /// the one that relative paths begin at.
+    pub fn from_options(options: &Options, place: &Place, folder: &Path, out: &mut Diagnostics) -> Option<Datagen> {
+        let pace = read_pace(options, out);
+        let tasks = read_tasks(options, out);
+        let generation = read_generation(options, place, folder, out);
+        let ((schema, rules), pace, tasks) = (generation?, pace?, tasks?);
+        let DataType::Struct(fields) = rules.root.field.data_type() else { return None };
+        Some(Datagen {
+            schema: Arc::new(ArrowSchema::new(fields.clone())),
+            avro: without_rules(schema),
+            rules,
+            count: options.count,
+            pace,
+            seed: options.seed,
+            tasks,
+        })
+    }
+
+    /// The columns of the rows.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The rows as an Avro schema, without the rules: names, namespace, docs and defaults.
+    pub fn avro_schema(&self) -> Json {
+        self.avro.clone()
+    }
+
+    /// Task `task`'s share of `count`: the first ones make one more.
+    fn count_of(&self, task: u32) -> Option<u64> {
+        let (count, tasks) = (self.count?, u64::from(self.tasks));
+        Some(count / tasks + u64::from(u64::from(task) < count % tasks))
+    }
+
+    fn first_position(&self, seed: i64, task: u32) -> Position {
+        let counters = self.rules.iterations.iter().map(iteration::Iteration::first).collect();
+        TaskPosition { record: 0, seed: task_seed(seed, task), counters }.position()
+    }
+}
+
+impl Source for Datagen {
+    fn connector(&self) -> &'static str {
+        "datagen"
+    }
+
+    fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure> {
+        // Chosen once: the engine journals the positions that are given here (I20).
+        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0) as i64);
+        let start = |task: u32| -> Result<PartitionStart, Failure> {
+            let partition = task as Partition;
+            let start = match known.get(&partition) {
+                Some(position) => TaskPosition::read(position, self.rules.iterations.len())?.position(),
+                None => self.first_position(seed, task),
+            };
+            Ok(PartitionStart { partition, start, end: None })
+        };
+        (0..self.tasks).map(start).collect()
+    }
+
+    fn open(
+        &self,
+        _source: SourceIndex,
+        share: &[PartitionStart],
+        _wanted: Wanted,
+    ) -> Result<Box<dyn Reader>, Failure> {
+        Ok(Box::new(TaskReader::new(self, share)?))
+    }
+
+    fn has_timestamps(&self) -> bool {
+        false
+    }
+}
+
+fn read_pace(options: &Options, out: &mut Diagnostics) -> Option<Pace> {
+    let given = [
+        ("interval", options.interval.as_ref().map(|interval| &interval.place)),
+        ("max_interval", options.max_interval.as_ref().map(|interval| &interval.place)),
+        ("rate", options.rate.as_ref().map(|rate| &rate.0.place)),
+    ];
+    let given: Vec<_> = given.into_iter().filter_map(|(key, place)| Some((key, place?))).collect();
+    if let [(first, _), (second, place), ..] = given.as_slice() {
+        let title = format!("`{second}` and `{first}` both say how fast records are made");
+        out.push(Diagnostic::error("datagen.pace", title).at(place).hint("keep one of them"));
+        return None;
+    }
+    if let Some(interval) = &options.interval {
+        let ms = read_duration(interval, out)?;
+        return Some(if ms == 0 { Pace::Max } else { Pace::PerSecond(1_000.0 / ms as f64) });
+    }
+    if let Some(interval) = &options.max_interval {
+        let max_ms = read_duration(interval, out)?;
+        return Some(if max_ms == 0 { Pace::Max } else { Pace::Jitter { max_ms } });
+    }
+    let Some(Written(rate)) = &options.rate else { return Some(Pace::PerSecond(DEFAULT_RATE)) };
+    match &rate.value {
+        Value::String(word) if word == "max" => Some(Pace::Max),
+        Value::Int(number) if *number > 0 => Some(Pace::PerSecond(*number as f64)),
+        Value::Float(number) if *number > 0.0 && number.is_finite() => Some(Pace::PerSecond(*number)),
+        _ => {
+            out.push(
+                Diagnostic::error("datagen.pace", "expected records a second, or `max`")
+                    .at(&rate.place)
+                    .label(format!("this is {}", rate.kind()))
+                    .hint("for example `rate: 100`"),
+            );
+            None
+        }
+    }
+}
+
+fn read_duration(text: &Spanned<String>, out: &mut Diagnostics) -> Option<i64> {
+    let complain = |why| {
+        let title = format!("`{}` is not a duration", text.value);
+        Diagnostic::error("spec.duration", title).at(&text.place).label(why).hint("for example `100ms` or `2s`")
+    };
+    duration::parse(&text.value).map_err(|why| out.push(complain(why))).ok()
+}
+
+fn read_tasks(options: &Options, out: &mut Diagnostics) -> Option<u32> {
+    match &options.tasks {
+        None => Some(1),
+        Some(tasks) if (1..=TASKS_MAX).contains(&tasks.value) => Some(tasks.value),
+        Some(tasks) => {
+            let title = format!("expected between 1 and {TASKS_MAX} tasks, found {}", tasks.value);
+            out.push(Diagnostic::error("datagen.tasks", title).at(&tasks.place));
+            None
+        }
+    }
+}
+
+fn read_generation(options: &Options, place: &Place, folder: &Path, out: &mut Diagnostics) -> Option<(Schema, Rules)> {
+    if let Some(quickstart) = &options.quickstart {
+        let title = format!("the quickstart `{}` is not available yet", quickstart.value);
+        out.push(
+            Diagnostic::error("datagen.not_available", title)
+                .at(&quickstart.place)
+                .hint("give its schema with rules in `schema`"),
+        );
+        return None;
+    }
+    let (node, schema) = match (&options.schema, &options.columns) {
+        (Some(Written(schema)), None) => (schema, read_schema(schema, folder, out)?),
+        (None, Some(Written(columns))) => (columns, Schema::from_json(&columns::to_avro(columns, out)?)),
+        (None, None) => {
+            out.push(
+                Diagnostic::error("datagen.no_schema", "`datagen` needs `schema` or `columns`")
+                    .at(place)
+                    .hint("for example `columns: {id: {type: long, iteration: {start: 1}}}`"),
+            );
+            return None;
+        }
+        (Some(_), Some(Written(columns))) => {
+            out.push(
+                Diagnostic::error("datagen.no_schema", "`columns` and `schema` both describe the records")
+                    .at(&columns.place)
+                    .hint("keep one of them"),
+            );
+            return None;
+        }
+    };
+    let schema = match schema {
+        Ok(schema) => schema,
+        Err(why) => {
+            let title = format!("the schema is not valid Avro: {why}");
+            out.push(Diagnostic::error("datagen.schema", title).at(&node.place));
+            return None;
+        }
+    };
+    let (rules, problems) = Rules::read(&schema);
+    problems.into_iter().for_each(|problem| out.push(diagnostic(problem, node)));
+    Some((schema, rules?))
+}
+
+/// A map, JSON text, or a path. The outer error is reported already.
+fn read_schema(node: &Node, folder: &Path, out: &mut Diagnostics) -> Option<Result<Schema, String>> {
+    match &node.value {
+        Value::Map(_) => Some(Schema::from_json(&node.to_json())),
+        Value::String(text) if text.trim_start().starts_with(['{', '[', '"']) => Some(Schema::parse(text)),
+        Value::String(path) => match std::fs::read_to_string(folder.join(path)) {
+            Ok(text) => Some(Schema::parse(&text)),
+            Err(error) => {
+                out.push(
+                    Diagnostic::error("datagen.schema", format!("the schema file `{path}` cannot be read: {error}"))
+                        .at(&node.place)
+                        .note(format!("relative paths begin at `{}`", folder.display())),
+                );
+                None
+            }
+        },
+        _ => {
+            out.push(
+                Diagnostic::error("spec.type", "expected an Avro schema: a map, JSON text, or a path")
+                    .at(&node.place)
+                    .label(format!("this is {}", node.kind())),
+            );
+            None
+        }
+    }
+}
+
+/// At the field that it is about, where that was written inline.
+fn diagnostic(problem: Problem, node: &Node) -> Diagnostic {
+    let mut at = node;
+    for name in &problem.path {
+        let Some(inner) = field_of(at, name) else { break };
+        at = inner;
+    }
+    let diagnostic = match problem.severity {
+        Severity::Error => Diagnostic::error(problem.code, problem.message),
+        Severity::Warning => Diagnostic::warning(problem.code, problem.message),
+    };
+    let diagnostic = diagnostic.at(&at.place);
+    if problem.path.is_empty() {
+        return diagnostic;
+    }
+    diagnostic.label(format!("field `{}`", problem.path.join(".")))
+}
+
+/// A column by its name, or a field of an Avro record at any depth of arrays and unions.
+fn field_of<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
+    if let Some(fields) = node.get("fields").and_then(Node::items) {
+        return fields.iter().find(|field| field.get("name").and_then(Node::as_str) == Some(name));
+    }
+    let inner = ["type", "items", "values"].iter().find_map(|key| field_of(node.get(key)?, name));
+    let branch = || node.items()?.iter().find_map(|branch| field_of(branch, name));
+    inner.or_else(branch).or_else(|| node.get(name))
+}
+
+/// The schema of the rows: rules are no part of it, and a made-up uuid is just text.
+fn without_rules(mut schema: Schema) -> Json {
+    schema.retain_properties(&|key, value| key != RULES && !(key == "logicalType" && value == "uuid"));
+    schema.to_json()
+}

@@ -1,0 +1,234 @@
+//! A source, a sink and a journal in memory, for `runner test`: everything survives a crash that is
+//! only played, so what they hold is shared by all that are opened from one description.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{Bell, Delivery, Fetched, PartitionStart, PartitionStatus, Payload, Reader, Sink, Source, Wanted, Writer};
+use crate::data::{EncodedRows, Epoch, Partition, Position, RawBatchBuilder, SourceIndex};
+use crate::journal::{Appended, Journal, Record, SinkRows};
+use crate::report::Failure;
+use crate::time::Millis;
+
+/// A record as a test gives it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MemoryRecord {
+    pub timestamp: Option<Millis>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+/// Records by partition; a record's index is its offset.
+#[derive(Debug, Clone, Default)]
+pub struct MemorySource {
+    topic: Arc<str>,
+    log: Arc<Mutex<Log>>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    partitions: BTreeMap<Partition, Vec<MemoryRecord>>,
+    ended: bool,
+    /// Rows of a partition that one poll brings at most; 0: no limit of its own.
+    poll_rows_max: usize,
+}
+
+impl MemorySource {
+    /// A topic with partitions from 0 on, empty and not ended.
+    pub fn new(topic: &str, partitions: Partition) -> Self {
+        let log = Log { partitions: (0..partitions).map(|p| (p, Vec::new())).collect(), ..Log::default() };
+        MemorySource { topic: topic.into(), log: Arc::new(Mutex::new(log)) }
+    }
+
+    /// Appends a record; a partition that is not there is made.
+    pub fn push(&self, partition: Partition, record: MemoryRecord) {
+        lock(&self.log).partitions.entry(partition).or_default().push(record);
+    }
+
+    /// Empty and not ended again; its partitions stay.
+    pub fn reset(&self) {
+        let mut log = lock(&self.log);
+        log.partitions.values_mut().for_each(Vec::clear);
+        log.ended = false;
+    }
+
+    /// Nothing more will come.
+    pub fn end(&self) {
+        lock(&self.log).ended = true;
+    }
+
+    /// Limits what one poll brings, to try other batch sizes.
+    pub fn poll_at_most(&self, rows: usize) {
+        lock(&self.log).poll_rows_max = rows;
+    }
+}
+
+impl Source for MemorySource {
+    fn connector(&self) -> &'static str {
+        "memory"
+    }
+
+    fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure> {
+        let start = |partition: &Partition| PartitionStart {
+            partition: *partition,
+            start: known.get(partition).cloned().unwrap_or(Position::offset(0)),
+            end: None,
+        };
+        Ok(lock(&self.log).partitions.keys().map(start).collect())
+    }
+
+    fn open(&self, source: SourceIndex, share: &[PartitionStart], _wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
+        let at =
+            |start: &PartitionStart| (start.partition, (start.start.as_offset().unwrap_or(0) as usize, usize::MAX));
+        Ok(Box::new(MemoryReader { source, of: self.clone(), partitions: share.iter().map(at).collect() }))
+    }
+
+    fn has_timestamps(&self) -> bool {
+        true
+    }
+}
+
+struct MemoryReader {
+    source: SourceIndex,
+    of: MemorySource,
+    /// Position and limit.
+    partitions: BTreeMap<Partition, (usize, usize)>,
+}
+
+impl Reader for MemoryReader {
+    fn poll(&mut self, rows_max: usize, _clock: Millis) -> Result<Vec<Fetched>, Failure> {
+        let log = lock(&self.of.log);
+        let rows_max = if log.poll_rows_max > 0 { log.poll_rows_max } else { rows_max };
+        let mut fetched = Vec::new();
+        for (partition, (position, limit)) in &mut self.partitions {
+            let records = log.partitions.get(partition).map_or(&[][..], Vec::as_slice);
+            let end = records.len().min(*limit).min(*position + rows_max);
+            if *position >= end {
+                continue;
+            }
+            let mut batch = RawBatchBuilder::new(self.source, self.of.topic.clone(), *partition);
+            for (offset, record) in records.iter().enumerate().take(end).skip(*position) {
+                batch.push(offset as i64, record.timestamp, record.key.as_deref(), record.value.as_deref());
+                batch.headers(record.headers.clone());
+            }
+            *position = end;
+            fetched.push(Fetched { payload: Payload::Raw(batch.finish()), next: Position::offset(end as i64) });
+        }
+        Ok(fetched)
+    }
+
+    fn wait(&mut self, bell: &Bell, timeout: Duration) {
+        bell.wait(&[], timeout);
+    }
+
+    fn status(&self, partition: Partition) -> PartitionStatus {
+        let log = lock(&self.of.log);
+        let (position, limit) = self.partitions.get(&partition).copied().unwrap_or_default();
+        let length = log.partitions.get(&partition).map_or(0, Vec::len);
+        let at_end = position >= length.min(limit);
+        let behind = Some(length.saturating_sub(position) as u64);
+        PartitionStatus { at_end, ended: log.ended && position >= length, behind }
+    }
+
+    fn position(&self, partition: Partition) -> Position {
+        Position::offset(self.partitions.get(&partition).map_or(0, |(position, _)| *position as i64))
+    }
+
+    fn limit(&mut self, partition: Partition, to: Option<Position>) {
+        if let Some((_, limit)) = self.partitions.get_mut(&partition) {
+            *limit = to.and_then(|to| to.as_offset()).map_or(usize::MAX, |to| to as usize);
+        }
+    }
+}
+
+/// Stands in for any sink: its rows commit with the journal.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MemorySink;
+
+impl Sink for MemorySink {
+    fn connector(&self) -> &'static str {
+        "memory"
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::Transaction
+    }
+
+    fn open(&self) -> Result<Box<dyn Writer>, Failure> {
+        Err(Failure::bug("memory.no_writer", "rows of a memory sink commit with the journal"))
+    }
+}
+
+/// A journal and the transactional sinks that commit with it.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryJournal {
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    records: Vec<Record>,
+    outputs: BTreeMap<usize, Vec<EncodedRows>>,
+    /// The append of this epoch record fails as if the process died before it.
+    dies_before: Option<Epoch>,
+}
+
+impl MemoryJournal {
+    pub fn records(&self) -> Vec<Record> {
+        lock(&self.kept).records.clone()
+    }
+
+    /// What was committed to a sink, in order.
+    pub fn output(&self, sink: usize) -> Vec<EncodedRows> {
+        lock(&self.kept).outputs.get(&sink).cloned().unwrap_or_default()
+    }
+
+    /// The next append of this epoch fails once with code `memory.died`, with nothing written.
+    pub fn die_before(&self, epoch: Epoch) {
+        lock(&self.kept).dies_before = Some(epoch);
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn acquire(&mut self) -> Result<Vec<Record>, Failure> {
+        self.read()
+    }
+
+    fn read(&mut self) -> Result<Vec<Record>, Failure> {
+        Ok(self.records())
+    }
+
+    fn append(&mut self, records: &[Record], outputs: &[SinkRows]) -> Result<Appended, Failure> {
+        let mut kept = lock(&self.kept);
+        let dies = |record: &Record| matches!(record, Record::Epoch(epoch) if Some(epoch.epoch) == kept.dies_before);
+        if records.iter().any(dies) {
+            kept.dies_before = None;
+            return Err(Failure::outside("memory.died", "the process dies here").no_retry());
+        }
+        kept.records.extend(records.iter().cloned());
+        for output in outputs {
+            kept.outputs.entry(output.sink).or_default().extend(output.rows.iter().cloned());
+        }
+        Ok(Appended::Committed)
+    }
+
+    fn trim(&mut self, epoch: Epoch) -> Result<(), Failure> {
+        lock(&self.kept).records.retain(|record| !matches!(record, Record::Epoch(record) if record.epoch < epoch));
+        Ok(())
+    }
+
+    fn clear(&mut self) -> Result<(), Failure> {
+        lock(&self.kept).records.clear();
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "memory".into()
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,351 @@
+//! Decides when an epoch is cut and what its watermark is. Pure: events in, actions out.
+//!
+//! ```text
+//!          due()                   every lane has cut               Committed
+//! Open ─────────────▶ Cutting ─────────────────────────▶ Open, committing ─────▶ Open
+//!   └─ stopped, or every source ended and nothing is open ─▶ Finished
+//! ```
+//!
+//! One epoch commits while the next fills: a cut waits for the commit before it. Times are the
+//! monotonic clock's, except the epoch's clock, which the lanes fix with their first row (I3).
+
+use std::collections::BTreeMap;
+
+use super::lane::PartitionCut;
+use crate::data::{Epoch, Mark, Partition};
+use crate::plan::EpochSettings;
+use crate::time::{Millis, Watermark};
+
+/// A step of the clock of more than this counts as none: the process was suspended (I5).
+const LONGEST_STEP_MS: Millis = 1_000;
+
+/// How a partition stands, as its lane sees it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PartitionView {
+    pub max_time: Option<Millis>,
+    /// Since when this process has stood at its end without a row; `None`: it does not (I5).
+    pub quiet_since: Option<Millis>,
+    pub ended: bool,
+}
+
+/// How a lane stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LaneReport {
+    /// Rows and bytes of the open epoch.
+    pub rows: u64,
+    pub bytes: usize,
+    /// Nothing is waiting to be taken in.
+    pub drained: bool,
+    /// It has its share of `epoch.max_bytes` and waits for the cut.
+    pub full: bool,
+    pub partitions: BTreeMap<Partition, PartitionView>,
+}
+
+/// What a lane says when it has ended its epoch's ranges.
+#[derive(Debug, Clone)]
+pub struct LaneCut {
+    pub partitions: BTreeMap<Partition, PartitionCut>,
+    pub views: BTreeMap<Partition, PartitionView>,
+    /// The epoch's clock, if this lane took a row in.
+    pub clock: Option<Millis>,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    Report {
+        lane: usize,
+        report: LaneReport,
+    },
+    Cut {
+        lane: usize,
+        cut: LaneCut,
+    },
+    /// The epoch is durable, and these windows (end + grace, ascending) are open behind it.
+    Committed {
+        epoch: Epoch,
+        open_ends: Vec<Millis>,
+    },
+    /// Stop cleanly: cut what was taken in, commit it, emit nothing early (I21).
+    Stop,
+    Tick,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Every lane ends its ranges and answers with [`Event::Cut`].
+    Cut,
+    /// Every lane hands its epoch over. `ranges` is by source, then partition.
+    Mark { mark: Mark, ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>>, ended: bool },
+    /// Everything is committed and nothing more will come.
+    Finished,
+}
+
+/// What the coordinator needs to know of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceTiming {
+    pub lag_ms: Millis,
+    pub idle_ms: Option<Millis>,
+}
+
+/// The state machine. One per pipeline.
+#[derive(Debug)]
+pub struct Coordinator {
+    settings: EpochSettings,
+    /// By source.
+    timing: Vec<SourceTiming>,
+    /// Source of each lane.
+    lanes: Vec<usize>,
+    reports: Vec<LaneReport>,
+    cuts: Vec<Option<LaneCut>>,
+    phase: Phase,
+    committing: bool,
+    stopping: bool,
+    /// The epoch that is filling.
+    epoch: Epoch,
+    watermark: Watermark,
+    clock: Millis,
+    open_ends: Vec<Millis>,
+    last_cut: Millis,
+    first_row: Option<Millis>,
+    quiet: Quiet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// `ending`: the cut that closes all windows because every source has ended.
+    Cutting {
+        ending: bool,
+    },
+    Finished,
+}
+
+/// How long every partition has been idle, in time that this process saw pass.
+#[derive(Debug, Clone, Copy, Default)]
+struct Quiet {
+    checked: Millis,
+    /// Every partition was idle then.
+    idle: bool,
+    elapsed: Millis,
+}
+
+/// Where an earlier run (or replay) stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// Last committed epoch; 0 for none.
+    pub epoch: Epoch,
+    pub watermark: Watermark,
+    pub clock: Millis,
+    pub open_ends: Vec<Millis>,
+}
+
+impl Coordinator {
+    pub fn new(
+        settings: EpochSettings,
+        timing: Vec<SourceTiming>,
+        lanes: Vec<usize>,
+        resumed: Resumed,
+        now: Millis,
+    ) -> Self {
+        Coordinator {
+            settings,
+            timing,
+            reports: vec![LaneReport::default(); lanes.len()],
+            cuts: vec![None; lanes.len()],
+            lanes,
+            phase: Phase::Open,
+            committing: false,
+            stopping: false,
+            epoch: resumed.epoch + 1,
+            watermark: resumed.watermark,
+            clock: resumed.clock,
+            open_ends: resumed.open_ends,
+            last_cut: now,
+            first_row: None,
+            quiet: Quiet { checked: now, ..Quiet::default() },
+        }
+    }
+
+    /// Takes an event in. `now` is the monotonic clock, `wall` the wall clock.
+    pub fn on(&mut self, event: Event, now: Millis, wall: Millis) -> Vec<Action> {
+        match event {
+            Event::Report { lane, report } => {
+                if report.rows > 0 && self.first_row.is_none() {
+                    self.first_row = Some(now);
+                }
+                self.reports[lane] = report;
+            }
+            Event::Cut { lane, cut } => {
+                self.cuts[lane] = Some(cut);
+                if self.cuts.iter().all(Option::is_some) {
+                    return vec![self.mark(now, wall)];
+                }
+            }
+            Event::Committed { epoch, open_ends } => {
+                debug_assert_eq!(epoch + 1, self.epoch, "epochs commit in order");
+                self.committing = false;
+                self.open_ends = open_ends;
+            }
+            Event::Stop => self.stopping = true,
+            Event::Tick => {}
+        }
+        self.watch_quiet(now);
+        self.decide(now)
+    }
+
+    /// When to send the next [`Event::Tick`] at the latest, if nothing else happens before.
+    pub fn next_tick(&self, now: Millis) -> Millis {
+        if self.phase != Phase::Open || self.committing {
+            return now + 500;
+        }
+        if self.rows() > 0 {
+            let min = self.last_cut + self.settings.min_ms;
+            let interval = self.first_row.unwrap_or(now) + self.settings.interval_ms;
+            return if self.drained() { min.min(interval) } else { interval }.max(now + 1);
+        }
+        // Open windows may be closed by idle time: look often enough that the steps stay small (I5).
+        now + if self.open_ends.is_empty() { 500 } else { 20 }
+    }
+
+    fn decide(&mut self, now: Millis) -> Vec<Action> {
+        if self.phase != Phase::Open || self.committing {
+            return Vec::new();
+        }
+        let rows = self.rows();
+        if self.stopping && rows == 0 {
+            return self.finish();
+        }
+        let ended = self.all_ended() && rows == 0;
+        if ended && self.open_ends.is_empty() {
+            return self.finish();
+        }
+        if !(ended || self.stopping || self.rows_due(now) || self.window_due(now)) {
+            return Vec::new();
+        }
+        self.phase = Phase::Cutting { ending: ended };
+        vec![Action::Cut]
+    }
+
+    fn finish(&mut self) -> Vec<Action> {
+        self.phase = Phase::Finished;
+        vec![Action::Finished]
+    }
+
+    fn rows(&self) -> u64 {
+        self.reports.iter().map(|report| report.rows).sum()
+    }
+
+    fn drained(&self) -> bool {
+        self.reports.iter().all(|report| report.drained)
+    }
+
+    fn rows_due(&self, now: Millis) -> bool {
+        let Some(first_row) = self.first_row.filter(|_| self.rows() > 0) else { return false };
+        let bytes: usize = self.reports.iter().map(|report| report.bytes).sum();
+        let drained = self.drained() && now >= self.last_cut + self.settings.min_ms;
+        drained
+            || self.reports.iter().any(|report| report.full)
+            || now >= first_row + self.settings.interval_ms
+            || bytes >= self.settings.max_bytes
+    }
+
+    /// I5: idle time may close a window without a row.
+    fn window_due(&self, now: Millis) -> bool {
+        let views = self.lanes.iter().zip(&self.reports).map(|(source, report)| (*source, &report.partitions));
+        let candidate = self.candidate(views, now);
+        let closes = |end: &Millis| candidate.has_closed(*end, 0) && !self.watermark.has_closed(*end, 0);
+        self.open_ends.iter().any(closes)
+    }
+
+    fn all_ended(&self) -> bool {
+        let mut partitions = self.reports.iter().flat_map(|report| report.partitions.values()).peekable();
+        partitions.peek().is_some() && partitions.all(|view| view.ended)
+    }
+
+    /// Every lane has cut: fixes ranges, watermark and clock.
+    fn mark(&mut self, now: Millis, wall: Millis) -> Action {
+        let cuts: Vec<LaneCut> = self.cuts.iter_mut().filter_map(Option::take).collect();
+        let ending = self.phase == Phase::Cutting { ending: true };
+        let views = self.lanes.iter().zip(&cuts).map(|(source, cut)| (*source, &cut.views));
+        let mut watermark = self.watermark.max(self.candidate(views, now));
+        let took_rows = cuts.iter().flat_map(|cut| cut.partitions.values()).any(|cut| cut.read > 0);
+        // A row that slipped in makes this an ordinary cut; the end is cut again behind it.
+        let ended = ending && !took_rows;
+        if ended {
+            // I21: exactly to the newest open window, never to infinity.
+            watermark = watermark.max(self.open_ends.last().map_or(Watermark::NONE, |end| Watermark::at(*end)));
+        }
+        self.clock = cuts.iter().filter_map(|cut| cut.clock).max().unwrap_or(wall).max(self.clock);
+        self.watermark = watermark;
+        let mark = Mark { epoch: self.epoch, watermark, clock: self.clock };
+        let mut ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>> = BTreeMap::new();
+        for (source, cut) in self.lanes.iter().zip(cuts) {
+            ranges.entry(*source).or_default().extend(cut.partitions);
+        }
+        self.epoch += 1;
+        self.phase = Phase::Open;
+        self.committing = true;
+        self.last_cut = now;
+        self.first_row = None;
+        for report in &mut self.reports {
+            report.rows = 0;
+            report.bytes = 0;
+            report.full = false;
+        }
+        Action::Mark { mark, ranges, ended }
+    }
+
+    /// What the watermark could be now: the minimum over the partitions that hold it of (highest
+    /// event time − lag); when none does, the highest of them plus the idle time that was seen.
+    fn candidate<'a>(
+        &self,
+        views: impl Iterator<Item = (usize, &'a BTreeMap<Partition, PartitionView>)>,
+        now: Millis,
+    ) -> Watermark {
+        let mut held: Option<Watermark> = None;
+        let mut highest = Watermark::NONE;
+        for (source, view) in views.flat_map(|(source, views)| views.values().map(move |view| (source, view))) {
+            let timing = self.timing[source];
+            let reached = view.max_time.map_or(Watermark::NONE, |time| Watermark::at(time - timing.lag_ms));
+            highest = highest.max(reached);
+            if !view.ended && !is_idle(view, timing, now) {
+                held = Some(held.map_or(reached, |held| held.min(reached)));
+            }
+        }
+        match (held, highest.time()) {
+            (Some(held), _) => held,
+            (None, Some(highest)) => {
+                let newest = self.open_ends.last().copied().unwrap_or(highest).max(highest);
+                Watermark::at(highest.saturating_add(self.quiet.elapsed).min(newest))
+            }
+            (None, None) => Watermark::NONE,
+        }
+    }
+
+    /// Adds the time since the last look to the idle time, if every partition is idle.
+    fn watch_quiet(&mut self, now: Millis) {
+        let step = now - std::mem::replace(&mut self.quiet.checked, now);
+        let all_idle = self.lanes.iter().zip(&self.reports).all(|(source, report)| {
+            let idle = |view: &PartitionView| view.ended || is_idle(view, self.timing[*source], now);
+            !report.partitions.is_empty() && report.partitions.values().all(idle)
+        });
+        let idle = all_idle && self.rows() == 0;
+        let was_idle = std::mem::replace(&mut self.quiet.idle, idle);
+        if !idle {
+            self.quiet.elapsed = 0;
+        } else if was_idle && step <= LONGEST_STEP_MS {
+            self.quiet.elapsed += step;
+        }
+    }
+}
+
+/// I5: read to its end by this process, and nothing has come for `idle` since.
+fn is_idle(view: &PartitionView, timing: SourceTiming, now: Millis) -> bool {
+    match (view.quiet_since, timing.idle_ms) {
+        (Some(since), Some(idle_ms)) => now - since >= idle_ms,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! The running form of a plan: which steps are fused into the lanes and which run in the trunk.
+//!
+//! Every step has one input, so what follows a source is a tree. Everything up to (and with the
+//! gathering half of) a stateful step runs in the lane, everything behind it in the trunk.
+
+use std::collections::BTreeMap;
+
+use crate::plan::{Input, Plan, Step};
+use crate::report::Failure;
+
+/// What reads one output, in the plan's order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Branch {
+    pub consumers: Vec<Consumer>,
+}
+
+/// Indexes are those of the plan's `steps` and `sinks`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consumer {
+    Rows {
+        step: usize,
+        then: Branch,
+    },
+    /// The gathering half; `late` reads its `.late` port.
+    Stateful {
+        step: usize,
+        late: Branch,
+    },
+    Sink {
+        sink: usize,
+    },
+}
+
+/// A plan laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Graph {
+    /// One per source: what its lanes run.
+    pub sources: Vec<Branch>,
+    /// What reads each stateful step, by step.
+    pub trunk: BTreeMap<usize, Branch>,
+}
+
+impl Graph {
+    /// Lays out a plan.
+    ///
+    /// # Errors
+    /// [`Failure`] (us) if a stateful step stands behind another: the plan refuses that earlier.
+    pub fn of(plan: &Plan) -> Result<Graph, Failure> {
+        let sources = (0..plan.sources.len()).map(|source| branch(plan, Input::Source(source))).collect();
+        let stateful = |(index, step): (usize, &crate::plan::StepPlan)| {
+            matches!(step.step, Step::Stateful(_)).then(|| (index, branch(plan, Input::Step(index))))
+        };
+        let trunk: BTreeMap<_, _> = plan.steps.iter().enumerate().filter_map(stateful).collect();
+        if trunk.values().any(has_stateful) {
+            return Err(Failure::bug("graph.stateful_behind_stateful", "a stateful step stands behind another"));
+        }
+        Ok(Graph { sources, trunk })
+    }
+}
+
+fn branch(plan: &Plan, input: Input) -> Branch {
+    let steps =
+        plan.steps.iter().enumerate().filter(|(_, step)| step.input == input).map(|(index, step)| match step.step {
+            Step::Rows(_) => Consumer::Rows { step: index, then: branch(plan, Input::Step(index)) },
+            Step::Stateful(_) => Consumer::Stateful { step: index, late: branch(plan, Input::Late(index)) },
+        });
+    let sinks = plan.sinks.iter().enumerate().filter(|(_, sink)| sink.input == Some(input));
+    Branch { consumers: steps.chain(sinks.map(|(sink, _)| Consumer::Sink { sink })).collect() }
+}
+
+fn has_stateful(branch: &Branch) -> bool {
+    branch.consumers.iter().any(|consumer| match consumer {
+        Consumer::Rows { then, .. } => has_stateful(then),
+        Consumer::Stateful { .. } => true,
+        Consumer::Sink { .. } => false,
+    })
+}

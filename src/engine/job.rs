@@ -1,0 +1,545 @@
+//! A running pipeline: owns every thread, task and channel.
+//!
+//! ```text
+//!   lane threads ──reports, cuts──▶ coordinator (a task) ──marks──▶ lanes
+//!        └──outputs──▶ trunk thread ──commits──▶ committer thread ──▶ sinks' threads
+//!                                                   └──committed──▶ coordinator
+//! ```
+//!
+//! All channels are bounded. The first failure of any thread ends the job; nothing that was not
+//! committed is lost, because it is read again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::commit::{Commit, Committer};
+use super::coordinator::{Action, Coordinator, Event, LaneReport};
+use super::lane::{LaneOutput, PartitionCut};
+use super::metrics::Metrics;
+use super::seat::{EpochClock, Seat};
+use super::start::{StartOptions, StartReport, Started, start};
+use super::trunk::{Pass, Trunk};
+use crate::connectors::Bell;
+use crate::data::{Epoch, Mark, Partition, Position};
+use crate::journal::{EpochRecord, Journal, PartitionRecord};
+use crate::plan::Plan;
+use crate::report::Failure;
+use crate::time::{Clock, Millis};
+
+const IDLE_WAIT: Duration = Duration::from_millis(100);
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    pub start: StartOptions,
+}
+
+/// How a job ended without a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every source ended and everything is committed.
+    Ended,
+    /// It was asked to stop; everything taken in is committed.
+    Stopped,
+}
+
+/// A pipeline that runs.
+pub struct Job {
+    pub report: StartReport,
+    pub metrics: Arc<Metrics>,
+    stop: Arc<Stop>,
+    coordinator: JoinHandle<Result<Outcome, Failure>>,
+}
+
+/// Asks a job to stop, from anywhere.
+#[derive(Debug)]
+pub struct Stop {
+    /// Lanes take nothing more in.
+    halted: AtomicBool,
+    events: mpsc::Sender<ToCoordinator>,
+    bells: Vec<Bell>,
+}
+
+impl Stop {
+    /// Cuts what was taken in, commits it, ends. Emits nothing early (I21).
+    pub fn stop(&self) {
+        self.halted.store(true, SeqCst);
+        self.bells.iter().for_each(Bell::ring);
+        // A full channel has a coordinator behind it that looks at `halted` with its next event.
+        let _ = self.events.try_send(ToCoordinator::Event(Event::Stop));
+    }
+}
+
+#[derive(Debug)]
+enum ToCoordinator {
+    Event(Event),
+    Failed(Failure),
+}
+
+/// What the coordinator tells a lane.
+#[derive(Debug)]
+enum ToLane {
+    Cut,
+    Mark(Mark),
+}
+
+/// What the coordinator tells the trunk about an epoch whose lanes are handing over.
+struct ToTrunk {
+    mark: Mark,
+    ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>>,
+    ended: bool,
+}
+
+struct ToCommitter {
+    commit: Commit,
+    open_ends: Vec<Millis>,
+}
+
+impl Job {
+    /// Starts a plan on its journal: blocks while the state is rebuilt, then runs in threads of its own.
+    /// Call it from a thread that may block.
+    pub fn start(
+        plan: Arc<Plan>,
+        journal: Box<dyn Journal>,
+        options: RunOptions,
+        clock: Arc<dyn Clock>,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Job, Failure> {
+        let metrics = Arc::new(Metrics::default());
+        let started = start(&plan, journal, options.start, clock.clone(), &metrics)?;
+        Threads::spawn(plan, started, clock, metrics, runtime)
+    }
+
+    /// A handle that stops the job.
+    pub fn stop_handle(&self) -> Arc<Stop> {
+        self.stop.clone()
+    }
+
+    /// Waits for the end.
+    pub async fn join(self) -> Result<Outcome, Failure> {
+        match self.coordinator.await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(Failure::bug("job.panic", "the coordinator panicked").because(error)),
+        }
+    }
+}
+
+/// Everything that the coordinator's task holds.
+struct Threads {
+    plan: Arc<Plan>,
+    coordinator: Coordinator,
+    clock: Arc<dyn Clock>,
+    epoch_clock: Arc<EpochClock>,
+    lanes: Vec<(SyncSender<ToLane>, Bell)>,
+    trunk: Option<SyncSender<ToTrunk>>,
+    events: mpsc::Receiver<ToCoordinator>,
+    stop: Arc<Stop>,
+    metrics: Arc<Metrics>,
+    positions: Arc<Mutex<Positions>>,
+    workers: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// Newest committed positions, by source: for lag tools.
+type Positions = BTreeMap<usize, BTreeMap<Partition, Position>>;
+
+impl Threads {
+    fn spawn(
+        plan: Arc<Plan>,
+        started: Started,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Job, Failure> {
+        let Started { seats, trunk, coordinator, committer, clock: epoch_clock, incarnation, report } = started;
+        let lane_count = seats.len();
+        let (events, receiver) = mpsc::channel(1_024);
+        let (outputs_in, outputs) = sync_channel(lane_count.max(1) * 2);
+        let (trunk_in, trunk_jobs) = sync_channel(2);
+        let (commits_in, commits) = sync_channel(2);
+        let bells = (0..lane_count)
+            .map(|_| Bell::new())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Failure::outside("engine.bell", "no file descriptor left").no_retry().because(error))?;
+        let stop = Arc::new(Stop { halted: AtomicBool::new(false), events: events.clone(), bells: bells.clone() });
+        let positions = Arc::new(Mutex::new(Positions::new()));
+        let mut workers = Vec::new();
+        let mut lanes = Vec::new();
+        let max_bytes = (plan.epoch.max_bytes / lane_count.max(1)).max(1);
+        for (index, seat) in seats.into_iter().enumerate() {
+            let (sender, control) = sync_channel(4);
+            lanes.push((sender, bells[index].clone()));
+            let lane = LaneThread {
+                index,
+                seat,
+                control,
+                bell: bells[index].clone(),
+                events: events.clone(),
+                outputs: outputs_in.clone(),
+                stop: stop.clone(),
+                max_bytes,
+            };
+            workers.push(thread(format!("lane-{index}"), &events, move || lane.run())?);
+        }
+        let trunk = TrunkThread {
+            plan: plan.clone(),
+            trunk,
+            jobs: trunk_jobs,
+            outputs,
+            lane_count,
+            commits: commits_in,
+            lineage: report.lineage.clone(),
+            incarnation,
+            metrics: metrics.clone(),
+        };
+        workers.push(thread("trunk".into(), &events, move || trunk.run())?);
+        let work = CommitThread {
+            committer,
+            commits,
+            events: events.clone(),
+            positions: positions.clone(),
+            plan: plan.clone(),
+        };
+        workers.push(thread("committer".into(), &events, move || work.run())?);
+        let threads = Threads {
+            plan,
+            coordinator,
+            clock,
+            epoch_clock,
+            lanes,
+            trunk: Some(trunk_in),
+            events: receiver,
+            stop: stop.clone(),
+            metrics: metrics.clone(),
+            positions,
+            workers,
+        };
+        let coordinator = runtime.spawn(threads.coordinate());
+        Ok(Job { report, metrics, stop, coordinator })
+    }
+
+    async fn coordinate(mut self) -> Result<Outcome, Failure> {
+        let mut reporter = tokio::time::interval(PROGRESS_EVERY);
+        let outcome = loop {
+            let now = self.clock.monotonic();
+            let tick = Duration::from_millis((self.coordinator.next_tick(now) - now).max(1) as u64);
+            let event = tokio::select! {
+                event = self.events.recv() => event.unwrap_or(ToCoordinator::Event(Event::Tick)),
+                () = tokio::time::sleep(tick) => ToCoordinator::Event(Event::Tick),
+                _ = reporter.tick() => {
+                    self.report_progress();
+                    continue;
+                }
+            };
+            match event {
+                ToCoordinator::Failed(failure) => break Err(failure),
+                ToCoordinator::Event(event) => match self.handle(event) {
+                    Ok(Some(outcome)) => break Ok(outcome),
+                    Ok(None) => {}
+                    Err(failure) => break Err(failure),
+                },
+            }
+        };
+        self.shut_down(outcome).await
+    }
+
+    fn handle(&mut self, event: Event) -> Result<Option<Outcome>, Failure> {
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        let mut actions = self.coordinator.on(event, now, wall);
+        if self.stop.halted.load(SeqCst) && actions.is_empty() {
+            actions = self.coordinator.on(Event::Stop, now, wall);
+        }
+        for action in actions {
+            match action {
+                Action::Cut => self.tell_lanes(|| ToLane::Cut)?,
+                Action::Mark { mark, ranges, ended } => {
+                    self.metrics.watermark.store(mark.watermark.time().unwrap_or(i64::MIN), Relaxed);
+                    self.epoch_clock.next_epoch(mark.clock);
+                    let trunk = self.trunk.as_ref().ok_or_else(gone)?;
+                    trunk.send(ToTrunk { mark, ranges, ended }).map_err(|_| gone())?;
+                    self.tell_lanes(|| ToLane::Mark(mark))?;
+                }
+                Action::Finished => {
+                    let stopped = self.stop.halted.load(SeqCst);
+                    return Ok(Some(if stopped { Outcome::Stopped } else { Outcome::Ended }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn tell_lanes(&self, what: impl Fn() -> ToLane) -> Result<(), Failure> {
+        for (lane, bell) in &self.lanes {
+            lane.send(what()).map_err(|_| gone())?;
+            bell.ring();
+        }
+        Ok(())
+    }
+
+    /// I16: outside of the commit; failing is a warning.
+    fn report_progress(&self) {
+        let positions = std::mem::take(&mut *self.positions.lock().unwrap_or_else(|poison| poison.into_inner()));
+        if positions.is_empty() {
+            return;
+        }
+        let plan = self.plan.clone();
+        tokio::task::spawn_blocking(move || {
+            for (source, positions) in positions {
+                if let Err(failure) = plan.sources[source].source.report_progress(&positions, "") {
+                    tracing::warn!(source = plan.sources[source].name, "{failure}");
+                }
+            }
+        });
+    }
+
+    /// Lets every thread end: the lanes first, then what they feed. A failure found on the way wins.
+    async fn shut_down(mut self, outcome: Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+        self.stop.halted.store(true, SeqCst);
+        self.trunk = None;
+        for (_, bell) in std::mem::take(&mut self.lanes) {
+            bell.ring();
+        }
+        let workers = std::mem::take(&mut self.workers);
+        let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|worker| drop(worker.join())));
+        let mut outcome = outcome;
+        let drained = async {
+            while let Some(event) = self.events.recv().await {
+                if let (ToCoordinator::Failed(failure), true) = (event, outcome.is_ok()) {
+                    outcome = Err(failure);
+                }
+            }
+        };
+        tokio::select! {
+            _ = joined => {}
+            () = drained => {}
+        }
+        while let Ok(event) = self.events.try_recv() {
+            if let (ToCoordinator::Failed(failure), true) = (event, outcome.is_ok()) {
+                outcome = Err(failure);
+            }
+        }
+        self.report_progress();
+        outcome
+    }
+}
+
+/// Starts a worker whose failure (or panic) ends the job.
+fn thread(
+    name: String,
+    events: &mpsc::Sender<ToCoordinator>,
+    work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, Failure> {
+    let (events, of) = (events.clone(), name.clone());
+    let run = move || {
+        let failure = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+            Ok(Ok(())) => return,
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::bug("job.panic", format!("thread `{of}` panicked")),
+        };
+        let _ = events.blocking_send(ToCoordinator::Failed(failure));
+    };
+    let builder = std::thread::Builder::new().name(name);
+    builder.spawn(run).map_err(|error| Failure::outside("engine.thread", "cannot start a thread").because(error))
+}
+
+/// A neighbour's channel is closed: it failed, and its own message says why.
+fn gone() -> Failure {
+    Failure::bug("job.neighbour_gone", "a thread of the pipeline ended too early")
+}
+
+struct LaneThread {
+    index: usize,
+    seat: Seat,
+    control: Receiver<ToLane>,
+    bell: Bell,
+    events: mpsc::Sender<ToCoordinator>,
+    outputs: SyncSender<(usize, Epoch, LaneOutput)>,
+    stop: Arc<Stop>,
+    /// The lane's share of `epoch.max_bytes`; then it waits for the cut.
+    max_bytes: usize,
+}
+
+impl LaneThread {
+    fn run(mut self) -> Result<(), Failure> {
+        let mut reported = None;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.control.try_recv() {
+                Ok(ToLane::Cut) => {
+                    if !self.hand_over()? {
+                        return Ok(());
+                    }
+                    reported = None;
+                }
+                Ok(ToLane::Mark(_)) => {
+                    return Err(Failure::bug("lane.mark_without_cut", "a mark came without a cut"));
+                }
+                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => {}
+            }
+            let halted = self.stop.halted.load(Relaxed);
+            let mut full = self.seat.bytes() >= self.max_bytes;
+            let mut rows = 0;
+            if !halted && !full {
+                match self.seat.step() {
+                    Ok(taken) => rows = taken,
+                    Err(failure) if failure.retry => {
+                        tracing::warn!("{failure}; trying again");
+                        self.seat.wait(&self.bell, pause);
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                        continue;
+                    }
+                    Err(failure) => return Err(failure),
+                }
+                pause = Duration::from_millis(50);
+                full = self.seat.bytes() >= self.max_bytes;
+            }
+            let report = LaneReport { full, ..self.seat.report() };
+            if reported.as_ref() != Some(&report) {
+                reported = Some(report.clone());
+                if !self.tell(Event::Report { lane: self.index, report }) {
+                    return Ok(());
+                }
+            }
+            if halted || full {
+                self.bell.wait(&[], IDLE_WAIT);
+            } else if rows == 0 {
+                self.seat.wait(&self.bell, IDLE_WAIT);
+            }
+        }
+    }
+
+    /// I1: between the cut and its mark the lane takes nothing in. False if the job is over.
+    fn hand_over(&mut self) -> Result<bool, Failure> {
+        let cut = self.seat.cut();
+        if !self.tell(Event::Cut { lane: self.index, cut }) {
+            return Ok(false);
+        }
+        let mark = match self.control.recv() {
+            Ok(ToLane::Mark(mark)) => mark,
+            Ok(ToLane::Cut) => return Err(Failure::bug("lane.cut_twice", "two cuts came without a mark")),
+            Err(_) => return Ok(false),
+        };
+        let output = self.seat.mark(&mark)?;
+        Ok(self.outputs.send((self.index, mark.epoch, output)).is_ok())
+    }
+
+    fn tell(&self, event: Event) -> bool {
+        self.events.blocking_send(ToCoordinator::Event(event)).is_ok()
+    }
+}
+
+struct TrunkThread {
+    plan: Arc<Plan>,
+    trunk: Trunk,
+    jobs: Receiver<ToTrunk>,
+    outputs: Receiver<(usize, Epoch, LaneOutput)>,
+    lane_count: usize,
+    commits: SyncSender<ToCommitter>,
+    lineage: String,
+    incarnation: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl TrunkThread {
+    fn run(mut self) -> Result<(), Failure> {
+        while let Ok(ToTrunk { mark, ranges, ended }) = self.jobs.recv() {
+            let mut outputs: Vec<Option<LaneOutput>> = (0..self.lane_count).map(|_| None).collect();
+            while outputs.iter().any(Option::is_none) {
+                let Ok((lane, epoch, output)) = self.outputs.recv() else { return Ok(()) };
+                if epoch != mark.epoch {
+                    return Err(Failure::bug("trunk.epoch", format!("lane {lane} handed over epoch {epoch}")));
+                }
+                outputs[lane] = Some(output);
+            }
+            let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
+            let merged = self.trunk.merge(&mark, outputs.into_iter().flatten().collect(), rows_read, Pass::Live)?;
+            self.metrics.rows_in.fetch_add(rows_read, Relaxed);
+            self.metrics.state_bytes.fetch_max(self.trunk.state_bytes() as u64, Relaxed);
+            let record = record(&self.plan, &self.lineage, self.incarnation, &mark, ranges, merged.needed, ended);
+            let commit = ToCommitter { commit: Commit { record, rows: merged.rows }, open_ends: merged.open_ends };
+            if self.commits.send(commit).is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An epoch's journal record (I13).
+pub fn record(
+    plan: &Plan,
+    lineage: &str,
+    incarnation: u64,
+    mark: &Mark,
+    ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>>,
+    needed: Epoch,
+    ended: bool,
+) -> EpochRecord {
+    let of = |cut: PartitionCut| PartitionRecord {
+        from: cut.from,
+        to: cut.to,
+        read: cut.read,
+        rejected: cut.rejected,
+        max_time: cut.max_time,
+        max_timestamp: cut.max_timestamp,
+    };
+    let by_name = |(source, cuts): (usize, BTreeMap<Partition, PartitionCut>)| {
+        (plan.sources[source].name.clone(), cuts.into_iter().map(|(partition, cut)| (partition, of(cut))).collect())
+    };
+    EpochRecord {
+        lineage: lineage.to_owned(),
+        incarnation,
+        epoch: mark.epoch,
+        partitions: ranges.into_iter().map(by_name).collect(),
+        watermark: mark.watermark,
+        clock: mark.clock,
+        needed,
+        learnt: BTreeMap::new(),
+        ended,
+    }
+}
+
+struct CommitThread {
+    committer: Committer,
+    commits: Receiver<ToCommitter>,
+    events: mpsc::Sender<ToCoordinator>,
+    positions: Arc<Mutex<Positions>>,
+    plan: Arc<Plan>,
+}
+
+impl CommitThread {
+    fn run(mut self) -> Result<(), Failure> {
+        loop {
+            match self.commits.recv_timeout(PROGRESS_EVERY) {
+                Ok(ToCommitter { commit, open_ends }) => {
+                    let epoch = commit.record.epoch;
+                    let reached = positions(&self.plan, &commit.record);
+                    self.committer.commit(commit)?;
+                    self.positions.lock().unwrap_or_else(|poison| poison.into_inner()).extend(reached);
+                    let done = ToCoordinator::Event(Event::Committed { epoch, open_ends });
+                    if self.events.blocking_send(done).is_err() {
+                        return self.committer.finish();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.committer.note_progress()?,
+                Err(RecvTimeoutError::Disconnected) => return self.committer.finish(),
+            }
+        }
+    }
+}
+
+fn positions(plan: &Plan, record: &EpochRecord) -> Positions {
+    let of = |(index, source): (usize, &crate::plan::SourcePlan)| {
+        let ranges = record.partitions.get(&source.name)?;
+        Some((index, ranges.iter().map(|(partition, range)| (*partition, range.to.clone())).collect()))
+    };
+    plan.sources.iter().enumerate().filter_map(of).collect()
+}

@@ -1,0 +1,627 @@
+//! A lane: one source's share of partitions, and the row steps fused behind it.
+//!
+//! Plain code without a thread: `job` drives it from one, `runner test` from its own loop. A lane
+//! takes rows in until it is told to `cut`; then it takes none until it knows the mark (I1), and
+//! hands the epoch over: encoded rows and partials per (source, partition), in order (I2).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMillisecondArray, UInt32Array,
+};
+use arrow::compute;
+
+use super::graph::{Branch, Consumer, Graph};
+use super::metrics::Metrics;
+use crate::connectors::{Fetched, PartitionStart, Payload};
+use crate::data::{
+    Batch, DeadLetter, EncodedRows, Mark, Offset, Partition, Position, RawBatch, SourceIndex, dead_letter, meta,
+};
+use crate::expr::At;
+use crate::formats::{Decoder, Reject};
+use crate::plan::{Plan, RecordEncoder, SourcePlan, Step, TimeField};
+use crate::report::Failure;
+use crate::time::{Millis, Watermark};
+use crate::transforms::{Gather, Partial, RowOperator};
+
+/// A partition's share of the epoch that was just cut.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PartitionCut {
+    pub from: Position,
+    pub to: Position,
+    pub read: u64,
+    pub rejected: Vec<(Offset, Offset)>,
+    pub max_time: Option<Millis>,
+    pub max_timestamp: Option<Millis>,
+}
+
+/// What a lane hands to the trunk at a mark.
+#[derive(Debug, Default)]
+pub struct LaneOutput {
+    /// By sink, then by (source, partition): rows in order.
+    pub rows: BTreeMap<usize, BTreeMap<(SourceIndex, Partition), Vec<EncodedRows>>>,
+    /// Step, source, partition.
+    pub partials: Vec<(usize, SourceIndex, Partition, Partial)>,
+    pub dead: Vec<DeadLetter>,
+}
+
+/// What is known of a partition while an epoch is open.
+#[derive(Debug)]
+struct OpenPartition {
+    from: Position,
+    to: Position,
+    read: u64,
+    rejected: Vec<(Offset, Offset)>,
+    max_time: Option<Millis>,
+    max_timestamp: Option<Millis>,
+}
+
+/// A branch with its operators opened.
+struct Running {
+    consumers: Vec<RunningConsumer>,
+}
+
+enum RunningConsumer {
+    Rows { operator: Box<dyn RowOperator>, name: String, then: Running },
+    Stateful { step: usize, name: String, gather: Box<dyn Gather>, late: Running },
+    Sink { sink: usize, name: String, encoder: Box<dyn RecordEncoder> },
+}
+
+/// What rows meet on their way through a branch.
+struct Pass<'a> {
+    at: At,
+    watermark: Watermark,
+    output: &'a mut LaneOutput,
+    metrics: &'a Metrics,
+    dead_letters_late: bool,
+    bytes_out: usize,
+}
+
+/// One source's share of partitions at work.
+pub struct Lane {
+    plan: Arc<Plan>,
+    source: SourceIndex,
+    values: Option<Box<dyn Decoder>>,
+    keys: Option<Box<dyn Decoder>>,
+    root: Running,
+    partitions: BTreeMap<Partition, OpenPartition>,
+    watermark: Watermark,
+    output: LaneOutput,
+    rows: u64,
+    bytes: usize,
+    metrics: Arc<Metrics>,
+}
+
+impl Lane {
+    /// Opens decoders and operators. `starts` are the lane's partitions and where they stand.
+    pub fn open(
+        plan: &Arc<Plan>,
+        graph: &Graph,
+        source: usize,
+        starts: &[PartitionStart],
+        metrics: Arc<Metrics>,
+    ) -> Result<Lane, Failure> {
+        let source_plan = &plan.sources[source];
+        let partitions = starts.iter().map(|start| (start.partition, OpenPartition::at(start.start.clone()))).collect();
+        Ok(Lane {
+            plan: plan.clone(),
+            source: source as SourceIndex,
+            values: source_plan.values.as_ref().map(|opener| opener.open()).transpose()?,
+            keys: source_plan.keys.as_ref().map(|opener| opener.open()).transpose()?,
+            root: Running::open(plan, &graph.sources[source])?,
+            partitions,
+            watermark: Watermark::NONE,
+            output: LaneOutput::default(),
+            rows: 0,
+            bytes: 0,
+            metrics,
+        })
+    }
+
+    /// What recovery knows of the time before the first row: the watermark in force, and how far
+    /// each partition's event time was.
+    pub fn resume(&mut self, watermark: Watermark, times: &BTreeMap<Partition, (Option<Millis>, Option<Millis>)>) {
+        self.watermark = watermark;
+        for (partition, (max_time, max_timestamp)) in times {
+            if let Some(open) = self.partitions.get_mut(partition) {
+                open.max_time = *max_time;
+                open.max_timestamp = *max_timestamp;
+            }
+        }
+    }
+
+    /// Rows read into the open epoch.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Bytes of input or output of the open epoch, whichever is more.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes rows into the open epoch. `clock` is the epoch's (I3).
+    ///
+    /// # Errors
+    /// The world is away (retry; then nothing was consumed), a bug, or a bad record where the plan
+    /// says that the first one ends the run.
+    pub fn take_in(&mut self, fetched: Fetched, clock: Millis) -> Result<(), Failure> {
+        let at = At { clock };
+        let first_dead = self.output.dead.len();
+        let (partition, count, bytes) = match &fetched.payload {
+            Payload::Raw(raw) => (raw.partition, raw.len(), raw.bytes()),
+            Payload::Rows { partition, rows, .. } => (*partition, rows.num_rows(), rows.get_array_memory_size()),
+        };
+        let (batch, max_timestamp, mut rejected) = match fetched.payload {
+            Payload::Raw(raw) => self.decode(raw)?,
+            Payload::Rows { partition, rows, offsets } => (self.typed(partition, rows, offsets)?, None, Vec::new()),
+        };
+        let batch = self.stamp(batch, at, &mut rejected)?;
+        let max_time = max_time(&batch);
+        let open = self.partitions.get_mut(&partition).ok_or_else(|| {
+            Failure::bug("lane.foreign_partition", format!("partition {partition} belongs to another lane"))
+        })?;
+        open.to = fetched.next;
+        open.read += count as u64;
+        open.max_time = open.max_time.max(max_time);
+        open.max_timestamp = open.max_timestamp.max(max_timestamp);
+        add_ranges(&mut open.rejected, rejected);
+        let mut pass = Pass {
+            at,
+            watermark: self.watermark,
+            output: &mut self.output,
+            metrics: &self.metrics,
+            dead_letters_late: self.plan.dead_letter.is_some(),
+            bytes_out: 0,
+        };
+        self.root.run(batch, &mut pass)?;
+        let bytes_out = pass.bytes_out;
+        self.rows += count as u64;
+        self.bytes += bytes.max(bytes_out);
+        let name = &self.plan.sources[usize::from(self.source)].name;
+        for dead in self.output.dead[first_dead..].iter_mut().filter(|dead| dead.step.is_empty()) {
+            dead.step = name.clone();
+        }
+        Ok(())
+    }
+
+    /// Ends the open epoch's ranges. Takes nothing in until [`Lane::mark`].
+    pub fn cut(&mut self) -> BTreeMap<Partition, PartitionCut> {
+        self.partitions.iter_mut().map(|(partition, open)| (*partition, open.cut())).collect()
+    }
+
+    /// Hands over the epoch that was cut; the mark's watermark is in force from here on.
+    pub fn mark(&mut self, mark: &Mark) -> Result<LaneOutput, Failure> {
+        let mut output = std::mem::take(&mut self.output);
+        self.root.take_partials(&mut output.partials)?;
+        self.watermark = mark.watermark;
+        self.rows = 0;
+        self.bytes = 0;
+        Ok(output)
+    }
+
+    fn source_plan(&self) -> &SourcePlan {
+        &self.plan.sources[usize::from(self.source)]
+    }
+
+    /// Values and keys to columns; what does not decode becomes a dead letter.
+    fn decode(&mut self, raw: RawBatch) -> Result<(Batch, Option<Millis>, Vec<Offset>), Failure> {
+        let decoder = self
+            .values
+            .as_mut()
+            .ok_or_else(|| Failure::bug("lane.no_decoder", "a source of raw records has no decoder"))?;
+        let decoded = decoder.decode(&raw.values)?;
+        let mut rejects = decoded.rejects;
+        let mut rows = decoded.rows;
+        let mut keys = None;
+        if let Some(decoder) = self.keys.as_mut() {
+            let (key, bad) = decode_keys(decoder.as_mut(), &raw.keys)?;
+            let kept: Vec<bool> = kept_flags(raw.len(), &rejects);
+            let pass: Vec<bool> =
+                kept.iter().enumerate().filter(|(_, kept)| **kept).map(|(i, _)| !has_index(&bad, i)).collect();
+            rows = compute::filter_record_batch(&rows, &BooleanArray::from(pass)).map_err(arrow_bug)?;
+            rejects.extend(bad.into_iter().filter(|reject| kept[reject.index]));
+            rejects.sort_by_key(|reject| reject.index);
+            keys = Some(key);
+        }
+        self.output.dead.extend(rejects.iter().map(|r| raw.dead_letter(r.index, r.code, r.reason.clone())));
+        let rejected = rejects.iter().map(|reject| raw.offsets[reject.index]).collect();
+        let max_timestamp = raw.timestamps.as_ref().and_then(|times| times.iter().copied().max());
+        let kept = (!rejects.is_empty()).then(|| kept_indexes(raw.len(), &rejects));
+        let batch = self.with_metadata(rows, &raw, keys, kept.as_ref())?;
+        Ok((batch, max_timestamp, rejected))
+    }
+
+    /// The columns of the source's schema: decoded ones, then metadata.
+    fn with_metadata(
+        &self,
+        rows: RecordBatch,
+        raw: &RawBatch,
+        keys: Option<ArrayRef>,
+        kept: Option<&UInt32Array>,
+    ) -> Result<Batch, Failure> {
+        let take = |array: ArrayRef| match kept {
+            Some(kept) => compute::take(&array, kept, None).map_err(arrow_bug),
+            None => Ok(array),
+        };
+        let count = raw.len();
+        let schema = &self.source_plan().schema;
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
+        for field in schema.fields() {
+            if !meta::is_meta(field.name()) {
+                let column = rows.column_by_name(field.name()).cloned();
+                columns.push(column.ok_or_else(|| missing_column(field.name()))?);
+                continue;
+            }
+            let column: ArrayRef = match field.name().as_str() {
+                meta::TOPIC => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&*raw.topic, count))),
+                meta::PARTITION => Arc::new(Int32Array::from_value(raw.partition, count)),
+                meta::OFFSET => Arc::new(Int64Array::from(raw.offsets.clone())),
+                meta::TIMESTAMP | meta::TIME => Arc::new(timestamps(raw)),
+                meta::KEY => match &keys {
+                    Some(keys) => keys.clone(),
+                    None => Arc::new(raw.keys.clone()),
+                },
+                meta::KEY_BYTES => Arc::new(raw.keys.clone()),
+                meta::VALUE_BYTES => Arc::new(raw.values.clone()),
+                meta::HEADERS => headers::map(raw, field)?,
+                meta::HEADERS_LIST => headers::list(raw, field)?,
+                other => return Err(missing_column(other)),
+            };
+            columns.push(take(column)?);
+        }
+        let rows_left = kept.map_or(count, |kept| kept.len());
+        let options = RecordBatchOptions::new().with_row_count(Some(rows_left));
+        let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(arrow_bug)?;
+        Ok(Batch { source: self.source, partition: raw.partition, rows })
+    }
+
+    /// Rows of a generator: typed already, without key, headers or timestamp.
+    fn typed(&self, partition: Partition, rows: RecordBatch, offsets: Vec<Offset>) -> Result<Batch, Failure> {
+        let count = rows.num_rows();
+        let schema = &self.source_plan().schema;
+        let column = |field: &arrow::datatypes::FieldRef| -> Result<ArrayRef, Failure> {
+            Ok(match field.name().as_str() {
+                meta::PARTITION => Arc::new(Int32Array::from_value(partition, count)),
+                meta::OFFSET => Arc::new(Int64Array::from(offsets.clone())),
+                name if meta::is_meta(name) && field.is_nullable() => {
+                    arrow::array::new_null_array(field.data_type(), count)
+                }
+                meta::TOPIC => {
+                    let name = &self.source_plan().name;
+                    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, count)))
+                }
+                meta::HEADERS => headers::none(field, count),
+                meta::HEADERS_LIST => headers::none(field, count),
+                name => rows.column_by_name(name).cloned().ok_or_else(|| missing_column(name))?,
+            })
+        };
+        let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(arrow_bug)?;
+        Ok(Batch { source: self.source, partition, rows })
+    }
+
+    /// Gives every row its event time; I7: null times and times too far ahead are dead letters.
+    fn stamp(&mut self, batch: Batch, at: At, rejected: &mut Vec<Offset>) -> Result<Batch, Failure> {
+        let Some((index, _)) = batch.rows.schema_ref().column_with_name(meta::TIME) else { return Ok(batch) };
+        let time = &self.source_plan().time;
+        let count = batch.rows.num_rows();
+        let (times, mut errors) = match &time.field {
+            TimeField::Timestamp => (batch.rows.column(index).clone(), Vec::new()),
+            TimeField::Clock => {
+                let times = TimestampMillisecondArray::from_value(at.clock, count).with_timezone("UTC");
+                (Arc::new(times) as ArrayRef, Vec::new())
+            }
+            TimeField::Expr(expr) => expr.evaluate(&batch.rows, at)?,
+        };
+        let times = compute::cast(&times, &meta::time_type()).map_err(arrow_bug)?;
+        let values = times
+            .as_any()
+            .downcast_ref::<TimestampMillisecondArray>()
+            .ok_or_else(|| Failure::bug("lane.time_type", "an event time is not a timestamp"))?;
+        let limit = at.clock.saturating_add(time.max_ahead_ms);
+        errors.reverse();
+        let mut pass = Vec::with_capacity(count);
+        let mut bad: Vec<(usize, &'static str, String)> = Vec::new();
+        for row in 0..count {
+            if values.is_null(row) {
+                let failed = errors.last().is_some_and(|error| error.row == row).then(|| errors.pop()).flatten();
+                bad.push((row, "time.null", failed.map_or("the event time is null".into(), |error| error.message)));
+            } else if values.value(row) > limit {
+                let ahead = values.value(row).saturating_sub(at.clock);
+                bad.push((row, "time.future", format!("the event time is {} ms ahead of the clock", ahead)));
+            }
+            pass.push(bad.last().is_none_or(|(last, ..)| *last != row));
+        }
+        let mut columns = batch.rows.columns().to_vec();
+        columns[index] = times;
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let rows = RecordBatch::try_new_with_options(batch.rows.schema(), columns, &options).map_err(arrow_bug)?;
+        let batch = Batch { rows, ..batch };
+        if bad.is_empty() {
+            return Ok(batch);
+        }
+        for (row, code, reason) in bad {
+            let dead = dead_letter(&batch, row, code, reason);
+            rejected.push(dead.offset);
+            self.output.dead.push(dead);
+        }
+        let rows = compute::filter_record_batch(&batch.rows, &BooleanArray::from(pass)).map_err(arrow_bug)?;
+        Ok(Batch { rows, ..batch })
+    }
+}
+
+impl OpenPartition {
+    fn at(position: Position) -> Self {
+        OpenPartition {
+            from: position.clone(),
+            to: position,
+            read: 0,
+            rejected: Vec::new(),
+            max_time: None,
+            max_timestamp: None,
+        }
+    }
+
+    fn cut(&mut self) -> PartitionCut {
+        let from = std::mem::replace(&mut self.from, self.to.clone());
+        PartitionCut {
+            from,
+            to: self.to.clone(),
+            read: std::mem::take(&mut self.read),
+            rejected: std::mem::take(&mut self.rejected),
+            max_time: self.max_time,
+            max_timestamp: self.max_timestamp,
+        }
+    }
+}
+
+impl Running {
+    fn open(plan: &Plan, branch: &Branch) -> Result<Running, Failure> {
+        let consumers = branch.consumers.iter().map(|consumer| RunningConsumer::open(plan, consumer));
+        Ok(Running { consumers: consumers.collect::<Result<_, _>>()? })
+    }
+
+    fn run(&mut self, batch: Batch, pass: &mut Pass<'_>) -> Result<(), Failure> {
+        if batch.rows.num_rows() == 0 {
+            return Ok(());
+        }
+        for consumer in &mut self.consumers {
+            consumer.run(batch.clone(), pass)?;
+        }
+        Ok(())
+    }
+
+    fn take_partials(&mut self, into: &mut Vec<(usize, SourceIndex, Partition, Partial)>) -> Result<(), Failure> {
+        for consumer in &mut self.consumers {
+            match consumer {
+                RunningConsumer::Rows { then, .. } => then.take_partials(into)?,
+                RunningConsumer::Stateful { step, gather, late, .. } => {
+                    let partials = gather.take()?.into_iter();
+                    into.extend(partials.map(|(source, partition, partial)| (*step, source, partition, partial)));
+                    late.take_partials(into)?;
+                }
+                RunningConsumer::Sink { .. } => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RunningConsumer {
+    fn open(plan: &Plan, consumer: &Consumer) -> Result<RunningConsumer, Failure> {
+        Ok(match consumer {
+            Consumer::Rows { step, then } => {
+                let Step::Rows(transform) = &plan.steps[*step].step else { return Err(wrong_kind(*step)) };
+                let name = plan.steps[*step].name.clone();
+                RunningConsumer::Rows { operator: transform.open(), name, then: Running::open(plan, then)? }
+            }
+            Consumer::Stateful { step, late } => {
+                let Step::Stateful(transform) = &plan.steps[*step].step else { return Err(wrong_kind(*step)) };
+                let (name, late) = (plan.steps[*step].name.clone(), Running::open(plan, late)?);
+                RunningConsumer::Stateful { step: *step, name, gather: transform.open_gather(), late }
+            }
+            Consumer::Sink { sink } => {
+                let encoder = plan.sinks[*sink].encode.open()?;
+                RunningConsumer::Sink { sink: *sink, name: plan.sinks[*sink].name.clone(), encoder }
+            }
+        })
+    }
+
+    fn run(&mut self, batch: Batch, pass: &mut Pass<'_>) -> Result<(), Failure> {
+        let first_dead = pass.output.dead.len();
+        let name = match self {
+            RunningConsumer::Rows { operator, name, then } => {
+                let batch = operator.apply(batch, pass.at, &mut pass.output.dead)?;
+                name_dead(&mut pass.output.dead[first_dead..], name);
+                return then.run(batch, pass);
+            }
+            RunningConsumer::Stateful { name, gather, late, .. } => {
+                let mut late_rows = Vec::new();
+                gather.update(&batch, pass.watermark, pass.at, &mut late_rows, &mut pass.output.dead)?;
+                run_late(late_rows, late, pass)?;
+                name
+            }
+            RunningConsumer::Sink { sink, name, encoder } => {
+                let encoded = encoder.encode(&batch, &mut pass.output.dead)?;
+                pass.bytes_out += encoded.arena.len();
+                if !encoded.is_empty() {
+                    let sink = pass.output.rows.entry(*sink).or_default();
+                    sink.entry((batch.source, batch.partition)).or_default().push(encoded);
+                }
+                name
+            }
+        };
+        name_dead(&mut pass.output.dead[first_dead..], name);
+        Ok(())
+    }
+}
+
+/// I4, I8: late rows leave in the same epoch, counted; those that nothing takes become dead letters.
+fn run_late(late_rows: Vec<Batch>, late: &mut Running, pass: &mut Pass<'_>) -> Result<(), Failure> {
+    for batch in late_rows {
+        pass.metrics.late.fetch_add(batch.rows.num_rows() as u64, Relaxed);
+        if late.consumers.is_empty() && pass.dead_letters_late {
+            let reason = "its window had closed";
+            pass.output.dead.extend((0..batch.rows.num_rows()).map(|row| dead_letter(&batch, row, "late", reason)));
+        }
+        late.run(batch, pass)?;
+    }
+    Ok(())
+}
+
+fn name_dead(dead: &mut [DeadLetter], step: &str) {
+    for dead in dead.iter_mut().filter(|dead| dead.step.is_empty()) {
+        dead.step = step.to_owned();
+    }
+}
+
+/// Decodes keys; records without a key have a null `_key`, not a reject.
+fn decode_keys(decoder: &mut dyn Decoder, keys: &BinaryArray) -> Result<(ArrayRef, Vec<Reject>), Failure> {
+    let decoded = decoder.decode(keys)?;
+    let bad: Vec<Reject> = decoded.rejects.into_iter().filter(|reject| !keys.is_null(reject.index)).collect();
+    // Null keys were left out by the decoder: spread its rows over all records again.
+    let mut next = 0u32;
+    let spread: UInt32Array = (0..keys.len())
+        .map(|index| {
+            let decodes = !keys.is_null(index) && !has_index(&bad, index);
+            decodes.then(|| {
+                next += 1;
+                next - 1
+            })
+        })
+        .collect();
+    let column = compute::take(decoded.rows.column(0), &spread, None).map_err(arrow_bug)?;
+    Ok((column, bad))
+}
+
+fn has_index(rejects: &[Reject], index: usize) -> bool {
+    rejects.binary_search_by_key(&index, |reject| reject.index).is_ok()
+}
+
+fn kept_flags(count: usize, rejects: &[Reject]) -> Vec<bool> {
+    let mut kept = vec![true; count];
+    for reject in rejects {
+        kept[reject.index] = false;
+    }
+    kept
+}
+
+fn kept_indexes(count: usize, rejects: &[Reject]) -> UInt32Array {
+    let kept = kept_flags(count, rejects);
+    (0..count as u32).filter(|index| kept[*index as usize]).collect::<Vec<_>>().into()
+}
+
+fn timestamps(raw: &RawBatch) -> TimestampMillisecondArray {
+    match &raw.timestamps {
+        Some(times) => TimestampMillisecondArray::from(times.clone()).with_timezone("UTC"),
+        None => TimestampMillisecondArray::from(vec![None; raw.len()]).with_timezone("UTC"),
+    }
+}
+
+fn max_time(batch: &Batch) -> Option<Millis> {
+    let times = batch.rows.column_by_name(meta::TIME)?.as_any().downcast_ref::<TimestampMillisecondArray>()?;
+    compute::max(times)
+}
+
+/// Adds single offsets to half-open ranges; offsets grow.
+fn add_ranges(ranges: &mut Vec<(Offset, Offset)>, mut offsets: Vec<Offset>) {
+    offsets.sort_unstable();
+    offsets.dedup();
+    for offset in offsets {
+        match ranges.last_mut() {
+            Some((_, end)) if *end == offset => *end += 1,
+            _ => ranges.push((offset, offset + 1)),
+        }
+    }
+}
+
+fn wrong_kind(step: usize) -> Failure {
+    Failure::bug("graph.step_kind", format!("step {step} is not of the kind that the graph says"))
+}
+
+fn missing_column(name: &str) -> Failure {
+    Failure::bug("lane.missing_column", format!("the plan wants column `{name}`, which the source does not give"))
+}
+
+fn arrow_bug(error: arrow::error::ArrowError) -> Failure {
+    Failure::bug("lane.arrow", "rows do not fit their schema").because(error)
+}
+
+/// Headers as columns.
+mod headers {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        Array, ArrayRef, BinaryBuilder, ListArray, MapArray, StringBuilder, StructArray, new_empty_array,
+    };
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::{DataType, Field};
+
+    use crate::data::RawBatch;
+    use crate::report::Failure;
+
+    /// Every header of every record, in order.
+    pub fn list(raw: &RawBatch, field: &Field) -> Result<ArrayRef, Failure> {
+        build(raw, field, |headers| headers.iter().collect())
+    }
+
+    /// One entry per name: the last.
+    pub fn map(raw: &RawBatch, field: &Field) -> Result<ArrayRef, Failure> {
+        build(raw, field, |headers| {
+            let is_last = |(index, (name, _)): &(usize, &(String, _))| {
+                !headers[index + 1..].iter().any(|(later, _)| later == name)
+            };
+            headers.iter().enumerate().filter(is_last).map(|(_, header)| header).collect()
+        })
+    }
+
+    type Header = (String, Option<Vec<u8>>);
+
+    fn build(raw: &RawBatch, field: &Field, pick: impl Fn(&[Header]) -> Vec<&Header>) -> Result<ArrayRef, Failure> {
+        let (mut names, mut values, mut lengths) = (StringBuilder::new(), BinaryBuilder::new(), Vec::new());
+        for index in 0..raw.len() {
+            let headers = raw.headers.get(index).map(Vec::as_slice).unwrap_or_default();
+            let picked = pick(headers);
+            lengths.push(picked.len());
+            for (name, value) in picked {
+                names.append_value(name);
+                values.append_option(value.as_deref());
+            }
+        }
+        assemble(field, vec![Arc::new(names.finish()), Arc::new(values.finish())], lengths)
+    }
+
+    fn assemble(field: &Field, columns: Vec<ArrayRef>, lengths: Vec<usize>) -> Result<ArrayRef, Failure> {
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        let bug = |error| Failure::bug("lane.headers", "headers do not fit their column").because(error);
+        match field.data_type() {
+            DataType::Map(entries, sorted) => {
+                let DataType::Struct(fields) = entries.data_type() else {
+                    return Err(super::missing_column("entries"));
+                };
+                let structs = StructArray::try_new(fields.clone(), columns, None).map_err(bug)?;
+                Ok(Arc::new(MapArray::try_new(entries.clone(), offsets, structs, None, *sorted).map_err(bug)?))
+            }
+            DataType::List(item) => {
+                let DataType::Struct(fields) = item.data_type() else { return Err(super::missing_column("item")) };
+                let structs = StructArray::try_new(fields.clone(), columns, None).map_err(bug)?;
+                Ok(Arc::new(ListArray::try_new(item.clone(), offsets, Arc::new(structs), None).map_err(bug)?))
+            }
+            _ => Err(super::missing_column(field.name())),
+        }
+    }
+
+    /// A column of records that have none.
+    pub fn none(field: &Field, count: usize) -> ArrayRef {
+        let empty = new_empty_array(field.data_type());
+        let zeros = OffsetBuffer::<i32>::from_lengths(std::iter::repeat_n(0, count));
+        let data = empty.to_data().into_builder().len(count).buffers(vec![zeros.into_inner().into_inner()]);
+        // Zero-length lists over an empty child are valid for every list and map type.
+        arrow::array::make_array(data.build().expect("lists without elements are valid"))
+    }
+}

@@ -1,0 +1,49 @@
+//! What a running pipeline counts. Written by the engine's threads, read by the status line.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// Counters since this process started; replayed rows are not counted.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    pub rows_in: AtomicU64,
+    pub bytes_in: AtomicU64,
+    pub rows_out: AtomicU64,
+    pub late: AtomicU64,
+    pub dead: AtomicU64,
+    pub epochs: AtomicU64,
+    /// Records between the positions and the ends, where the sources know.
+    pub behind: AtomicU64,
+    /// Milliseconds; `i64::MIN` before the first.
+    pub watermark: AtomicI64,
+    /// Highest number of bytes of state seen at a mark.
+    pub state_bytes: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Snapshot {
+    pub rows_in: u64,
+    pub bytes_in: u64,
+    pub rows_out: u64,
+    pub late: u64,
+    pub dead: u64,
+    pub epochs: u64,
+    pub behind: u64,
+    pub watermark: Option<i64>,
+}
+
+impl Metrics {
+    pub fn snapshot(&self) -> Snapshot {
+        let watermark = self.watermark.load(Relaxed);
+        Snapshot {
+            rows_in: self.rows_in.load(Relaxed),
+            bytes_in: self.bytes_in.load(Relaxed),
+            rows_out: self.rows_out.load(Relaxed),
+            late: self.late.load(Relaxed),
+            dead: self.dead.load(Relaxed),
+            epochs: self.epochs.load(Relaxed),
+            behind: self.behind.load(Relaxed),
+            watermark: (watermark != i64::MIN && self.epochs.load(Relaxed) > 0).then_some(watermark),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! From a journal to where a pipeline goes on. Pure: records in, a decision or a refusal out.
+//!
+//! Replay starts at the minimum, over all sinks, of *needed* in the record of that sink's last
+//! epoch; output is suppressed up to each sink's last epoch (I13). There is never a silent fresh
+//! start: what cannot be continued is refused, and the refusal names the choices.
+
+use std::collections::BTreeMap;
+
+use crate::connectors::{Delivery, SinkProgress};
+use crate::data::{Epoch, Partition, Position};
+use crate::journal::{EpochRecord, Owner, PlanRecord, Record};
+use crate::report::Failure;
+use crate::time::{Millis, Watermark};
+
+/// How far a partition's times are: highest event time, highest Kafka timestamp.
+pub type Reached = (Option<Millis>, Option<Millis>);
+
+/// What a journal holds, in order.
+#[derive(Debug, Default)]
+pub struct History {
+    /// The newest.
+    pub plan: Option<PlanRecord>,
+    /// The newest.
+    pub owner: Option<Owner>,
+    /// Those that were not trimmed.
+    pub epochs: BTreeMap<Epoch, EpochRecord>,
+    /// Of sinks without a memory of their own.
+    pub progress: BTreeMap<String, Epoch>,
+}
+
+impl History {
+    pub fn of(records: Vec<Record>) -> History {
+        let mut history = History::default();
+        for record in records {
+            match record {
+                Record::Plan(plan) => history.plan = Some(plan),
+                Record::Owner(owner) => history.owner = Some(owner),
+                Record::Epoch(epoch) => {
+                    history.epochs.insert(epoch.epoch, epoch);
+                }
+                Record::Progress { sink, epoch } => {
+                    let last = history.progress.entry(sink).or_default();
+                    *last = epoch.max(*last);
+                }
+            }
+        }
+        history
+    }
+
+    /// The last committed epoch; 0 for none.
+    pub fn last(&self) -> Epoch {
+        self.epochs.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// The oldest epoch that replay must read to rebuild the state behind `epoch`.
+    fn needed(&self, epoch: Epoch) -> Option<Epoch> {
+        if epoch == 0 { Some(1) } else { self.epochs.get(&epoch).map(|record| record.needed) }
+    }
+}
+
+/// A sink of the plan, and what it remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkMemory {
+    pub name: String,
+    pub delivery: Delivery,
+    pub progress: Option<SinkProgress>,
+}
+
+/// How a run begins.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recovery {
+    pub lineage: String,
+    /// True if the journal held nothing: a first run.
+    pub first_run: bool,
+    /// Last committed epoch; 0 for none.
+    pub last: Epoch,
+    /// First epoch to replay; `last + 1` when there is nothing to replay.
+    pub replay_from: Epoch,
+    /// Per sink of the plan: the last epoch that it has.
+    pub sinks: Vec<Epoch>,
+    /// In force for the first epoch to be read.
+    pub watermark: Watermark,
+    pub clock: Millis,
+    /// Where the first epoch to be read begins, by source name.
+    pub positions: BTreeMap<String, BTreeMap<Partition, Position>>,
+    /// How far event time was there: highest event time, highest Kafka timestamp.
+    pub times: BTreeMap<String, BTreeMap<Partition, Reached>>,
+    /// The plan differs from the journal's: a new plan record is due.
+    pub plan_changed: bool,
+}
+
+/// What of the plan matters for recovery.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanFacts<'a> {
+    pub namespace: &'a str,
+    pub name: &'a str,
+    pub fingerprint: &'a str,
+    /// `--fresh` was given: other lineages in sinks are adopted.
+    pub fresh: bool,
+}
+
+/// Decides where to go on. `new_lineage` is used when the journal is empty.
+///
+/// # Errors
+/// A refusal (code `refused.…`) that names the choices.
+pub fn decide(
+    history: &History,
+    facts: PlanFacts<'_>,
+    sinks: &[SinkMemory],
+    new_lineage: &str,
+) -> Result<Recovery, Failure> {
+    let Some(plan) = &history.plan else { return first_run(history, facts, sinks, new_lineage) };
+    if (&*plan.namespace, &*plan.pipeline) != (facts.namespace, facts.name) {
+        let (theirs, ours) = (&plan.pipeline, facts.name);
+        return Err(Failure::user(
+            "refused.other_pipeline",
+            format!("the journal is that of pipeline `{theirs}`, not of `{ours}`"),
+        )
+        .hint("give each pipeline a name or a `state.store` of its own"));
+    }
+    let last = history.last();
+    let known = sinks.iter().map(|sink| last_epoch(sink, plan, history, last, facts)).collect::<Result<Vec<_>, _>>()?;
+    let replay_from = replay_start(history, sinks, &known, last)?;
+    let plan_changed = plan.fingerprint != facts.fingerprint;
+    if plan_changed && replay_from <= last {
+        return Err(Failure::user(
+            "refused.plan_changed",
+            format!(
+                "the pipeline has changed, and its state (epochs {replay_from} to {last}) was made by the plan before"
+            ),
+        )
+        .hint(
+            "apply the spec as it was; or start over with `--fresh`, which reads the sources from their `start` again",
+        ));
+    }
+    let base = replay_from - 1;
+    let record = history.epochs.get(&base);
+    if record.is_none() && base > 0 {
+        return Err(trimmed(base));
+    }
+    Ok(Recovery {
+        lineage: plan.lineage.clone(),
+        first_run: false,
+        last,
+        replay_from,
+        sinks: known,
+        watermark: record.map_or(Watermark::NONE, |record| record.watermark),
+        clock: record.map_or(Millis::MIN, |record| record.clock),
+        positions: positions(plan, record),
+        times: record.map(times).unwrap_or_default(),
+        plan_changed: plan_changed || sinks.iter().any(|sink| !plan.sinks.contains_key(&sink.name)),
+    })
+}
+
+fn first_run(
+    history: &History,
+    facts: PlanFacts<'_>,
+    sinks: &[SinkMemory],
+    new_lineage: &str,
+) -> Result<Recovery, Failure> {
+    if history.last() > 0 {
+        return Err(Failure::user("refused.no_plan", "the journal has epochs but no plan record")
+            .hint("somebody trimmed it; start over with `--fresh`"));
+    }
+    if let Some(sink) = sinks.iter().find(|sink| sink.progress.is_some() && !facts.fresh) {
+        return Err(Failure::user(
+            "refused.lineage",
+            format!("sink `{}` has output of an earlier run, but the journal is empty", sink.name),
+        )
+        .hint("bring the journal back; or start over with `--fresh`, which writes behind what is there; or remove the output"));
+    }
+    Ok(Recovery {
+        lineage: new_lineage.to_owned(),
+        first_run: true,
+        last: 0,
+        replay_from: 1,
+        sinks: vec![0; sinks.len()],
+        watermark: Watermark::NONE,
+        clock: Millis::MIN,
+        positions: BTreeMap::new(),
+        times: BTreeMap::new(),
+        plan_changed: true,
+    })
+}
+
+/// I12: the last epoch that a sink has.
+fn last_epoch(
+    sink: &SinkMemory,
+    plan: &PlanRecord,
+    history: &History,
+    last: Epoch,
+    facts: PlanFacts<'_>,
+) -> Result<Epoch, Failure> {
+    // A sink that is new to the journal begins behind its last epoch.
+    let Some(added) = plan.sinks.get(&sink.name) else { return Ok(last) };
+    let nothing_yet = added.saturating_sub(1);
+    match (sink.delivery, &sink.progress) {
+        (Delivery::Transaction, _) => Ok(last),
+        (Delivery::AtLeastOnce, _) => Ok(history.progress.get(&sink.name).copied().unwrap_or(nothing_yet)),
+        (Delivery::Remembers, None) => Ok(nothing_yet),
+        (Delivery::Remembers, Some(progress)) if progress.lineage != plan.lineage => {
+            if facts.fresh {
+                return Ok(nothing_yet);
+            }
+            Err(Failure::user(
+                "refused.lineage",
+                format!("sink `{}` was written by another run of this pipeline", sink.name),
+            )
+            .hint("remove its output, or start over with `--fresh`, which writes behind what is there"))
+        }
+        (Delivery::Remembers, Some(progress)) if progress.epoch > last => Err(Failure::user(
+            "refused.sink_ahead",
+            format!("sink `{}` has epoch {}, the journal only {last}", sink.name, progress.epoch),
+        )
+        .hint("the journal was set back: bring it forward again, or start over with `--fresh`")),
+        (Delivery::Remembers, Some(progress)) => Ok(progress.epoch),
+    }
+}
+
+fn replay_start(history: &History, sinks: &[SinkMemory], known: &[Epoch], last: Epoch) -> Result<Epoch, Failure> {
+    let mut from = history.needed(last).unwrap_or(last + 1);
+    for (sink, epoch) in sinks.iter().zip(known) {
+        let needed = history.needed(*epoch).ok_or_else(|| {
+            Failure::user(
+                "refused.journal_too_short",
+                format!("sink `{}` has epoch {epoch}, which the journal holds no more", sink.name),
+            )
+            .hint("remove its output or start over with `--fresh`")
+        })?;
+        from = from.min(needed).min(epoch + 1);
+    }
+    match history.epochs.keys().next() {
+        Some(first) if from < *first && from <= last => Err(trimmed(from)),
+        _ => Ok(from),
+    }
+}
+
+fn trimmed(epoch: Epoch) -> Failure {
+    Failure::user("refused.journal_too_short", format!("recovery needs epoch {epoch}, which the journal holds no more"))
+        .hint("somebody trimmed it; start over with `--fresh`")
+}
+
+fn positions(plan: &PlanRecord, record: Option<&EpochRecord>) -> BTreeMap<String, BTreeMap<Partition, Position>> {
+    let mut positions = plan.starts.clone();
+    for (source, partitions) in record.iter().flat_map(|record| &record.partitions) {
+        let known = positions.entry(source.clone()).or_default();
+        known.extend(partitions.iter().map(|(partition, range)| (*partition, range.to.clone())));
+    }
+    positions
+}
+
+fn times(record: &EpochRecord) -> BTreeMap<String, BTreeMap<Partition, Reached>> {
+    let of = |range: &crate::journal::PartitionRecord| (range.max_time, range.max_timestamp);
+    record
+        .partitions
+        .iter()
+        .map(|(source, ranges)| (source.clone(), ranges.iter().map(|(p, range)| (*p, of(range))).collect()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

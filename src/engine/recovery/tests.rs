@@ -1,0 +1,143 @@
+use super::*;
+use crate::journal::PartitionRecord;
+
+const FACTS: PlanFacts<'static> = PlanFacts { namespace: "default", name: "p", fingerprint: "f", fresh: false };
+
+fn plan_record(sinks: &[(&str, Epoch)]) -> Record {
+    Record::Plan(PlanRecord {
+        version: 1,
+        lineage: "L".into(),
+        namespace: "default".into(),
+        pipeline: "p".into(),
+        fingerprint: "f".into(),
+        from_epoch: 1,
+        starts: BTreeMap::from([("s".into(), BTreeMap::from([(0, Position::offset(100))]))]),
+        sinks: sinks.iter().map(|(name, added)| (name.to_string(), *added)).collect(),
+        resolved: serde_json::Value::Null,
+    })
+}
+
+fn epoch(epoch: Epoch, needed: Epoch) -> Record {
+    let range = PartitionRecord {
+        from: Position::offset(100 + 10 * (epoch as i64 - 1)),
+        to: Position::offset(100 + 10 * epoch as i64),
+        read: 10,
+        rejected: Vec::new(),
+        max_time: Some(1_000 * epoch as i64),
+        max_timestamp: None,
+    };
+    Record::Epoch(EpochRecord {
+        lineage: "L".into(),
+        incarnation: 1,
+        epoch,
+        partitions: BTreeMap::from([("s".into(), BTreeMap::from([(0, range)]))]),
+        watermark: Watermark::at(1_000 * epoch as i64 - 500),
+        clock: 10 * epoch as i64,
+        needed,
+        learnt: BTreeMap::new(),
+        ended: false,
+    })
+}
+
+fn sink(name: &str, delivery: Delivery, progress: Option<(&str, Epoch)>) -> SinkMemory {
+    let progress = progress.map(|(lineage, epoch)| SinkProgress { lineage: lineage.into(), epoch });
+    SinkMemory { name: name.into(), delivery, progress }
+}
+
+fn run(records: Vec<Record>, sinks: &[SinkMemory]) -> Result<Recovery, Failure> {
+    decide(&History::of(records), FACTS, sinks, "new")
+}
+
+#[test]
+fn an_empty_journal_is_a_first_run() {
+    let recovery = run(vec![], &[sink("k", Delivery::Transaction, None)]).unwrap();
+    assert!(recovery.first_run && recovery.last == 0 && recovery.replay_from == 1 && recovery.lineage == "new");
+}
+
+#[test]
+fn i20_a_stateless_pipeline_goes_on_behind_its_last_epoch_without_replay() {
+    let records = vec![plan_record(&[("k", 1)]), epoch(1, 2), epoch(2, 3)];
+    let recovery = run(records, &[sink("k", Delivery::Transaction, None)]).unwrap();
+    assert_eq!((recovery.last, recovery.replay_from), (2, 3));
+    assert_eq!(recovery.positions["s"][&0], Position::offset(120));
+    assert_eq!(recovery.watermark, Watermark::at(1_500));
+}
+
+#[test]
+fn i13_windows_replay_from_the_oldest_open_one() {
+    let records = vec![plan_record(&[("k", 1)]), epoch(1, 1), epoch(2, 2), epoch(3, 2)];
+    let recovery = run(records, &[sink("k", Delivery::Transaction, None)]).unwrap();
+    assert_eq!((recovery.last, recovery.replay_from), (3, 2));
+    // Epoch 2 is read with the watermark and from the positions that epoch 1 left.
+    assert_eq!(recovery.positions["s"][&0], Position::offset(110));
+    assert_eq!(recovery.watermark, Watermark::at(500));
+    assert_eq!(recovery.times["s"][&0].0, Some(1_000));
+}
+
+#[test]
+fn i13_the_slowest_sink_decides_where_replay_starts() {
+    let records = vec![plan_record(&[("k", 1), ("f", 1)]), epoch(1, 1), epoch(2, 1), epoch(3, 4)];
+    let sinks = [sink("k", Delivery::Transaction, None), sink("f", Delivery::Remembers, Some(("L", 2)))];
+    let recovery = run(records, &sinks).unwrap();
+    assert_eq!((recovery.replay_from, recovery.sinks), (1, vec![3, 2]));
+}
+
+#[test]
+fn i9_a_sink_without_a_memory_has_it_in_the_journal() {
+    let progress = Record::Progress { sink: "c".into(), epoch: 1 };
+    let records = vec![plan_record(&[("c", 1)]), epoch(1, 2), progress, epoch(2, 3)];
+    let recovery = run(records, &[sink("c", Delivery::AtLeastOnce, None)]).unwrap();
+    assert_eq!((recovery.replay_from, recovery.sinks), (2, vec![1]));
+}
+
+#[test]
+fn i12_a_new_sink_begins_behind_the_last_epoch() {
+    let records = vec![plan_record(&[("k", 1)]), epoch(1, 2), epoch(2, 3)];
+    let sinks = [sink("k", Delivery::Transaction, None), sink("new", Delivery::Remembers, None)];
+    let recovery = run(records, &sinks).unwrap();
+    assert!(recovery.plan_changed);
+    assert_eq!((recovery.replay_from, recovery.sinks), (3, vec![2, 2]));
+}
+
+#[test]
+fn i12_foreign_and_impossible_sinks_are_refused() {
+    let records = || vec![plan_record(&[("f", 1)]), epoch(1, 2)];
+    let refused = |progress| run(records(), &[sink("f", Delivery::Remembers, Some(progress))]).unwrap_err();
+    let (foreign, ahead) = (refused(("other", 1)), refused(("L", 7)));
+    assert_eq!((foreign.code, ahead.code), ("refused.lineage", "refused.sink_ahead"));
+    assert!(foreign.hint.unwrap().contains("--fresh"));
+    let orphan = run(vec![], &[sink("f", Delivery::Remembers, Some(("L", 3)))]).unwrap_err();
+    assert_eq!(orphan.code, "refused.lineage");
+}
+
+#[test]
+fn a_trimmed_journal_is_never_a_silent_fresh_start() {
+    let records = vec![plan_record(&[("k", 1)]), epoch(5, 3), epoch(6, 4)];
+    assert_eq!(run(records, &[sink("k", Delivery::Transaction, None)]).unwrap_err().code, "refused.journal_too_short");
+    let records = vec![epoch(5, 6)];
+    assert_eq!(run(records, &[]).unwrap_err().code, "refused.no_plan");
+}
+
+#[test]
+fn trimming_keeps_the_record_before_what_recovery_needs() {
+    let records = vec![plan_record(&[("k", 1)]), epoch(4, 5), epoch(5, 5), epoch(6, 5)];
+    let recovery = run(records, &[sink("k", Delivery::Transaction, None)]).unwrap();
+    assert_eq!((recovery.replay_from, recovery.watermark), (5, Watermark::at(3_500)));
+}
+
+#[test]
+fn i14_a_changed_plan_is_taken_where_no_state_is_kept_and_refused_otherwise() {
+    let facts = PlanFacts { fingerprint: "other", ..FACTS };
+    let sinks = [sink("k", Delivery::Transaction, None)];
+    let decide = |records| super::decide(&History::of(records), facts, &sinks, "new");
+    assert!(decide(vec![plan_record(&[("k", 1)]), epoch(1, 2)]).unwrap().plan_changed);
+    let refused = decide(vec![plan_record(&[("k", 1)]), epoch(1, 1)]).unwrap_err();
+    assert_eq!(refused.code, "refused.plan_changed");
+}
+
+#[test]
+fn the_journal_of_another_pipeline_is_refused() {
+    let facts = PlanFacts { name: "q", ..FACTS };
+    let history = History::of(vec![plan_record(&[])]);
+    assert_eq!(super::decide(&history, facts, &[], "new").unwrap_err().code, "refused.other_pipeline");
+}

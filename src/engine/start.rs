@@ -1,0 +1,365 @@
+//! Starts a pipeline: takes the journal over, decides where to go on, opens everything, replays.
+//!
+//! When this is done the state is what it was behind the last committed epoch, every sink that can
+//! catch up was given what it lacked, and the first live row may be read. Never a silent fresh start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::commit::{Committer, taken_over};
+use super::coordinator::{Coordinator, Resumed, SourceTiming};
+use super::graph::Graph;
+use super::lane::{Lane, PartitionCut};
+use super::metrics::Metrics;
+use super::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
+use super::seat::{EpochClock, Seat};
+use super::sinks::SinkThread;
+use super::trunk::{Pass, Trunk};
+use crate::connectors::{Bell, Delivery, PartitionStart, Writer};
+use crate::data::{Epoch, Mark, Partition, Position};
+use crate::journal::{Appended, EpochRecord, Journal, Owner, PlanRecord, Record};
+use crate::plan::Plan;
+use crate::report::Failure;
+use crate::time::{Clock, Millis};
+
+/// Version of the plan record's format.
+const PLAN_VERSION: u32 = 1;
+
+/// A pipeline with its state rebuilt, ready for its first live row.
+pub struct Started {
+    pub seats: Vec<Seat>,
+    pub trunk: Trunk,
+    pub coordinator: Coordinator,
+    pub committer: Committer,
+    pub clock: Arc<EpochClock>,
+    pub incarnation: u64,
+    pub report: StartReport,
+}
+
+/// What a start found and did, for people.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct StartReport {
+    pub lineage: String,
+    pub incarnation: u64,
+    pub first_run: bool,
+    /// Last committed epoch before this run.
+    pub last_epoch: Epoch,
+    pub replayed_epochs: u64,
+    pub replayed_rows: u64,
+    pub journal: String,
+    /// Where this run reads on, by source, then partition.
+    pub positions: BTreeMap<String, BTreeMap<Partition, Position>>,
+}
+
+/// How to start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StartOptions {
+    /// Forget the journal and begin where the spec's `start` says.
+    pub fresh: bool,
+    /// Lanes per source; `None`: the plan's number or as many as cores.
+    pub lanes: Option<usize>,
+}
+
+/// Starts a plan on its journal.
+///
+/// # Errors
+/// Refusals (`refused.…`), and whatever breaks while servers are asked.
+pub fn start(
+    plan: &Arc<Plan>,
+    mut journal: Box<dyn Journal>,
+    options: StartOptions,
+    clock: Arc<dyn Clock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Started, Failure> {
+    let mut history = History::of(journal.acquire()?);
+    if options.fresh {
+        journal.clear()?;
+        history = History::of(journal.acquire()?);
+    }
+    let owner = own(journal.as_mut(), &mut history)?;
+    let writers = open_writers(plan)?;
+    let recovery = recover(plan, &history, &writers, options)?;
+    let discovered = discover(plan, &recovery)?;
+    if recovery.plan_changed {
+        let record = plan_record(plan, &history, &recovery, &discovered);
+        must_append(journal.as_mut(), Record::Plan(record))?;
+    }
+    let graph = Graph::of(plan)?;
+    let clock = EpochClock::new(clock, recovery.clock);
+    let mut seats = open_seats(plan, &graph, &discovered, options, &clock, metrics)?;
+    for seat in &mut seats {
+        let times = recovery.times.get(&plan.sources[seat.source].name);
+        seat.resume(recovery.watermark, times.unwrap_or(&BTreeMap::new()));
+    }
+    let mut trunk = Trunk::open(plan, &graph, metrics.clone())?;
+    let sinks = start_sinks(plan, writers, &recovery)?;
+    let report = StartReport {
+        lineage: recovery.lineage.clone(),
+        incarnation: owner.incarnation,
+        first_run: recovery.first_run,
+        last_epoch: recovery.last,
+        replayed_epochs: recovery.last + 1 - recovery.replay_from,
+        replayed_rows: 0,
+        journal: journal.describe(),
+        positions: BTreeMap::new(),
+    };
+    let incarnation = owner.incarnation;
+    let mut committer = Committer::new(plan.clone(), journal, owner, sinks, &history, metrics.clone());
+    let mut replay =
+        Replay { plan, history: &history, recovery: &recovery, seats: &mut seats, trunk: &mut trunk, clock: &clock };
+    let (replayed_rows, open_ends) = replay.run(&mut committer)?;
+    let resumed = resumed(&history, &recovery, open_ends);
+    clock.next_epoch(resumed.clock);
+    let timing = plan.sources.iter().map(|s| SourceTiming { lag_ms: s.time.lag_ms, idle_ms: s.time.idle_ms }).collect();
+    let lanes = seats.iter().map(|seat| seat.source).collect();
+    let coordinator = Coordinator::new(plan.epoch, timing, lanes, resumed, clock.monotonic());
+    let positions = latest_positions(plan, &history, &discovered);
+    let report = StartReport { replayed_rows, positions, ..report };
+    Ok(Started { seats, trunk, coordinator, committer, clock, incarnation, report })
+}
+
+/// I15: commits our owner record with a higher incarnation; whoever is fenced meanwhile decides by
+/// what it reads after taking over.
+fn own(journal: &mut dyn Journal, history: &mut History) -> Result<Owner, Failure> {
+    let instance = uuid::Uuid::new_v4().to_string();
+    let mut fenced = 0;
+    loop {
+        let incarnation = history.owner.as_ref().map_or(0, |owner| owner.incarnation) + 1;
+        let owner = Owner { incarnation, host: host_name(), pid: std::process::id(), instance: instance.clone() };
+        match journal.append(&[Record::Owner(owner.clone())], &[])? {
+            Appended::Committed => return Ok(owner),
+            Appended::Aborted(failure) if failure.retry => tracing::warn!("{failure}; trying again"),
+            Appended::Aborted(failure) => return Err(failure),
+            Appended::Unknown(_) => *history = History::of(journal.acquire()?),
+            Appended::Fenced(failure) => {
+                fenced += 1;
+                let now = History::of(journal.read()?);
+                match now.owner {
+                    Some(newer) if newer.incarnation >= incarnation && newer.instance != instance => {
+                        return Err(taken_over(&newer));
+                    }
+                    _ if fenced > 5 => return Err(failure),
+                    _ => {}
+                }
+                // At random, so that two starters do not fence each other for ever.
+                let random = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
+                std::thread::sleep(std::time::Duration::from_millis(50 + random * 4));
+                *history = History::of(journal.acquire()?);
+            }
+        }
+    }
+}
+
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or("localhost".into(), |name| name.trim().to_owned())
+}
+
+fn open_writers(plan: &Plan) -> Result<BTreeMap<usize, Box<dyn Writer>>, Failure> {
+    let other = plan.sinks.iter().enumerate().filter(|(_, sink)| sink.sink.delivery() != Delivery::Transaction);
+    other.map(|(index, sink)| Ok((index, sink.sink.open()?))).collect()
+}
+
+fn recover(
+    plan: &Plan,
+    history: &History,
+    writers: &BTreeMap<usize, Box<dyn Writer>>,
+    options: StartOptions,
+) -> Result<Recovery, Failure> {
+    let memory = |(index, sink): (usize, &crate::plan::SinkPlan)| SinkMemory {
+        name: sink.name.clone(),
+        delivery: sink.sink.delivery(),
+        progress: writers.get(&index).and_then(|writer| writer.progress()),
+    };
+    let sinks: Vec<SinkMemory> = plan.sinks.iter().enumerate().map(memory).collect();
+    let facts = PlanFacts {
+        namespace: &plan.namespace,
+        name: &plan.name,
+        fingerprint: &plan.fingerprint,
+        fresh: options.fresh,
+    };
+    recovery::decide(history, facts, &sinks, &uuid::Uuid::new_v4().to_string())
+}
+
+/// By source: its partitions and where reading begins.
+fn discover(plan: &Plan, recovery: &Recovery) -> Result<Vec<Vec<PartitionStart>>, Failure> {
+    let nothing = BTreeMap::new();
+    let of = |source: &crate::plan::SourcePlan| {
+        source.source.discover(recovery.positions.get(&source.name).unwrap_or(&nothing))
+    };
+    plan.sources.iter().map(of).collect()
+}
+
+fn plan_record(plan: &Plan, history: &History, recovery: &Recovery, discovered: &[Vec<PartitionStart>]) -> PlanRecord {
+    let mut starts = history.plan.as_ref().map(|plan| plan.starts.clone()).unwrap_or_default();
+    for (source, partitions) in plan.sources.iter().zip(discovered) {
+        let known = starts.entry(source.name.clone()).or_default();
+        for start in partitions {
+            known.entry(start.partition).or_insert_with(|| start.start.clone());
+        }
+    }
+    let before = history.plan.as_ref().map(|plan| plan.sinks.clone()).unwrap_or_default();
+    let added = |name: &String| before.get(name).copied().unwrap_or(recovery.last + 1);
+    PlanRecord {
+        version: PLAN_VERSION,
+        lineage: recovery.lineage.clone(),
+        namespace: plan.namespace.clone(),
+        pipeline: plan.name.clone(),
+        fingerprint: plan.fingerprint.clone(),
+        from_epoch: recovery.last + 1,
+        starts,
+        sinks: plan.sinks.iter().map(|sink| (sink.name.clone(), added(&sink.name))).collect(),
+        resolved: serde_json::Value::Null,
+    }
+}
+
+fn must_append(journal: &mut dyn Journal, record: Record) -> Result<(), Failure> {
+    match journal.append(&[record], &[])? {
+        Appended::Committed => Ok(()),
+        Appended::Aborted(failure) | Appended::Unknown(failure) | Appended::Fenced(failure) => Err(failure),
+    }
+}
+
+/// Deals the partitions of each source to its lanes, round and round.
+fn open_seats(
+    plan: &Arc<Plan>,
+    graph: &Graph,
+    discovered: &[Vec<PartitionStart>],
+    options: StartOptions,
+    clock: &Arc<EpochClock>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Seat>, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let lanes_max = options.lanes.or(plan.lanes).unwrap_or(cores).max(1);
+    let mut seats = Vec::new();
+    for (source, partitions) in discovered.iter().enumerate() {
+        let lanes = lanes_max.min(partitions.len()).max(1);
+        for lane in 0..lanes {
+            let share: Vec<PartitionStart> = partitions.iter().skip(lane).step_by(lanes).cloned().collect();
+            let opened = Lane::open(plan, graph, source, &share, metrics.clone())?;
+            let source_plan = &plan.sources[source];
+            let reader = source_plan.source.open(source as crate::data::SourceIndex, &share, source_plan.wanted)?;
+            seats.push(Seat::new(source, opened, reader, &share, clock.clone()));
+        }
+    }
+    Ok(seats)
+}
+
+fn start_sinks(
+    plan: &Plan,
+    writers: BTreeMap<usize, Box<dyn Writer>>,
+    recovery: &Recovery,
+) -> Result<BTreeMap<usize, SinkThread>, Failure> {
+    let start = |(index, writer): (usize, Box<dyn Writer>)| {
+        let sink = &plan.sinks[index];
+        let forgets = sink.sink.delivery() == Delivery::AtLeastOnce;
+        let last = recovery.sinks[index];
+        SinkThread::start(sink.name.clone(), forgets, writer, recovery.lineage.clone(), last)
+            .map(|thread| (index, thread))
+            .map_err(|error| Failure::outside("engine.thread", "cannot start a thread").no_retry().because(error))
+    };
+    writers.into_iter().map(start).collect()
+}
+
+fn resumed(history: &History, recovery: &Recovery, open_ends: Vec<Millis>) -> Resumed {
+    let last = history.epochs.get(&recovery.last);
+    Resumed {
+        epoch: recovery.last,
+        watermark: last.map_or(recovery.watermark, |record| record.watermark),
+        clock: last.map_or(recovery.clock, |record| record.clock),
+        open_ends,
+    }
+}
+
+fn latest_positions(
+    plan: &Plan,
+    history: &History,
+    discovered: &[Vec<PartitionStart>],
+) -> BTreeMap<String, BTreeMap<Partition, Position>> {
+    let last = history.epochs.values().next_back();
+    let of = |(source, starts): (&crate::plan::SourcePlan, &Vec<PartitionStart>)| {
+        let ranges = last.and_then(|record| record.partitions.get(&source.name));
+        let position = |start: &PartitionStart| {
+            let reached = ranges.and_then(|ranges| ranges.get(&start.partition)).map(|range| range.to.clone());
+            (start.partition, reached.unwrap_or_else(|| start.start.clone()))
+        };
+        (source.name.clone(), starts.iter().map(position).collect())
+    };
+    plan.sources.iter().zip(discovered).map(of).collect()
+}
+
+/// Reads the journal's epochs again, with their watermarks and clocks.
+struct Replay<'a> {
+    plan: &'a Plan,
+    history: &'a History,
+    recovery: &'a Recovery,
+    seats: &'a mut Vec<Seat>,
+    trunk: &'a mut Trunk,
+    clock: &'a EpochClock,
+}
+
+impl Replay<'_> {
+    /// Rows read, and the windows that are open behind the last epoch.
+    fn run(&mut self, committer: &mut Committer) -> Result<(u64, Vec<Millis>), Failure> {
+        let bell = Bell::new()
+            .map_err(|error| Failure::outside("engine.bell", "no file descriptor left").no_retry().because(error))?;
+        let has: BTreeMap<usize, Epoch> = self.recovery.sinks.iter().copied().enumerate().collect();
+        let (mut rows, mut open_ends) = (0, Vec::new());
+        let history = self.history;
+        for record in history.epochs.range(self.recovery.replay_from..).map(|(_, record)| record) {
+            let read = self.read(record, &bell)?;
+            let mark = Mark { epoch: record.epoch, watermark: record.watermark, clock: record.clock };
+            let outputs = self.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;
+            let pass = Pass::Replay { from: self.recovery.replay_from };
+            let merged = self.trunk.merge(&mark, outputs, read, pass)?;
+            committer.give(record.epoch, merged.rows, &has)?;
+            open_ends = merged.open_ends;
+            rows += read;
+        }
+        self.seats.iter_mut().for_each(Seat::go_live);
+        Ok((rows, open_ends))
+    }
+
+    /// Reads one epoch's ranges; I17: they must yield what was recorded.
+    fn read(&mut self, record: &EpochRecord, bell: &Bell) -> Result<u64, Failure> {
+        self.clock.replay(record.clock);
+        let mut read = 0;
+        for seat in self.seats.iter_mut() {
+            let source = &self.plan.sources[seat.source].name;
+            let nothing = BTreeMap::new();
+            let ranges = record.partitions.get(source).unwrap_or(&nothing);
+            let ends = ranges.iter().map(|(partition, range)| (*partition, range.to.clone())).collect();
+            seat.replay_to(&ends, bell)?;
+            for (partition, cut) in seat.cut().partitions {
+                read += cut.read;
+                if let Some(range) = ranges.get(&partition) {
+                    same_as_recorded(source, partition, record.epoch, &cut, range)?;
+                }
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn same_as_recorded(
+    source: &str,
+    partition: Partition,
+    epoch: Epoch,
+    cut: &PartitionCut,
+    range: &crate::journal::PartitionRecord,
+) -> Result<(), Failure> {
+    if cut.read == range.read && cut.rejected == range.rejected {
+        return Ok(());
+    }
+    let missing = range.read.saturating_sub(cut.read);
+    let what = match missing {
+        0 => "other records than".to_owned(),
+        missing => format!("{missing} records less than"),
+    };
+    Err(Failure::user(
+        "refused.source_changed",
+        format!(
+            "epoch {epoch} cannot be replayed: `{source}` partition {partition} now gives {what} when it was committed"
+        ),
+    )
+    .hint("retention, compaction or a recreated topic removed them; start over with `--fresh`"))
+}

@@ -1,0 +1,264 @@
+//! Drives the engine on one thread, with a clock that only the script moves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::connectors::memory::{MemoryJournal, MemoryRecord, MemorySource};
+use crate::data::{Epoch, Partition};
+use crate::engine::commit::Commit;
+use crate::engine::coordinator::{Action, Event};
+use crate::engine::job::record;
+use crate::engine::metrics::Metrics;
+use crate::engine::start::{StartOptions, Started, start};
+use crate::engine::trunk::Pass;
+use crate::plan::Plan;
+use crate::report::Failure;
+use crate::time::{Clock, ManualClock, Millis};
+
+/// Virtual time at the beginning of every test: 2026-01-01T00:00:00Z.
+pub const BEGINNING: Millis = 1_767_225_600_000;
+/// Steps in which `wait` moves the clock: small enough to count as time that was seen pass (I5).
+const STEP_MS: Millis = 100;
+/// What a script may do until its pipeline must have ended.
+const STEPS_MAX: usize = 10_000;
+const DIED: &str = "memory.died";
+
+/// One line of a script.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    Row { source: usize, partition: Partition, record: MemoryRecord },
+    /// Everything given so far is one epoch.
+    Cut,
+    Wait(Millis),
+    Crash,
+}
+
+/// A plan whose sources are memory and whose sinks are tapped, and its script.
+#[derive(Debug)]
+pub struct Given {
+    pub plan: Arc<Plan>,
+    /// By source of the plan.
+    pub sources: Vec<MemorySource>,
+    pub script: Vec<Item>,
+}
+
+/// One way to run a script.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Variant {
+    /// Lanes per source; 0 stands for 1.
+    pub lanes: usize,
+    /// Rows of a partition in one poll; 0: all.
+    pub poll_rows: usize,
+    pub crash: Option<CrashAt>,
+}
+
+/// Where the process dies, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashAt {
+    /// Before the epoch is in the journal.
+    Before(Epoch),
+    /// Right behind its commit.
+    After(Epoch),
+}
+
+impl std::fmt::Display for Variant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut words = Vec::new();
+        if self.lanes > 1 {
+            words.push(format!("{} lanes", self.lanes));
+        }
+        if self.poll_rows > 0 {
+            words.push(format!("{} row a batch", self.poll_rows));
+        }
+        match self.crash {
+            Some(CrashAt::Before(epoch)) => words.push(format!("crash before epoch {epoch} commits")),
+            Some(CrashAt::After(epoch)) => words.push(format!("crash after epoch {epoch} commits")),
+            None => {}
+        }
+        f.write_str(if words.is_empty() { "as written".to_owned() } else { words.join(", ") }.as_str())
+    }
+}
+
+/// What a run gave.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// By sink of the plan, in order.
+    pub rows: BTreeMap<usize, Vec<serde_json::Value>>,
+    pub epochs: Epoch,
+}
+
+/// Runs a script to its end, which is also the end of every source.
+///
+/// # Errors
+/// What the pipeline fails with.
+pub fn run(given: &Given, variant: Variant) -> Result<Observed, Failure> {
+    for source in &given.sources {
+        source.reset();
+        source.poll_at_most(variant.poll_rows);
+    }
+    let clock = ManualClock::at(BEGINNING);
+    let journal = MemoryJournal::default();
+    if let Some(CrashAt::Before(epoch)) = variant.crash {
+        journal.die_before(epoch);
+    }
+    let mut drive = Drive { given, variant, clock, journal, stage: None, died_after: false, finished: false };
+    for item in &given.script {
+        drive.item(item)?;
+    }
+    given.sources.iter().for_each(MemorySource::end);
+    drive.surviving(Drive::to_the_end)?;
+    Ok(drive.observed())
+}
+
+struct Drive<'a> {
+    given: &'a Given,
+    variant: Variant,
+    clock: Arc<ManualClock>,
+    journal: MemoryJournal,
+    stage: Option<Started>,
+    died_after: bool,
+    finished: bool,
+}
+
+impl Drive<'_> {
+    fn item(&mut self, item: &Item) -> Result<(), Failure> {
+        match item {
+            Item::Row { source, partition, record } => {
+                self.given.sources[*source].push(*partition, record.clone());
+                Ok(())
+            }
+            Item::Cut => self.surviving(Drive::cut),
+            Item::Wait(ms) => self.surviving(|drive| drive.wait(*ms)),
+            Item::Crash => {
+                self.stage = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Does something; if the process "dies" meanwhile, starts it again and goes on.
+    fn surviving(&mut self, mut act: impl FnMut(&mut Self) -> Result<(), Failure>) -> Result<(), Failure> {
+        loop {
+            match act(self) {
+                Err(failure) if failure.code == DIED => self.stage = None,
+                done => return done,
+            }
+        }
+    }
+
+    fn stage(&mut self) -> Result<&mut Started, Failure> {
+        if self.stage.is_none() {
+            let options = StartOptions { fresh: false, lanes: Some(self.variant.lanes.max(1)) };
+            let journal = Box::new(self.journal.clone());
+            let metrics = Arc::new(Metrics::default());
+            self.stage = Some(start(&self.given.plan, journal, options, self.clock.clone(), &metrics)?);
+        }
+        Ok(self.stage.as_mut().expect("it was just made"))
+    }
+
+    /// Commits everything given so far as one epoch.
+    fn cut(&mut self) -> Result<(), Failure> {
+        self.take_in()?;
+        self.clock.advance(self.given.plan.epoch.min_ms);
+        self.report()
+    }
+
+    fn wait(&mut self, ms: Millis) -> Result<(), Failure> {
+        self.cut()?;
+        let mut left = ms;
+        while left > 0 && !self.finished {
+            let step = left.min(STEP_MS);
+            self.clock.advance(step);
+            left -= step;
+            self.take_in()?;
+            self.report()?;
+        }
+        Ok(())
+    }
+
+    fn to_the_end(&mut self) -> Result<(), Failure> {
+        for _ in 0..STEPS_MAX {
+            self.cut()?;
+            if self.finished {
+                return Ok(());
+            }
+        }
+        Err(Failure::bug("testing.no_end", "the pipeline does not end although every source has"))
+    }
+
+    /// Reads until nothing is left to read.
+    fn take_in(&mut self) -> Result<(), Failure> {
+        for seat in &mut self.stage()?.seats {
+            while seat.step()? > 0 {}
+        }
+        Ok(())
+    }
+
+    fn report(&mut self) -> Result<(), Failure> {
+        for lane in 0..self.stage()?.seats.len() {
+            let report = self.stage()?.seats[lane].report();
+            self.feed(Event::Report { lane, report })?;
+        }
+        self.feed(Event::Tick)
+    }
+
+    fn feed(&mut self, event: Event) -> Result<(), Failure> {
+        if self.finished {
+            return Ok(());
+        }
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        for action in self.stage()?.coordinator.on(event, now, wall) {
+            match action {
+                Action::Cut => {
+                    for lane in 0..self.stage()?.seats.len() {
+                        let cut = self.stage()?.seats[lane].cut();
+                        self.feed(Event::Cut { lane, cut })?;
+                    }
+                }
+                Action::Mark { mark, ranges, ended } => self.commit(mark, ranges, ended)?,
+                Action::Finished => {
+                    self.finished = true;
+                    self.stage()?.committer.finish()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(
+        &mut self,
+        mark: crate::data::Mark,
+        ranges: BTreeMap<usize, BTreeMap<Partition, crate::engine::lane::PartitionCut>>,
+        ended: bool,
+    ) -> Result<(), Failure> {
+        let plan = self.given.plan.clone();
+        let stage = self.stage()?;
+        stage.clock.next_epoch(mark.clock);
+        let outputs = stage.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;
+        let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
+        let merged = stage.trunk.merge(&mark, outputs, rows_read, Pass::Live)?;
+        let lineage = stage.report.lineage.clone();
+        let record = record(&plan, &lineage, stage.incarnation, &mark, ranges, merged.needed, ended);
+        stage.committer.commit(Commit { record, rows: merged.rows })?;
+        if self.variant.crash == Some(CrashAt::After(mark.epoch)) && !std::mem::replace(&mut self.died_after, true) {
+            return Err(Failure::outside(DIED, "the process dies here").no_retry());
+        }
+        self.feed(Event::Committed { epoch: mark.epoch, open_ends: merged.open_ends })
+    }
+
+    fn observed(&self) -> Observed {
+        let rows = |sink: usize| -> Vec<serde_json::Value> {
+            let values = self.journal.output(sink);
+            let parse = |rows: &crate::data::EncodedRows| {
+                let of = |record: &crate::data::EncodedRecord| {
+                    let value = record.value.as_ref().map_or(&[][..], |value| rows.bytes(value));
+                    serde_json::from_slice(value).unwrap_or(serde_json::Value::Null)
+                };
+                rows.records.iter().map(of).collect::<Vec<_>>()
+            };
+            values.iter().flat_map(parse).collect()
+        };
+        let epochs = self.journal.records().iter().filter(|r| matches!(r, crate::journal::Record::Epoch(_))).count();
+        Observed { rows: (0..self.given.plan.sinks.len()).map(|sink| (sink, rows(sink))).collect(), epochs: epochs as Epoch }
+    }
+}

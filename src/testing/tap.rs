@@ -1,0 +1,102 @@
+//! Sees what a sink is given: the real encoder runs, and the rows are kept as JSON.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int8Type;
+use arrow::json::writer::{LineDelimited, WriterBuilder};
+
+use crate::data::meta::{self, Change};
+use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows};
+use crate::plan::{Mode, RecordEncoder, RecordEncoding};
+use crate::report::Failure;
+
+/// Marks a row that an upsert sink deletes.
+pub const DELETED: &str = "_deleted";
+
+/// Wraps a sink's encoding; without one it taps a step or port.
+#[derive(Debug)]
+pub struct Tap {
+    pub inner: Option<Arc<dyn RecordEncoding>>,
+    pub mode: Mode,
+}
+
+impl RecordEncoding for Tap {
+    fn open(&self) -> Result<Box<dyn RecordEncoder>, Failure> {
+        let inner = self.inner.as_ref().map(|inner| inner.open()).transpose()?;
+        Ok(Box::new(TapEncoder { inner, mode: self.mode }))
+    }
+}
+
+struct TapEncoder {
+    inner: Option<Box<dyn RecordEncoder>>,
+    mode: Mode,
+}
+
+impl RecordEncoder for TapEncoder {
+    fn encode(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
+        let before = dead.len();
+        if let Some(inner) = &mut self.inner {
+            inner.encode(batch, dead)?;
+        }
+        let refused: Vec<i64> = dead[before..].iter().map(|dead| dead.offset).collect();
+        rows(&batch.rows, self.mode, &refused)
+    }
+
+    fn encode_dead(&mut self, dead: &[DeadLetter]) -> Result<EncodedRows, Failure> {
+        if let Some(inner) = &mut self.inner {
+            inner.encode_dead(dead)?;
+        }
+        let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let row = |dead: &DeadLetter| {
+            serde_json::json!({
+                "_topic": &*dead.topic, "_partition": dead.partition, "_offset": dead.offset,
+                "_key": text(&dead.key), "_value": text(&dead.value), "_code": dead.code, "_reason": dead.reason,
+                "_step": dead.step,
+            })
+        };
+        Ok(encoded(dead.iter().map(row)))
+    }
+}
+
+/// One JSON object per row that the mode writes.
+fn rows(rows: &RecordBatch, mode: Mode, refused: &[i64]) -> Result<EncodedRows, Failure> {
+    let changes = rows.column_by_name(meta::CHANGE).map(|column| column.as_primitive::<Int8Type>().clone());
+    let offsets = rows.column_by_name(meta::OFFSET).and_then(|c| c.as_primitive_opt::<arrow::datatypes::Int64Type>());
+    let shown: Vec<usize> =
+        (0..rows.num_columns()).filter(|at| !rows.schema_ref().field(*at).name().starts_with("__")).collect();
+    let bug = |error| Failure::bug("testing.tap", "rows cannot be shown as JSON").because(error);
+    let shown = rows.project(&shown).map_err(bug)?;
+    let mut text = Vec::new();
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut text);
+    writer.write(&shown).and_then(|()| writer.finish()).map_err(bug)?;
+    let parsed = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice);
+    let parsed: Result<Vec<serde_json::Value>, _> = parsed.collect();
+    let parsed = parsed.map_err(|error| Failure::bug("testing.tap", "rows are no JSON").because(error))?;
+    let written = parsed.into_iter().enumerate().filter_map(|(row, mut value)| {
+        if offsets.is_some_and(|offsets| refused.contains(&offsets.value(row))) {
+            return None;
+        }
+        let change = changes.as_ref().map_or(Change::Insert as i8, |changes| changes.value(row));
+        if change == Change::UpdateBefore as i8 {
+            return None;
+        }
+        if change == Change::Delete as i8 {
+            if mode != Mode::Upsert {
+                return None;
+            }
+            value[DELETED] = true.into();
+        }
+        Some(value)
+    });
+    Ok(encoded(written))
+}
+
+fn encoded(values: impl Iterator<Item = serde_json::Value>) -> EncodedRows {
+    let mut out = EncodedRows::default();
+    for value in values {
+        let value = out.put(value.to_string().as_bytes());
+        out.records.push(EncodedRecord { key: None, value: Some(value), timestamp: None, headers: 0..0 });
+    }
+    out
+}

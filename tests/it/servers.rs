@@ -1,0 +1,225 @@
+//! Real servers for the tests: an Apache Kafka broker and a schema registry.
+//!
+//! Each is started at most once per test process, when a test first asks for it, by a script under
+//! `tests/servers/`; or it is the one that `RUNNER_TEST_KAFKA` (brokers) or `RUNNER_TEST_REGISTRY`
+//! (base URL) names. Where neither can be had the test fails and says what is missing.
+//!
+//! A server cannot outlive the tests: its script watches a pipe that the kernel closes with this process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The brokers of the test cluster.
+pub fn kafka() -> &'static str {
+    static KAFKA: OnceLock<Result<String, String>> = OnceLock::new();
+    server(&KAFKA, "RUNNER_TEST_KAFKA", "kafka.sh")
+}
+
+/// The base URL of the test registry, which has a path.
+pub fn registry() -> &'static str {
+    static REGISTRY: OnceLock<Result<String, String>> = OnceLock::new();
+    server(&REGISTRY, "RUNNER_TEST_REGISTRY", "registry.sh")
+}
+
+fn server(slot: &'static OnceLock<Result<String, String>>, variable: &str, script: &str) -> &'static str {
+    let found = slot.get_or_init(|| std::env::var(variable).or_else(|_| start(script)));
+    match found {
+        Ok(address) => address,
+        Err(reason) => panic!("no server for this test: {reason}\n(or name a running one in {variable})"),
+    }
+}
+
+/// Runs a script and takes its first line as the server's address.
+fn start(script: &str) -> Result<String, String> {
+    static RUNNING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers").join(script);
+    let mut command = Command::new("bash");
+    command.arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| format!("`bash` cannot be run: {error}"))?;
+    let mut address = String::new();
+    let stdout = child.stdout.take().expect("it is a pipe");
+    BufReader::new(stdout).read_line(&mut address).map_err(|error| error.to_string())?;
+    if !address.is_empty() {
+        // Kept for its pipe, which must stay open as long as this process lives.
+        RUNNING.lock().unwrap().push(child);
+        return Ok(address.trim().to_owned());
+    }
+    let mut said = String::new();
+    child.stderr.take().expect("it is a pipe").read_to_string(&mut said).map_err(|error| error.to_string())?;
+    child.wait().map_err(|error| error.to_string())?;
+    Err(format!("{script}: {}", said.trim()))
+}
+
+/// A name that no other test uses.
+pub fn unique(name: &str) -> String {
+    format!("{name}-{}", uuid::Uuid::new_v4().simple())
+}
+
+/// A client's configuration for the test cluster.
+pub fn config() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka());
+    config
+}
+
+/// Makes a topic with a unique name.
+pub fn topic(name: &str, partitions: i32) -> String {
+    topic_with(name, partitions, &[])
+}
+
+/// Makes a topic with a unique name and Kafka's topic configuration.
+pub fn topic_with(name: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
+    let name = unique(name);
+    let mut new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    for (key, value) in settings {
+        new = new.set(key, value);
+    }
+    let made = wait_for(admin().create_topics([&new], &AdminOptions::new().operation_timeout(Some(TIMEOUT))));
+    made.unwrap()[0].as_ref().unwrap();
+    name
+}
+
+/// Removes the records of a partition below an offset, as retention would.
+pub fn delete_records(topic: &str, partition: i32, before: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
+    wait_for(admin().delete_records(&list, &AdminOptions::new())).unwrap();
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    config().create().unwrap()
+}
+
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// A record to be written, or one that was read.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TestRecord {
+    /// -1 when writing: by the key.
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp: Option<i64>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl TestRecord {
+    /// A record for a partition.
+    pub fn to(partition: i32, value: impl Into<Vec<u8>>) -> TestRecord {
+        TestRecord { partition, value: Some(value.into()), ..TestRecord::default() }
+    }
+
+    pub fn at(mut self, timestamp: i64) -> TestRecord {
+        self.timestamp = Some(timestamp);
+        self
+    }
+
+    /// The value as text; a tombstone is `<null>`.
+    pub fn text(&self) -> String {
+        self.value.as_ref().map_or("<null>".into(), |value| String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+/// Writes records in order, outside of any transaction.
+pub fn produce(topic: &str, records: &[TestRecord]) {
+    let producer: BaseProducer = config().set("linger.ms", "0").create().unwrap();
+    records.iter().for_each(|record| send(&producer, topic, record));
+    producer.flush(TIMEOUT).unwrap();
+}
+
+/// A transactional producer that has taken over its id.
+pub fn transactional_producer(id: &str) -> BaseProducer {
+    let producer: BaseProducer = config().set("transactional.id", id).set("linger.ms", "0").create().unwrap();
+    producer.init_transactions(TIMEOUT).unwrap();
+    producer
+}
+
+/// Queues a record.
+pub fn send(producer: &BaseProducer, topic: &str, record: &TestRecord) {
+    let mut out: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+    if record.partition >= 0 {
+        out = out.partition(record.partition);
+    }
+    if let Some(key) = &record.key {
+        out = out.key(key);
+    }
+    if let Some(value) = &record.value {
+        out = out.payload(value);
+    }
+    if let Some(timestamp) = record.timestamp {
+        out = out.timestamp(timestamp);
+    }
+    if !record.headers.is_empty() {
+        let add = |headers: OwnedHeaders, (name, value): &(String, Option<Vec<u8>>)| {
+            headers.insert(Header { key: name, value: value.as_ref() })
+        };
+        out = out.headers(record.headers.iter().fold(OwnedHeaders::new(), add));
+    }
+    while let Err((error, back)) = producer.send(out) {
+        assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull), "{error}");
+        producer.poll(Duration::from_millis(10));
+        out = back;
+    }
+}
+
+/// Everything that is committed in a topic, by partition and offset.
+pub fn read(topic: &str) -> Vec<TestRecord> {
+    let mut config = config();
+    config.set("group.id", "test").set("enable.partition.eof", "true").set("isolation.level", "read_committed");
+    let consumer: BaseConsumer = config.set("enable.auto.commit", "false").create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
+    let partitions = metadata.topics()[0].partitions().len();
+    let mut list = TopicPartitionList::new();
+    for partition in 0..partitions as i32 {
+        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let mut ended = 0;
+    let mut records = Vec::new();
+    while ended < partitions {
+        match consumer.poll(TIMEOUT).expect("the broker answers") {
+            Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
+            Err(error) => panic!("{topic} cannot be read: {error}"),
+            Ok(message) => records.push(TestRecord {
+                partition: message.partition(),
+                offset: message.offset(),
+                timestamp: message.timestamp().to_millis(),
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().map(<[u8]>::to_vec),
+                headers: message.headers().map(headers_of).unwrap_or_default(),
+            }),
+        }
+    }
+    records.sort_by_key(|record| (record.partition, record.offset));
+    records
+}
+
+fn headers_of(headers: &impl Headers) -> Vec<(String, Option<Vec<u8>>)> {
+    headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+}
+
+#[test]
+fn the_registry_answers() {
+    use std::io::Write;
+    let (host, path) = registry().strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(stream, "GET /{path}/subjects HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
