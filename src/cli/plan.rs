@@ -1,26 +1,31 @@
-//! `runner plan PATH…`: what `apply` would do.
+//! `runner plan`: what `apply` would find and do. Changes nothing.
 
-use super::output::print;
-use super::{Common, Exit, Format, SpecArgs, loaded, print_diagnostics};
+use super::Common;
+use super::output::{Exit, Output};
+use super::specs::{SpecArgs, plans};
+use crate::plan::describe;
 use crate::plan::resolve::Servers;
-use crate::plan::{self, describe};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    spec: SpecArgs,
+    specs: SpecArgs,
 }
 
-pub fn run(args: &Args, common: &Common) -> Exit {
-    let Some(documents) = loaded(&args.spec, common) else { return Exit::WrongSpec };
-    let (plans, diagnostics) = plan::build(&documents, std::path::Path::new(""), &Servers::default());
-    print_diagnostics(&diagnostics, common);
+pub fn run(args: Args, common: &Common) -> Exit {
+    let plans = match plans(&args.specs, &Servers::default(), common.output) {
+        Ok((_, plans)) => plans,
+        Err(exit) => return exit,
+    };
     match common.output {
-        Format::Json => {
-            let plans: Vec<serde_json::Value> = plans.iter().map(describe::json).collect();
-            print(&format!("{:#}\n", serde_json::json!({ "plans": plans })));
+        Output::Json => {
+            let plans: Vec<_> = plans.iter().map(describe::json).collect();
+            println!("{}", serde_json::json!({ "plans": plans }));
         }
-        Format::Text => print(&plans.iter().map(describe::text).collect::<Vec<_>>().join("\n")),
+        Output::Text => {
+            let texts: Vec<_> = plans.iter().map(describe::text).collect();
+            print!("{}", texts.join("\n"));
+        }
     }
-    if diagnostics.has_errors() { Exit::WrongSpec } else { Exit::Done }
+    Exit::Done
 }

@@ -1,23 +1,15 @@
-//! `runner schema …`: schemas, among them that of the language.
+//! `runner schema spec`: the language's JSON Schema, for editors.
 
-use super::Exit;
-use super::output::print;
-
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    what: What,
-}
+use super::output::Exit;
 
 #[derive(Debug, clap::Subcommand)]
-enum What {
-    /// Print the JSON Schema of the language, for editors
+pub enum Verb {
+    /// Print the JSON Schema of the language.
     Spec,
 }
 
-pub fn run(args: &Args) -> Exit {
-    match args.what {
-        What::Spec => print(&format!("{:#}\n", crate::plan::language_schema())),
-    }
+pub fn run(verb: Verb) -> Exit {
+    let Verb::Spec = verb;
+    println!("{:#}", crate::plan::language_schema());
     Exit::Done
 }

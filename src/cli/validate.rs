@@ -1,44 +1,31 @@
-//! `runner validate PATH…`: checks specs without any server.
+//! `runner validate`: checks specs without asking any server.
 
-use super::output::print;
-use super::{Common, Exit, Format, SpecArgs, loaded, print_diagnostics};
-use crate::plan;
+use super::Common;
+use super::output::{Exit, Output};
+use super::specs::{SpecArgs, plans};
 use crate::plan::resolve::Offline;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    spec: SpecArgs,
+    specs: SpecArgs,
 }
 
-pub fn run(args: &Args, common: &Common) -> Exit {
-    let Some(documents) = loaded(&args.spec, common) else { return Exit::WrongSpec };
-    let (plans, diagnostics) = plan::build(&documents, std::path::Path::new(""), &Offline);
-    print_diagnostics(&diagnostics, common);
-    if diagnostics.has_errors() {
-        return Exit::WrongSpec;
+pub fn run(args: Args, common: &Common) -> Exit {
+    let (documents, plans) = match plans(&args.specs, &Offline, common.output) {
+        Ok(found) => found,
+        Err(exit) => return exit,
+    };
+    let unchecked: Vec<&String> = plans.iter().flat_map(|plan| &plan.outline.unchecked).collect();
+    if common.output == Output::Json {
+        let names: Vec<&String> = plans.iter().map(|plan| &plan.name).collect();
+        println!("{}", serde_json::json!({ "valid": true, "pipelines": names, "not_checked": unchecked }));
+        return Exit::Done;
     }
-    let unchecked: Vec<&str> = plans.iter().flat_map(|plan| &plan.outline.unchecked).map(String::as_str).collect();
-    match common.output {
-        Format::Json => {
-            let names: Vec<&str> = plans.iter().map(|plan| plan.name.as_str()).collect();
-            let partly = documents.pipelines.len() - plans.len();
-            print(&format!(
-                "{}\n",
-                serde_json::json!({ "valid": names, "partly_checked": partly, "not_checked": unchecked })
-            ));
-        }
-        Format::Text => print(&summary(&plans, documents.pipelines.len(), &unchecked)),
+    let others = documents.topics.len() + documents.schemas.len() + documents.connections.len() + documents.tests.len();
+    println!("valid: {} pipelines, {others} other documents", plans.len());
+    for sentence in unchecked {
+        println!("not checked: {sentence}");
     }
     Exit::Done
-}
-
-fn summary(plans: &[plan::Plan], pipelines: usize, unchecked: &[&str]) -> String {
-    let mut text: String = plans.iter().map(|plan| format!("{}: good\n", plan.name)).collect();
-    text.extend(unchecked.iter().map(|sentence| format!("not checked: {sentence}\n")));
-    if plans.len() < pipelines {
-        text +=
-            &format!("{} of {pipelines} pipelines need a registry to be checked as a whole\n", pipelines - plans.len());
-    }
-    text
 }

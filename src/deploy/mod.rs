@@ -1,5 +1,7 @@
-//! From a plan to the world: what must be there before a pipeline starts.
+//! From a plan to what must be there before its job starts: topics, subjects, a journal.
 
-pub mod apply;
+mod journal;
+mod prepare;
 
-pub use apply::prepare;
+pub use journal::open_journal;
+pub use prepare::{Change, prepare};

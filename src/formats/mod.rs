@@ -13,7 +13,6 @@
 mod avro;
 mod columns;
 mod csv;
-pub mod fields;
 mod format;
 mod json;
 mod plain;
@@ -31,6 +30,7 @@ pub use csv::{header_line, header_names};
 pub use format::{CsvOptions, FORMATS, Format};
 pub use spec::{AvroReader, AvroWriter, DecoderSpec, EncoderSpec, key_column, value_columns};
 
+pub use crate::data::fields;
 use crate::report::Failure;
 
 /// What a decoder made of n values: n − rejects rows, in the same order.

@@ -8,7 +8,8 @@ use crate::plan::outline::{Outline, SubjectOutline, TopicOutline, TopicState};
 use crate::report::Failure;
 
 /// What [`prepare`] changed, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     CreatedTopic(String),
     RegisteredSubject { subject: String, id: i32 },
