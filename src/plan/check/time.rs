@@ -86,7 +86,10 @@ fn field(
                 );
                 return None;
             }
-            expression.value.clone()
+            match scalar.data_type() == &meta::time_type() {
+                true => expression.value.clone(),
+                false => format!("cast(({}) as timestamp)", expression.value),
+            }
         }
         (other, _) => {
             out.push(
@@ -98,8 +101,7 @@ fn field(
             return None;
         }
     };
-    let text = format!("arrow_cast({cast}, 'Timestamp(Millisecond, Some(\"UTC\"))')");
-    let scalar = crate::expr::Scalar::compile(&text, &visible).map_err(|error| {
+    let scalar = crate::expr::Scalar::compile(&cast, &visible).map_err(|error| {
         out.push(
             Diagnostic::error("time.type", "`time.field` cannot be made a time")
                 .at(&expression.place)
@@ -111,12 +113,12 @@ fn field(
     Some((TimeField::Expr(scalar), reads))
 }
 
-/// Finer times are floored to milliseconds (see `time`), also before 1970.
+/// A number as a timestamp; finer ones are floored to milliseconds, also before 1970.
 fn as_milliseconds(text: &str, unit: TimeUnit) -> String {
-    let arrow_unit = match unit {
-        TimeUnit::Seconds => "Second",
-        TimeUnit::Millis => "Millisecond",
-        TimeUnit::Micros => "Microsecond",
-    };
-    format!("arrow_cast(cast(({text}) as bigint), 'Timestamp({arrow_unit}, Some(\"UTC\"))')")
+    let number = format!("cast(({text}) as bigint)");
+    match unit {
+        TimeUnit::Seconds => format!("cast({number} * 1000 as timestamp)"),
+        TimeUnit::Millis => format!("cast({number} as timestamp)"),
+        TimeUnit::Micros => format!("cast(({number} - ({number} % 1000 + 1000) % 1000) / 1000 as timestamp)"),
+    }
 }
