@@ -141,11 +141,13 @@ impl Registry for Unasked {
     }
 }
 
-/// Asks the servers of the connections. A cluster that is away is waited for only once.
+/// Asks the servers of the connections. One that is away is waited for only once.
 #[derive(Debug, Default)]
 pub struct Servers {
     /// By brokers: a client, or what was wrong.
     clusters: Mutex<BTreeMap<String, Result<Arc<Topics>, Away>>>,
+    /// The same by URL.
+    registries: Mutex<BTreeMap<String, Result<Registries, Away>>>,
 }
 
 /// A failure that can be told again.
@@ -206,12 +208,15 @@ impl World for Servers {
             (user, password) => Auth::Basic { user: user.unwrap_or_default(), password: password.unwrap_or_default() },
         };
         let settings = Settings { auth, ..Settings::new(url.value.resolve()?) };
-        let asked = HttpRegistry::new(Settings { patience: PLAN_PATIENCE, ..settings.clone() })?;
-        Ok(Registries {
-            shown: asked.describe(),
-            asked: Some(Arc::new(asked)),
-            running: Arc::new(HttpRegistry::new(settings)?),
-        })
+        let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        let connect = || {
+            let asked = HttpRegistry::new(Settings { patience: PLAN_PATIENCE, ..settings.clone() })?;
+            asked.ping()?;
+            let running = Arc::new(HttpRegistry::new(settings.clone())?);
+            Ok::<_, Failure>(Registries { shown: asked.describe(), asked: Some(Arc::new(asked)), running })
+        };
+        let known = registries.entry(settings.url.clone()).or_insert_with(|| connect().map_err(Away::from));
+        known.clone().map_err(Failure::from)
     }
 
     fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure> {

@@ -128,7 +128,7 @@ impl<'a> PipelineCheck<'a> {
         let spec = &pipeline.spec;
         let draft = |(index, sink)| {
             let (target, port) = wiring.sink_inputs.get(&index)?;
-            let input = round.shape(*target, *port, wiring)?;
+            let input = sink_input(round.shape(*target, *port, wiring)?, *port);
             sinks::draft(&self.scope, sink, &input, topics, &mut self.outline, out)
         };
         spec.sinks.iter().enumerate().map(draft).collect()
@@ -179,7 +179,9 @@ impl<'a> PipelineCheck<'a> {
         let shapes: BTreeMap<usize, Shape> = wiring
             .sink_inputs
             .iter()
-            .filter_map(|(index, (target, port))| Some((*index, round.shape(*target, *port, &wiring)?)))
+            .filter_map(|(index, (target, port))| {
+                Some((*index, sink_input(round.shape(*target, *port, &wiring)?, *port)))
+            })
             .collect();
 
         let mut steps = Vec::new();
@@ -319,7 +321,7 @@ impl Round {
                 // An aggregate that did not compile has no late rows to type.
                 self.shapes.get(&target)?;
                 let (before, port) = wiring.inputs.get(&index)?;
-                Some(self.shape(*before, *port, wiring)?.with_reason())
+                self.shape(*before, *port, wiring)
             }
             (Port::Late, Target::Source(_)) => None,
         }
@@ -397,6 +399,14 @@ impl Indexes {
     }
 }
 
+/// What a sink sees: rows of a port say why they are there.
+fn sink_input(shape: Shape, port: Port) -> Shape {
+    match port {
+        Port::Main => shape,
+        Port::Late => shape.with_reason(),
+    }
+}
+
 /// Windowed aggregates with a sink that wants their rows before they are final.
 fn early_aggregates(spec: &PipelineSpec, wiring: &Wiring) -> BTreeSet<usize> {
     let wants_changes = |index: &usize| {
@@ -461,4 +471,142 @@ fn error_count(out: &Diagnostics) -> usize {
 fn remove_repeated(out: &mut Diagnostics) {
     let mut seen = BTreeSet::new();
     out.0.retain(|d| !matches!(d.code, "kafka.unreachable" | "registry.unreachable") || seen.insert(d.title.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Mode;
+    use crate::plan::resolve::Offline;
+
+    const HEAD: &str = "apiVersion: runner/v1\nkind: Pipeline\nmetadata: { name: p }\nspec:\n";
+    const RATINGS: &str = "  sources: { ratings: { datagen: { columns: { brand: string, rating: int } } } }\n";
+
+    fn built(spec: &str) -> (Vec<Plan>, Vec<&'static str>) {
+        let (documents, loaded) = crate::spec::load_text("p.yaml", spec, &crate::spec::Values::default());
+        assert_eq!(loaded.0, [], "{spec}");
+        let (plans, out) = build(&documents, Path::new(""), &Offline);
+        (plans, out.0.iter().map(|diagnostic| diagnostic.code).collect())
+    }
+
+    fn of_ratings(rest: &str) -> (Vec<Plan>, Vec<&'static str>) {
+        built(&format!("{HEAD}{RATINGS}{rest}"))
+    }
+
+    fn columns(schema: &arrow::datatypes::Schema) -> Vec<&str> {
+        schema.fields().iter().map(|field| field.name().as_str()).collect()
+    }
+
+    #[test]
+    fn order_does_not_matter_and_inputs_stand_first() {
+        let (plans, codes) = of_ratings(
+            "  transforms:
+    b: { from: a, where: rating > 1 }
+    a: { from: ratings, add: { double: rating * 2 } }
+  sinks: { out: { from: b, console: {} } }\n",
+        );
+        assert_eq!(codes, [] as [&str; 0]);
+        let steps: Vec<_> = plans[0].steps.iter().map(|step| (step.name.as_str(), step.input)).collect();
+        assert_eq!(steps, [("a", Input::Source(0)), ("b", Input::Step(0))]);
+    }
+
+    #[test]
+    fn cycles_unknown_names_and_wrong_expressions_are_found_in_one_run() {
+        let (plans, mut codes) = of_ratings(
+            "  transforms:
+    a: { from: b, where: rating > 1 }
+    b: { from: a, where: rating > 1 }
+    c: { from: ratngs, where: rating > 1 }
+    d: { from: ratings, where: rating }
+    e: { from: ratings, where: ratng > 1 }
+  sinks: { out: { from: d, console: {} }, more: { from: e, console: {} } }\n",
+        );
+        codes.sort_unstable();
+        assert_eq!(codes, ["expr.not_boolean", "expr.unknown_column", "names.cycle", "names.unknown"]);
+        assert!(plans.is_empty());
+    }
+
+    #[test]
+    fn an_endless_aggregate_is_never_final() {
+        let endless = "  transforms:
+    per_brand: { from: ratings, group_by: [brand], aggregate: { cnt: count(*) } }\n";
+        let append = format!("{endless}  sinks: {{ out: {{ from: per_brand, console: {{}}, mode: append }} }}\n");
+        assert_eq!(of_ratings(&append).1, ["modes.never_final"]);
+        let default = format!("{endless}  sinks: {{ out: {{ from: per_brand, console: {{}} }} }}\n");
+        let (plans, codes) = of_ratings(&default);
+        assert_eq!((plans[0].sinks[0].mode, codes), (Mode::Update, vec!["plan.replays_everything"]));
+    }
+
+    #[test]
+    fn windows_are_early_only_where_a_sink_wants_changes() {
+        let windowed = "  transforms:
+    per_brand: { from: ratings, window: { tumbling: 5s }, group_by: [brand], aggregate: { cnt: count(*) } }\n";
+        let changes = |mode: &str| {
+            let sinks = format!("  sinks: {{ out: {{ from: per_brand, console: {{}}{mode} }} }}\n");
+            let (plans, codes) = of_ratings(&format!("{windowed}{sinks}"));
+            assert_eq!(codes, [] as [&str; 0]);
+            match &plans[0].steps[0].step {
+                super::super::Step::Stateful(step) => step.changes(),
+                super::super::Step::Rows(_) => panic!("not an aggregate"),
+            }
+        };
+        assert_eq!((changes(""), changes(", mode: update")), (false, true));
+    }
+
+    #[test]
+    fn a_kafka_source_decodes_only_what_is_in_use() {
+        let spec = format!(
+            "{HEAD}  sources:
+    r:
+      kafka: {{ topic: t }}
+      format: json
+      columns: {{ brand: string, rating: int, note: string?, at: long }}
+      time: {{ field: at, unit: s }}
+  transforms:
+    w: {{ from: r, window: {{ tumbling: 5s }}, group_by: [brand], aggregate: {{ cnt: count(*) }} }}
+  sinks: {{ out: {{ from: w, console: {{}} }} }}\n"
+        );
+        let (plans, codes) = built(&spec);
+        assert_eq!(codes, [] as [&str; 0]);
+        assert_eq!(columns(&plans[0].sources[0].schema), ["brand", "at", "_offset", "_time"]);
+        assert!(!plans[0].sources[0].wanted.keys && !plans[0].sources[0].wanted.headers);
+    }
+
+    #[test]
+    fn a_stateless_kafka_pipeline_passes_keys_and_headers_on() {
+        let spec = format!(
+            "{HEAD}  sources: {{ r: {{ kafka: {{ topic: t }}, format: json, columns: {{ a: int }} }} }}
+  sinks: {{ out: {{ from: r, kafka: {{ topic: u }}, format: json }} }}\n"
+        );
+        let (plans, codes) = built(&spec);
+        assert_eq!(codes, [] as [&str; 0]);
+        let source = &plans[0].sources[0];
+        assert_eq!(columns(&source.schema), ["a", "_offset", "_time", "__key_bytes", "__headers"]);
+        assert!(source.wanted.keys && source.wanted.headers);
+        assert!(matches!(&plans[0].journal, crate::plan::JournalPlace::Kafka { topic, transactional_id, .. }
+            if topic == "runner.default.p.journal" && transactional_id == "runner.default.p.0"));
+    }
+
+    #[test]
+    fn who_writes_a_topic_comes_before_who_reads_it_and_gives_its_format() {
+        let reader = "apiVersion: runner/v1\nkind: Pipeline\nmetadata: { name: reader }\nspec:
+  sources: { r: { kafka: { topic: t } } }
+  sinks: { out: { from: r, console: {} } }\n---\n";
+        let writer =
+            format!("{HEAD}{RATINGS}  sinks: {{ out: {{ from: ratings, kafka: {{ topic: t }}, format: avro }} }}\n");
+        let (plans, codes) = built(&format!("{reader}{writer}"));
+        assert_eq!(codes, [] as [&str; 0]);
+        assert_eq!(plans.iter().map(|plan| plan.name.as_str()).collect::<Vec<_>>(), ["p", "reader"]);
+        assert_eq!(columns(&plans[1].sources[0].schema)[..2], ["brand", "rating"]);
+    }
+
+    #[test]
+    fn contradictions_and_missing_formats_are_errors() {
+        let topic = "---\napiVersion: runner/v1\nkind: Topic\nmetadata: { name: t }\nspec: { format: json }\n";
+        let sink = |format: &str| {
+            format!("{HEAD}{RATINGS}  sinks: {{ out: {{ from: ratings, kafka: {{ topic: t }}{format} }} }}\n")
+        };
+        assert_eq!(built(&format!("{}{topic}", sink(", format: csv"))).1, ["topic.contradiction"]);
+        assert_eq!(built(&sink("")).1, ["format.missing"]);
+    }
 }

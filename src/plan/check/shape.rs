@@ -7,9 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::columns::user_names;
 use crate::data::meta;
-
-/// Why a row is on a port.
-pub(super) const REASON: &str = "_reason";
+use crate::plan::records::reason::REASON;
 
 /// What a source or step gives.
 #[derive(Debug, Clone)]

@@ -23,6 +23,7 @@ use crate::plan::outline::{Outline, SinkOutline, TopicOutline, TopicState};
 use crate::plan::records::dead::{DeadLines, DeadRecords};
 use crate::plan::records::kafka::{Headers, KafkaRecords, Part, Timestamp};
 use crate::plan::records::lines::{Counted, Lines, OpenTable};
+use crate::plan::records::reason::WithReason;
 use crate::plan::records::template::{HeaderTemplate, Stretch, TemplatePart, stretches};
 use crate::plan::resolve::{Answer, Cluster};
 use crate::plan::{Input, JournalPlace, Mode, RecordEncoding, SinkPlan};
@@ -679,6 +680,10 @@ impl SinkDraft<'_> {
                 }
                 Arc::new(records)
             }
+        };
+        let encode = match input {
+            Input::Late(_) => Arc::new(WithReason(encode)) as Arc<dyn RecordEncoding>,
+            _ => encode,
         };
         outline.sinks.push(self.outline);
         Some(SinkPlan {

@@ -86,7 +86,10 @@ fn field(
                 );
                 return None;
             }
-            format!("({})", expression.value)
+            match scalar.data_type() == &meta::time_type() {
+                true => expression.value.clone(),
+                false => format!("cast(({}) as timestamp)", expression.value),
+            }
         }
         (other, _) => {
             out.push(
@@ -98,8 +101,7 @@ fn field(
             return None;
         }
     };
-    let text = format!("cast({cast} as timestamp)");
-    let scalar = crate::expr::Scalar::compile(&text, &visible).map_err(|error| {
+    let scalar = crate::expr::Scalar::compile(&cast, &visible).map_err(|error| {
         out.push(
             Diagnostic::error("time.type", "`time.field` cannot be made a time")
                 .at(&expression.place)
@@ -111,12 +113,12 @@ fn field(
     Some((TimeField::Expr(scalar), reads))
 }
 
-/// A whole number as milliseconds; finer times are floored (see `time`), also before 1970.
+/// A number as a timestamp; finer ones are floored to milliseconds, also before 1970.
 fn as_milliseconds(text: &str, unit: TimeUnit) -> String {
     let number = format!("cast(({text}) as bigint)");
     match unit {
-        TimeUnit::Seconds => format!("({number} * 1000)"),
-        TimeUnit::Millis => number,
-        TimeUnit::Micros => format!("(({number} - (({number} % 1000) + 1000) % 1000) / 1000)"),
+        TimeUnit::Seconds => format!("cast({number} * 1000 as timestamp)"),
+        TimeUnit::Millis => format!("cast({number} as timestamp)"),
+        TimeUnit::Micros => format!("cast(({number} - ({number} % 1000 + 1000) % 1000) / 1000 as timestamp)"),
     }
 }
