@@ -99,7 +99,8 @@ impl Reading {
 
     /// Fewer columns than all may be asked for.
     pub fn can_project(&self) -> bool {
-        matches!(self.format, Format::Avro | Format::Json)
+        // Declared columns are a contract: one that is missing is a dead letter, read or not.
+        matches!(self.format, Format::Avro)
     }
 
     pub fn describe(&self) -> String {
