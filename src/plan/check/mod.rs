@@ -44,13 +44,35 @@ use crate::spec::{Document, Documents, ErrorsSpec, PipelineSpec, Port, SinkMode,
 /// `folder` is the working directory: state directories are under it. A pipeline with an error
 /// gives no plan. Nothing is printed and nothing is changed; `world` is only asked.
 pub fn build(documents: &Documents, folder: &Path, world: &dyn World) -> (Vec<Plan>, Diagnostics) {
+    build_extent(documents, folder, world, Extent::InUse)
+}
+
+/// As [`build`], but steps that lead to no sink are in the plans too and every column of a source is read:
+/// for whoever looks at steps and ports themselves, as tests do. The fingerprint may differ from that of [`build`].
+pub fn build_whole(documents: &Documents, folder: &Path, world: &dyn World) -> (Vec<Plan>, Diagnostics) {
+    build_extent(documents, folder, world, Extent::Everything)
+}
+
+/// How much of a pipeline goes into its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    InUse,
+    Everything,
+}
+
+fn build_extent(
+    documents: &Documents,
+    folder: &Path,
+    world: &dyn World,
+    extent: Extent,
+) -> (Vec<Plan>, Diagnostics) {
     let mut out = Diagnostics::default();
     let mut topics = Topics::of(documents);
     let mut plans = Vec::new();
     for index in pipelines::ordered(documents) {
         let pipeline = &documents.pipelines[index];
         let errors_before = error_count(&out);
-        let scope = Scope { documents, pipeline, folder, world, state_dir: state_dir(pipeline, folder) };
+        let scope = Scope { documents, pipeline, folder, world, extent, state_dir: state_dir(pipeline, folder) };
         let plan = PipelineCheck::new(scope).plan(&mut topics, &mut out);
         // A plan beside errors would be one that nobody wrote.
         plans.extend(plan.filter(|_| error_count(&out) == errors_before));
@@ -66,6 +88,7 @@ struct Scope<'a> {
     pipeline: &'a Document<PipelineSpec>,
     folder: &'a Path,
     world: &'a dyn World,
+    extent: Extent,
     state_dir: PathBuf,
 }
 
@@ -82,7 +105,10 @@ impl<'a> PipelineCheck<'a> {
     fn plan(mut self, topics: &mut Topics, out: &mut Diagnostics) -> Option<Plan> {
         let pipeline: &'a Document<PipelineSpec> = self.scope.pipeline;
         let spec = &pipeline.spec;
-        let wiring = names::wire(spec, out);
+        let mut wiring = names::wire(spec, out);
+        if self.scope.extent == Extent::Everything {
+            wiring.use_everything(spec);
+        }
         let sources: Vec<Option<SourceDraft>> = spec
             .sources
             .iter()
@@ -99,6 +125,13 @@ impl<'a> PipelineCheck<'a> {
             spec.dead_letter.as_ref().map(|sink| sinks::draft_dead(&self.scope, sink, topics, &mut self.outline, out));
         first.want(&wiring, &sinks);
         first.want_for_dead_letters(spec, &wiring, dead_letter.is_some(), errors);
+
+        if self.scope.extent == Extent::Everything {
+            for (index, source) in sources.iter().enumerate() {
+                let columns = source.iter().flat_map(|source| source.everything().user_columns());
+                first.wanted.entry(Target::Source(index)).or_default().extend(columns);
+            }
+        }
 
         // The second round repeats what the first one said.
         let mut repeated = Diagnostics::default();
@@ -570,6 +603,20 @@ mod tests {
         assert_eq!(codes, [] as [&str; 0]);
         assert_eq!(columns(&plans[0].sources[0].schema), ["brand", "at", "_offset", "_time"]);
         assert!(!plans[0].sources[0].wanted.keys && !plans[0].sources[0].wanted.headers);
+    }
+
+    #[test]
+    fn a_whole_plan_has_all_steps_and_columns() {
+        let spec = format!(
+            "{HEAD}{RATINGS}  transforms:
+    unused: {{ from: ratings, where: rating > 1 }}
+    used: {{ from: ratings, select: [brand] }}
+  sinks: {{ out: {{ from: used, console: {{}} }} }}\n"
+        );
+        let (documents, _) = crate::spec::load_text("p.yaml", &spec, &crate::spec::Values::default());
+        let names = |plans: &[Plan]| plans[0].steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&build(&documents, Path::new(""), &Offline).0), ["used"]);
+        assert_eq!(names(&build_whole(&documents, Path::new(""), &Offline).0), ["unused", "used"]);
     }
 
     #[test]

@@ -182,7 +182,7 @@ pub(super) fn check_fit(rows: &[&Field], pinned: &Schema, found: &Found, place: 
                 wrong.push(format!(
                     "`{}` is {} there and {} here",
                     field.name(),
-                    type_word(wanted.as_ref()),
+                    type_word(wanted),
                     type_word(*field)
                 ));
             }
