@@ -60,12 +60,7 @@ enum Extent {
     Everything,
 }
 
-fn build_extent(
-    documents: &Documents,
-    folder: &Path,
-    world: &dyn World,
-    extent: Extent,
-) -> (Vec<Plan>, Diagnostics) {
+fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent: Extent) -> (Vec<Plan>, Diagnostics) {
     let mut out = Diagnostics::default();
     let mut topics = Topics::of(documents);
     let mut plans = Vec::new();
