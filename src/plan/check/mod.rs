@@ -643,6 +643,17 @@ mod tests {
     }
 
     #[test]
+    fn rows_without_a_record_have_no_key_of_their_own() {
+        let sink = |more: &str| {
+            of_ratings(&format!("  sinks: {{ out: {{ from: ratings, kafka: {{ topic: t }}, format: json{more} }} }}\n"))
+        };
+        let (plans, codes) = sink("");
+        assert_eq!((plans[0].outline.sinks[0].key.as_str(), codes), ("", vec![]));
+        assert_eq!(sink(", mode: upsert").1, ["modes.no_key"]);
+        assert_eq!(sink(", mode: upsert, key: [brand]").1, [] as [&str; 0]);
+    }
+
+    #[test]
     fn contradictions_and_missing_formats_are_errors() {
         let topic = "---\napiVersion: runner/v1\nkind: Topic\nmetadata: { name: t }\nspec: { format: json }\n";
         let sink = |format: &str| {
