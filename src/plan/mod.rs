@@ -20,7 +20,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 pub use bodies::language_schema;
-pub use check::build;
+pub use check::{build, build_whole};
 pub use outline::Outline;
 
 use crate::connectors::{Sink, Source, Wanted};

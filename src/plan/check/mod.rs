@@ -44,13 +44,30 @@ use crate::spec::{Document, Documents, ErrorsSpec, PipelineSpec, Port, SinkMode,
 /// `folder` is the working directory: state directories are under it. A pipeline with an error
 /// gives no plan. Nothing is printed and nothing is changed; `world` is only asked.
 pub fn build(documents: &Documents, folder: &Path, world: &dyn World) -> (Vec<Plan>, Diagnostics) {
+    build_extent(documents, folder, world, Extent::InUse)
+}
+
+/// As [`build`], but steps that lead to no sink are in the plans too and every column of a source is read:
+/// for whoever looks at steps and ports themselves, as tests do. The fingerprint may differ from that of [`build`].
+pub fn build_whole(documents: &Documents, folder: &Path, world: &dyn World) -> (Vec<Plan>, Diagnostics) {
+    build_extent(documents, folder, world, Extent::Everything)
+}
+
+/// How much of a pipeline goes into its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    InUse,
+    Everything,
+}
+
+fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent: Extent) -> (Vec<Plan>, Diagnostics) {
     let mut out = Diagnostics::default();
     let mut topics = Topics::of(documents);
     let mut plans = Vec::new();
     for index in pipelines::ordered(documents) {
         let pipeline = &documents.pipelines[index];
         let errors_before = error_count(&out);
-        let scope = Scope { documents, pipeline, folder, world, state_dir: state_dir(pipeline, folder) };
+        let scope = Scope { documents, pipeline, folder, world, extent, state_dir: state_dir(pipeline, folder) };
         let plan = PipelineCheck::new(scope).plan(&mut topics, &mut out);
         // A plan beside errors would be one that nobody wrote.
         plans.extend(plan.filter(|_| error_count(&out) == errors_before));
@@ -66,6 +83,7 @@ struct Scope<'a> {
     pipeline: &'a Document<PipelineSpec>,
     folder: &'a Path,
     world: &'a dyn World,
+    extent: Extent,
     state_dir: PathBuf,
 }
 
@@ -82,7 +100,10 @@ impl<'a> PipelineCheck<'a> {
     fn plan(mut self, topics: &mut Topics, out: &mut Diagnostics) -> Option<Plan> {
         let pipeline: &'a Document<PipelineSpec> = self.scope.pipeline;
         let spec = &pipeline.spec;
-        let wiring = names::wire(spec, out);
+        let mut wiring = names::wire(spec, out);
+        if self.scope.extent == Extent::Everything {
+            wiring.use_everything(spec);
+        }
         let sources: Vec<Option<SourceDraft>> = spec
             .sources
             .iter()
@@ -99,6 +120,13 @@ impl<'a> PipelineCheck<'a> {
             spec.dead_letter.as_ref().map(|sink| sinks::draft_dead(&self.scope, sink, topics, &mut self.outline, out));
         first.want(&wiring, &sinks);
         first.want_for_dead_letters(spec, &wiring, dead_letter.is_some(), errors);
+
+        if self.scope.extent == Extent::Everything {
+            for (index, source) in sources.iter().enumerate() {
+                let columns = source.iter().flat_map(|source| source.everything().user_columns());
+                first.wanted.entry(Target::Source(index)).or_default().extend(columns);
+            }
+        }
 
         // The second round repeats what the first one said.
         let mut repeated = Diagnostics::default();
@@ -573,6 +601,20 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_plan_has_all_steps_and_columns() {
+        let spec = format!(
+            "{HEAD}{RATINGS}  transforms:
+    unused: {{ from: ratings, where: rating > 1 }}
+    used: {{ from: ratings, select: [brand] }}
+  sinks: {{ out: {{ from: used, console: {{}} }} }}\n"
+        );
+        let (documents, _) = crate::spec::load_text("p.yaml", &spec, &crate::spec::Values::default());
+        let names = |plans: &[Plan]| plans[0].steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&build(&documents, Path::new(""), &Offline).0), ["used"]);
+        assert_eq!(names(&build_whole(&documents, Path::new(""), &Offline).0), ["unused", "used"]);
+    }
+
+    #[test]
     fn a_stateless_kafka_pipeline_passes_keys_and_headers_on() {
         let spec = format!(
             "{HEAD}  sources: {{ r: {{ kafka: {{ topic: t }}, format: json, columns: {{ a: int }} }} }}
@@ -598,6 +640,17 @@ mod tests {
         assert_eq!(codes, [] as [&str; 0]);
         assert_eq!(plans.iter().map(|plan| plan.name.as_str()).collect::<Vec<_>>(), ["p", "reader"]);
         assert_eq!(columns(&plans[1].sources[0].schema)[..2], ["brand", "rating"]);
+    }
+
+    #[test]
+    fn rows_without_a_record_have_no_key_of_their_own() {
+        let sink = |more: &str| {
+            of_ratings(&format!("  sinks: {{ out: {{ from: ratings, kafka: {{ topic: t }}, format: json{more} }} }}\n"))
+        };
+        let (plans, codes) = sink("");
+        assert_eq!((plans[0].outline.sinks[0].key.as_str(), codes), ("", vec![]));
+        assert_eq!(sink(", mode: upsert").1, ["modes.no_key"]);
+        assert_eq!(sink(", mode: upsert, key: [brand]").1, [] as [&str; 0]);
     }
 
     #[test]

@@ -52,9 +52,10 @@ pub(super) enum Key {
     Columns(Vec<String>),
 }
 
-/// The key of a Kafka sink's records.
-pub(super) fn key(sink: &SinkSpec, input: &Shape, mode: Mode, out: &mut Diagnostics) -> Option<Key> {
+/// The key of a Kafka sink's records. `has_keys`: the source's records bring one.
+pub(super) fn key(sink: &SinkSpec, input: &Shape, has_keys: bool, mode: Mode, out: &mut Diagnostics) -> Option<Key> {
     let key = match &sink.key {
+        None if input.group.is_none() && !has_keys => Key::Nothing,
         Some(columns) if columns.value.is_empty() => Key::Nothing,
         Some(columns) => named_key(sink, columns.value.iter(), input, out)?,
         None => default_key(sink, input, mode, out)?,

@@ -37,6 +37,12 @@ impl Wiring {
         })
     }
 
+    /// Nothing is left out, whether it leads to a sink or not.
+    pub fn use_everything(&mut self, spec: &PipelineSpec) {
+        self.used.extend((0..spec.sources.len()).map(Target::Source));
+        self.used.extend(self.order.iter().copied().map(Target::Transform));
+    }
+
     /// Indexes of the transforms that lead to a sink, inputs first.
     pub fn used_steps(&self) -> impl Iterator<Item = usize> {
         self.order.iter().copied().filter(|index| self.used.contains(&Target::Transform(*index)))

@@ -179,12 +179,7 @@ pub(super) fn check_fit(rows: &[&Field], pinned: &Schema, found: &Found, place: 
         match pinned.field_with_name(field.name()) {
             Err(_) => wrong.push(format!("it has no field `{}`", field.name())),
             Ok(wanted) if !is_same_type(wanted.data_type(), field.data_type()) => {
-                wrong.push(format!(
-                    "`{}` is {} there and {} here",
-                    field.name(),
-                    type_word(wanted.as_ref()),
-                    type_word(*field)
-                ));
+                wrong.push(format!("`{}` is {} there and {} here", field.name(), type_word(wanted), type_word(*field)));
             }
             Ok(wanted) if field.is_nullable() && !wanted.is_nullable() => {
                 wrong.push(format!("`{}` may be null here and not there", field.name()));

@@ -260,7 +260,8 @@ impl<'a> SinkCheck<'_, 'a> {
         out: &mut Diagnostics,
     ) -> Option<SinkDraft<'a>> {
         let options = kafka::KafkaSinkOptions::from_node(&self.spec.body, out)?;
-        let key = modes::key(self.spec, input, mode, out);
+        let source = self.scope.pipeline.spec.sources[input.source].connector.value.as_str();
+        let key = modes::key(self.spec, input, source == "kafka", mode, out);
         let end = self.kafka_end(&options, topics, outline, out)?;
         let declared = end.document.map(|document| &document.spec);
         let format_spec = topics::format(
@@ -303,7 +304,7 @@ impl<'a> SinkCheck<'_, 'a> {
             key: key_part,
             value,
             timestamp: timestamp(input),
-            headers: if input.group.is_none() && self.spec.headers.is_empty() {
+            headers: if input.group.is_none() && source == "kafka" && self.spec.headers.is_empty() {
                 Headers::Original
             } else {
                 Headers::Nothing
@@ -371,13 +372,14 @@ impl<'a> SinkCheck<'_, 'a> {
 
     /// The bytes of the record that a row came from.
     fn original(&self, input: &Shape, out: &mut Diagnostics) -> Option<Part> {
-        if input.group.is_none() {
+        let source = self.scope.pipeline.spec.sources[input.source].connector.value.as_str();
+        if input.group.is_none() && source != "datagen" {
             return Some(Part::Original(meta::VALUE_BYTES));
         }
         out.push(
             Diagnostic::error("format.original", "`format: original` needs rows that come from one record each")
                 .at(&self.spec.place)
-                .note("behind an aggregate there are no original bytes"),
+                .note("rows of an aggregate or of datagen have no original bytes"),
         );
         None
     }
