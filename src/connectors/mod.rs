@@ -87,6 +87,15 @@ pub struct Fetched {
     pub next: Position,
 }
 
+impl Fetched {
+    pub fn partition(&self) -> Partition {
+        match &self.payload {
+            Payload::Raw(raw) => raw.partition,
+            Payload::Rows { partition, .. } => *partition,
+        }
+    }
+}
+
 /// How a partition stands after the last poll.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PartitionStatus {

@@ -95,7 +95,8 @@ pub struct Coordinator {
     timing: Vec<SourceTiming>,
     /// Source of each lane.
     lanes: Vec<usize>,
-    reports: Vec<LaneReport>,
+    /// `None`: the lane has not been heard of, and what it reads is unknown.
+    reports: Vec<Option<LaneReport>>,
     cuts: Vec<Option<LaneCut>>,
     phase: Phase,
     committing: bool,
@@ -150,7 +151,7 @@ impl Coordinator {
         Coordinator {
             settings,
             timing,
-            reports: vec![LaneReport::default(); lanes.len()],
+            reports: vec![None; lanes.len()],
             cuts: vec![None; lanes.len()],
             lanes,
             phase: Phase::Open,
@@ -173,7 +174,7 @@ impl Coordinator {
                 if report.rows > 0 && self.first_row.is_none() {
                     self.first_row = Some(now);
                 }
-                self.reports[lane] = report;
+                self.reports[lane] = Some(report);
             }
             Event::Cut { lane, cut } => {
                 self.cuts[lane] = Some(cut);
@@ -215,6 +216,10 @@ impl Coordinator {
         if self.stopping && rows == 0 {
             return self.finish();
         }
+        // A lane that is silent yet may be behind the ends and times of the others.
+        if self.reports.iter().any(Option::is_none) && !(self.stopping || self.rows_due(now)) {
+            return Vec::new();
+        }
         let ended = self.all_ended() && rows == 0;
         if ended && self.open_ends.is_empty() {
             return self.finish();
@@ -231,34 +236,39 @@ impl Coordinator {
         vec![Action::Finished]
     }
 
+    fn heard(&self) -> impl Iterator<Item = &LaneReport> {
+        self.reports.iter().flatten()
+    }
+
     fn rows(&self) -> u64 {
-        self.reports.iter().map(|report| report.rows).sum()
+        self.heard().map(|report| report.rows).sum()
     }
 
     fn drained(&self) -> bool {
-        self.reports.iter().all(|report| report.drained)
+        self.reports.iter().all(|report| report.as_ref().is_some_and(|report| report.drained))
     }
 
     fn rows_due(&self, now: Millis) -> bool {
         let Some(first_row) = self.first_row.filter(|_| self.rows() > 0) else { return false };
-        let bytes: usize = self.reports.iter().map(|report| report.bytes).sum();
+        let bytes: usize = self.heard().map(|report| report.bytes).sum();
         let drained = self.drained() && now >= self.last_cut + self.settings.min_ms;
         drained
-            || self.reports.iter().any(|report| report.full)
+            || self.heard().any(|report| report.full)
             || now >= first_row + self.settings.interval_ms
             || bytes >= self.settings.max_bytes
     }
 
     /// I5: idle time may close a window without a row.
     fn window_due(&self, now: Millis) -> bool {
-        let views = self.lanes.iter().zip(&self.reports).map(|(source, report)| (*source, &report.partitions));
+        let heard = self.lanes.iter().zip(&self.reports);
+        let views = heard.filter_map(|(source, report)| Some((*source, &report.as_ref()?.partitions)));
         let candidate = self.candidate(views, now);
         let closes = |end: &Millis| candidate.has_closed(*end, 0) && !self.watermark.has_closed(*end, 0);
         self.open_ends.iter().any(closes)
     }
 
     fn all_ended(&self) -> bool {
-        let mut partitions = self.reports.iter().flat_map(|report| report.partitions.values()).peekable();
+        let mut partitions = self.heard().flat_map(|report| report.partitions.values()).peekable();
         partitions.peek().is_some() && partitions.all(|view| view.ended)
     }
 
@@ -287,7 +297,7 @@ impl Coordinator {
         self.committing = true;
         self.last_cut = now;
         self.first_row = None;
-        for report in &mut self.reports {
+        for report in self.reports.iter_mut().flatten() {
             report.rows = 0;
             report.bytes = 0;
             report.full = false;
@@ -306,7 +316,8 @@ impl Coordinator {
         let mut highest = Watermark::NONE;
         for (source, view) in views.flat_map(|(source, views)| views.values().map(move |view| (source, view))) {
             let timing = self.timing[source];
-            let reached = view.max_time.map_or(Watermark::NONE, |time| Watermark::at(time - timing.lag_ms));
+            let reached =
+                view.max_time.map_or(Watermark::NONE, |time| Watermark::at(time.saturating_sub(timing.lag_ms)));
             highest = highest.max(reached);
             if !view.ended && !is_idle(view, timing, now) {
                 held = Some(held.map_or(reached, |held| held.min(reached)));
@@ -327,7 +338,7 @@ impl Coordinator {
         let step = now - std::mem::replace(&mut self.quiet.checked, now);
         let all_idle = self.lanes.iter().zip(&self.reports).all(|(source, report)| {
             let idle = |view: &PartitionView| view.ended || is_idle(view, self.timing[*source], now);
-            !report.partitions.is_empty() && report.partitions.values().all(idle)
+            report.as_ref().is_some_and(|report| report.partitions.values().all(idle))
         });
         let idle = all_idle && self.rows() == 0;
         let was_idle = std::mem::replace(&mut self.quiet.idle, idle);

@@ -386,19 +386,16 @@ impl LaneThread {
             }
             let halted = self.stop.halted.load(Relaxed);
             let mut full = self.seat.bytes() >= self.max_bytes;
-            let mut rows = 0;
+            let (mut rows, mut away) = (0, false);
             if !halted && !full {
                 match self.seat.step() {
                     Ok(taken) => rows = taken,
                     Err(failure) if failure.retry => {
                         tracing::warn!("{failure}; trying again");
-                        self.seat.wait(&self.bell, pause);
-                        pause = (pause * 2).min(LONGEST_PAUSE);
-                        continue;
+                        away = true;
                     }
                     Err(failure) => return Err(failure),
                 }
-                pause = Duration::from_millis(50);
                 full = self.seat.bytes() >= self.max_bytes;
             }
             let report = LaneReport { full, ..self.seat.report() };
@@ -408,6 +405,13 @@ impl LaneThread {
                     return Ok(());
                 }
             }
+            if away {
+                // Not the reader's wait: that one ends when there are rows, and there may be many.
+                self.bell.wait(&[], pause);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                continue;
+            }
+            pause = Duration::from_millis(50);
             if halted || full {
                 self.bell.wait(&[], IDLE_WAIT);
             } else if rows == 0 {

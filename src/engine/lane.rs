@@ -4,6 +4,7 @@
 //! takes rows in until it is told to `cut`; then it takes none until it knows the mark (I1), and
 //! hands the epoch over: encoded rows and partials per (source, partition), in order (I2).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -46,6 +47,16 @@ pub struct LaneOutput {
     /// Step, source, partition.
     pub partials: Vec<(usize, SourceIndex, Partition, Partial)>,
     pub dead: Vec<DeadLetter>,
+}
+
+/// Rows with the columns of their source's schema.
+struct Opened<'a> {
+    batch: Batch,
+    /// Of each row.
+    offsets: Cow<'a, [Offset]>,
+    max_timestamp: Option<Millis>,
+    /// Offsets of what gave no row.
+    rejected: Vec<Offset>,
 }
 
 /// What is known of a partition while an epoch is open.
@@ -146,25 +157,26 @@ impl Lane {
     /// Takes rows into the open epoch. `clock` is the epoch's (I3).
     ///
     /// # Errors
-    /// The world is away (retry; then nothing was consumed), a bug, or a bad record where the plan
+    /// The world is away (retry; then nothing was consumed: give it again), a bug, or a bad record where the plan
     /// says that the first one ends the run.
-    pub fn take_in(&mut self, fetched: Fetched, clock: Millis) -> Result<(), Failure> {
+    pub fn take_in(&mut self, fetched: &Fetched, clock: Millis) -> Result<(), Failure> {
         let at = At { clock };
         let first_dead = self.output.dead.len();
-        let (partition, count, bytes) = match &fetched.payload {
-            Payload::Raw(raw) => (raw.partition, raw.len(), raw.bytes()),
-            Payload::Rows { partition, rows, .. } => (*partition, rows.num_rows(), rows.get_array_memory_size()),
+        let partition = fetched.partition();
+        let (count, bytes) = match &fetched.payload {
+            Payload::Raw(raw) => (raw.len(), raw.bytes()),
+            Payload::Rows { rows, .. } => (rows.num_rows(), rows.get_array_memory_size()),
         };
-        let (batch, max_timestamp, mut rejected) = match fetched.payload {
+        let Opened { batch, offsets, max_timestamp, mut rejected } = match &fetched.payload {
             Payload::Raw(raw) => self.decode(raw)?,
-            Payload::Rows { partition, rows, offsets } => (self.typed(partition, rows, offsets)?, None, Vec::new()),
+            Payload::Rows { partition, rows, offsets } => self.typed(*partition, rows, offsets)?,
         };
-        let batch = self.stamp(batch, at, &mut rejected)?;
+        let batch = self.stamp(batch, at, &offsets, &mut rejected)?;
         let max_time = max_time(&batch);
         let open = self.partitions.get_mut(&partition).ok_or_else(|| {
             Failure::bug("lane.foreign_partition", format!("partition {partition} belongs to another lane"))
         })?;
-        open.to = fetched.next;
+        open.to = fetched.next.clone();
         open.read += count as u64;
         open.max_time = open.max_time.max(max_time);
         open.max_timestamp = open.max_timestamp.max(max_timestamp);
@@ -208,7 +220,7 @@ impl Lane {
     }
 
     /// Values and keys to columns; what does not decode becomes a dead letter.
-    fn decode(&mut self, raw: RawBatch) -> Result<(Batch, Option<Millis>, Vec<Offset>), Failure> {
+    fn decode<'a>(&mut self, raw: &'a RawBatch) -> Result<Opened<'a>, Failure> {
         let decoder = self
             .values
             .as_mut()
@@ -231,8 +243,12 @@ impl Lane {
         let rejected = rejects.iter().map(|reject| raw.offsets[reject.index]).collect();
         let max_timestamp = raw.timestamps.as_ref().and_then(|times| times.iter().copied().max());
         let kept = (!rejects.is_empty()).then(|| kept_indexes(raw.len(), &rejects));
-        let batch = self.with_metadata(rows, &raw, keys, kept.as_ref())?;
-        Ok((batch, max_timestamp, rejected))
+        let batch = self.with_metadata(rows, raw, keys, kept.as_ref())?;
+        let offsets = match kept {
+            None => Cow::Borrowed(&raw.offsets[..]),
+            Some(kept) => kept.values().iter().map(|index| raw.offsets[*index as usize]).collect(),
+        };
+        Ok(Opened { batch, offsets, max_timestamp, rejected })
     }
 
     /// The columns of the source's schema: decoded ones, then metadata.
@@ -280,13 +296,18 @@ impl Lane {
     }
 
     /// Rows of a generator: typed already, without key, headers or timestamp.
-    fn typed(&self, partition: Partition, rows: RecordBatch, offsets: Vec<Offset>) -> Result<Batch, Failure> {
+    fn typed<'a>(
+        &self,
+        partition: Partition,
+        rows: &RecordBatch,
+        offsets: &'a [Offset],
+    ) -> Result<Opened<'a>, Failure> {
         let count = rows.num_rows();
         let schema = &self.source_plan().schema;
         let column = |field: &arrow::datatypes::FieldRef| -> Result<ArrayRef, Failure> {
             Ok(match field.name().as_str() {
                 meta::PARTITION => Arc::new(Int32Array::from_value(partition, count)),
-                meta::OFFSET => Arc::new(Int64Array::from(offsets.clone())),
+                meta::OFFSET => Arc::new(Int64Array::from(offsets.to_vec())),
                 name if meta::is_meta(name) && field.is_nullable() => {
                     arrow::array::new_null_array(field.data_type(), count)
                 }
@@ -302,11 +323,19 @@ impl Lane {
         let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let rows = RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(arrow_bug)?;
-        Ok(Batch { source: self.source, partition, rows })
+        let batch = Batch { source: self.source, partition, rows };
+        Ok(Opened { batch, offsets: Cow::Borrowed(offsets), max_timestamp: None, rejected: Vec::new() })
     }
 
     /// Gives every row its event time; I7: null times and times too far ahead are dead letters.
-    fn stamp(&mut self, batch: Batch, at: At, rejected: &mut Vec<Offset>) -> Result<Batch, Failure> {
+    /// `offsets` has one per row: the batch itself need not have them as a column.
+    fn stamp(
+        &mut self,
+        batch: Batch,
+        at: At,
+        offsets: &[Offset],
+        rejected: &mut Vec<Offset>,
+    ) -> Result<Batch, Failure> {
         let Some((index, _)) = batch.rows.schema_ref().column_with_name(meta::TIME) else { return Ok(batch) };
         let time = &self.source_plan().time;
         let count = batch.rows.num_rows();
@@ -346,9 +375,8 @@ impl Lane {
             return Ok(batch);
         }
         for (row, code, reason) in bad {
-            let dead = dead_letter(&batch, row, code, reason);
-            rejected.push(dead.offset);
-            self.output.dead.push(dead);
+            rejected.push(offsets[row]);
+            self.output.dead.push(DeadLetter { offset: offsets[row], ..dead_letter(&batch, row, code, reason) });
         }
         let rows = compute::filter_record_batch(&batch.rows, &BooleanArray::from(pass)).map_err(arrow_bug)?;
         Ok(Batch { rows, ..batch })

@@ -196,7 +196,10 @@ fn last_epoch(
     let nothing_yet = added.saturating_sub(1);
     match (sink.delivery, &sink.progress) {
         (Delivery::Transaction, _) => Ok(last),
-        (Delivery::AtLeastOnce, _) => Ok(history.progress.get(&sink.name).copied().unwrap_or(nothing_yet)),
+        // What it has of a time before it was added (removed from the spec, and back) counts for nothing.
+        (Delivery::AtLeastOnce, _) => {
+            Ok(history.progress.get(&sink.name).copied().unwrap_or(nothing_yet).max(nothing_yet))
+        }
         (Delivery::Remembers, None) => Ok(nothing_yet),
         (Delivery::Remembers, Some(progress)) if progress.lineage != plan.lineage => {
             if facts.fresh {
@@ -213,7 +216,7 @@ fn last_epoch(
             format!("sink `{}` has epoch {}, the journal only {last}", sink.name, progress.epoch),
         )
         .hint("the journal was set back: bring it forward again, or start over with `--fresh`")),
-        (Delivery::Remembers, Some(progress)) => Ok(progress.epoch),
+        (Delivery::Remembers, Some(progress)) => Ok(progress.epoch.max(nothing_yet)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A lane with its reader: one poll at a time, for whoever drives it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -83,6 +83,9 @@ pub struct Seat {
     reader: Box<dyn Reader>,
     clock: Arc<EpochClock>,
     partitions: BTreeMap<Partition, Standing>,
+    /// Handed over by the reader and not taken in, because the world was away: the reader is behind
+    /// them already, so nobody else has them.
+    waiting: VecDeque<Fetched>,
     drained: bool,
 }
 
@@ -104,39 +107,62 @@ impl Seat {
         clock: Arc<EpochClock>,
     ) -> Seat {
         let partitions = starts.iter().map(|start| (start.partition, Standing::default())).collect();
-        Seat { source, lane, reader, clock, partitions, drained: false }
+        Seat { source, lane, reader, clock, partitions, waiting: VecDeque::new(), drained: false }
     }
 
     /// Polls once and takes in what is there. Gives the number of records.
+    ///
+    /// # Errors
+    /// With `retry`, the next call goes on with the rows that this one could not take in.
     pub fn step(&mut self) -> Result<usize, Failure> {
-        let (reader, clock) = (&mut self.reader, &self.clock);
-        let (at, fetched) = clock.poll(|clock| reader.poll(POLL_ROWS_MAX, clock))?;
         let before = self.lane.rows();
-        self.drained = fetched.is_empty();
-        for fetched in fetched {
-            let partition = match &fetched.payload {
-                crate::connectors::Payload::Raw(raw) => raw.partition,
-                crate::connectors::Payload::Rows { partition, .. } => *partition,
-            };
+        let polled = self.poll();
+        self.drained = matches!(polled, Ok(true));
+        self.look_for_quiet();
+        polled?;
+        Ok((self.lane.rows() - before) as usize)
+    }
+
+    /// One poll; true if it brought nothing. What waits since a poll before comes first, under the
+    /// clock of the epoch that takes it in.
+    fn poll(&mut self) -> Result<bool, Failure> {
+        let (reader, clock, waiting) = (&mut self.reader, &self.clock, &mut self.waiting);
+        let (at, fetched) = clock.poll(|clock| match waiting.is_empty() {
+            true => reader.poll(POLL_ROWS_MAX, clock),
+            false => Ok(waiting.drain(..).collect()),
+        })?;
+        self.waiting.extend(fetched);
+        let nothing = self.waiting.is_empty();
+        while let Some(fetched) = self.waiting.front() {
+            let partition = fetched.partition();
             self.lane.take_in(fetched, at)?;
+            self.waiting.pop_front();
             if let Some(standing) = self.partitions.get_mut(&partition) {
                 standing.had_rows = true;
             }
         }
-        self.look_for_quiet();
-        Ok((self.lane.rows() - before) as usize)
+        Ok(nothing)
+    }
+
+    /// How a partition stands: not at an end while rows of it wait.
+    fn status(&self, partition: Partition) -> PartitionStatus {
+        let status = self.reader.status(partition);
+        let waits = self.waiting.iter().any(|fetched| fetched.partition() == partition);
+        PartitionStatus { at_end: status.at_end && !waits, ended: status.ended && !waits, ..status }
     }
 
     /// I5: a partition is quiet from when it is seen at its end behind its last row.
     fn look_for_quiet(&mut self) {
         let now = self.clock.monotonic();
-        for (partition, standing) in &mut self.partitions {
-            if std::mem::take(&mut standing.had_rows) || !self.reader.status(*partition).at_end {
+        let mut partitions = std::mem::take(&mut self.partitions);
+        for (partition, standing) in &mut partitions {
+            if std::mem::take(&mut standing.had_rows) || !self.status(*partition).at_end {
                 standing.quiet_since = None;
             } else {
                 standing.quiet_since.get_or_insert(now);
             }
         }
+        self.partitions = partitions;
     }
 
     /// Waits for input, the bell or the time-out.
@@ -190,13 +216,8 @@ impl Seat {
             self.reader.limit(*partition, Some(end));
         }
         loop {
-            let (reader, clock) = (&mut self.reader, &self.clock);
-            let (at, fetched) = clock.poll(|clock| reader.poll(POLL_ROWS_MAX, clock))?;
-            let nothing = fetched.is_empty();
-            for fetched in fetched {
-                self.lane.take_in(fetched, at)?;
-            }
-            if self.partitions.keys().all(|partition| self.reader.status(*partition).at_end) {
+            let nothing = self.poll()?;
+            if self.partitions.keys().all(|partition| self.status(*partition).at_end) {
                 return Ok(());
             }
             if nothing {
@@ -228,10 +249,138 @@ impl Seat {
 
     fn views(&self) -> BTreeMap<Partition, PartitionView> {
         let view = |(partition, standing): (&Partition, &Standing)| {
-            let PartitionStatus { ended, .. } = self.reader.status(*partition);
+            let PartitionStatus { ended, .. } = self.status(*partition);
             let view = PartitionView { max_time: standing.max_time, quiet_since: standing.quiet_since, ended };
             (*partition, view)
         };
         self.partitions.iter().map(view).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+    use arrow::array::{BinaryArray, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+    use super::*;
+    use crate::connectors::memory::{MemoryRecord, MemorySource};
+    use crate::connectors::{Source, Wanted};
+    use crate::data::meta;
+    use crate::engine::graph::Graph;
+    use crate::engine::metrics::Metrics;
+    use crate::formats::{Decoded, Decoder};
+    use crate::plan::{EpochSettings, ErrorPolicy, JournalPlace, OpenDecoder, Plan, SourcePlan, TimeField, TimePlan};
+    use crate::time::ManualClock;
+
+    /// Every value is a row without columns, while its registry is there.
+    #[derive(Debug, Clone, Default)]
+    struct Registry {
+        away: Arc<AtomicBool>,
+    }
+
+    impl OpenDecoder for Registry {
+        fn open(&self) -> Result<Box<dyn Decoder>, Failure> {
+            Ok(Box::new(self.clone()))
+        }
+    }
+
+    impl Decoder for Registry {
+        fn schema(&self) -> SchemaRef {
+            Arc::new(Schema::empty())
+        }
+
+        fn decode(&mut self, values: &BinaryArray) -> Result<Decoded, Failure> {
+            use arrow::array::{Array, RecordBatchOptions};
+            if self.away.load(SeqCst) {
+                return Err(Failure::outside("registry.unreachable", "the registry is away"));
+            }
+            let options = RecordBatchOptions::new().with_row_count(Some(values.len()));
+            let rows = RecordBatch::try_new_with_options(self.schema(), Vec::new(), &options).unwrap();
+            Ok(Decoded { rows, rejects: Vec::new() })
+        }
+    }
+
+    const NOW: Millis = 1_000_000;
+
+    /// A seat over partition 0 of a source whose rows have `_time` and nothing else.
+    fn seat(source: &MemorySource, registry: &Registry) -> Seat {
+        let time_type = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+        let time = TimePlan { field: TimeField::Timestamp, lag_ms: 0, idle_ms: Some(1), max_ahead_ms: 0 };
+        let source_plan = SourcePlan {
+            name: "s".into(),
+            source: Arc::new(source.clone()),
+            values: Some(Arc::new(registry.clone())),
+            keys: None,
+            schema: Arc::new(Schema::new(vec![Field::new(meta::TIME, time_type, true)])),
+            wanted: Wanted::default(),
+            time,
+        };
+        let plan = Arc::new(Plan {
+            namespace: "default".into(),
+            name: "p".into(),
+            sources: vec![source_plan],
+            steps: Vec::new(),
+            sinks: Vec::new(),
+            dead_letter: None,
+            errors: ErrorPolicy::Skip,
+            epoch: EpochSettings::default(),
+            lanes: None,
+            journal: JournalPlace::File("j".into()),
+            state_dir: "s".into(),
+            fingerprint: String::new(),
+        });
+        let graph = Graph::of(&plan).unwrap();
+        let starts = source.discover(&BTreeMap::new()).unwrap();
+        let lane = Lane::open(&plan, &graph, 0, &starts, Arc::new(Metrics::default())).unwrap();
+        let reader = source.open(0, &starts, Wanted::default()).unwrap();
+        Seat::new(0, lane, reader, &starts, EpochClock::new(ManualClock::at(NOW), 0))
+    }
+
+    fn push(source: &MemorySource, timestamp: Millis) {
+        source.push(0, MemoryRecord { timestamp: Some(timestamp), value: Some(Vec::new()), ..Default::default() });
+    }
+
+    #[test]
+    fn rows_that_could_not_be_decoded_yet_are_taken_in_later() {
+        let (source, registry) = (MemorySource::new("t", 1), Registry::default());
+        let mut seat = seat(&source, &registry);
+        push(&source, 1);
+        assert_eq!(seat.step().unwrap(), 1);
+        assert_eq!(seat.step().unwrap(), 0);
+        assert!(seat.report().partitions[&0].quiet_since.is_some());
+
+        push(&source, 2);
+        source.end();
+        registry.away.store(true, SeqCst);
+        assert!(seat.step().unwrap_err().retry);
+        // What is blocked is neither idle (I5) nor ended (I21), and an epoch cut now ends before it.
+        let view = seat.report().partitions[&0];
+        assert_eq!((view.quiet_since, view.ended), (None, false));
+        let cut = seat.cut();
+        assert_eq!((cut.partitions[&0].read, &cut.partitions[&0].to), (1, &Position::offset(1)));
+        seat.mark(&Mark { epoch: 1, watermark: crate::time::Watermark::NONE, clock: NOW }).unwrap();
+
+        registry.away.store(false, SeqCst);
+        assert_eq!(seat.step().unwrap(), 1);
+        let cut = seat.cut();
+        assert_eq!((cut.partitions[&0].read, &cut.partitions[&0].to), (1, &Position::offset(2)));
+        assert!(cut.views[&0].ended);
+    }
+
+    #[test]
+    fn i17_rejected_offsets_do_not_depend_on_batches_or_on_columns_in_use() {
+        let rejected = |rows: usize| {
+            let source = MemorySource::new("t", 1);
+            source.poll_at_most(rows);
+            // Two of four are ahead of the clock.
+            [1, NOW + 1, NOW + 1, 2].into_iter().for_each(|timestamp| push(&source, timestamp));
+            let mut seat = seat(&source, &Registry::default());
+            while seat.step().unwrap() > 0 {}
+            seat.cut().partitions[&0].rejected.clone()
+        };
+        assert_eq!(rejected(4), [(1, 3)]);
+        assert_eq!(rejected(1), [(1, 3)]);
     }
 }

@@ -81,7 +81,8 @@ impl FileJournal {
     /// Puts a file with these lines in the journal's place.
     fn replace(&self, lines: &[Vec<Record>]) -> Result<Log, std::io::Error> {
         let temporary = self.dir.join("journal.jsonl.tmp");
-        let mut file = File::create(&temporary)?;
+        // Readable too: the next trim reads it through this handle.
+        let mut file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&temporary)?;
         let text: Vec<u8> = lines.iter().flat_map(|records| line(records)).collect();
         file.write_all(&text)?;
         file.sync_all()?;
@@ -143,7 +144,13 @@ impl Journal for FileJournal {
         // A rename that failed half-way leaves the old file or the new one: both are good journals, but
         // only reading again tells which.
         self.log = None;
-        self.log = Some(self.replace(&kept).map_err(|error| self.trouble("trim", error))?);
+        match self.replace(&kept) {
+            Ok(log) => self.log = Some(log),
+            Err(error) => {
+                self.log = Some(self.open_log()?.0);
+                return Err(self.trouble("trim", error));
+            }
+        }
         Ok(())
     }
 
@@ -501,6 +508,27 @@ mod tests {
         journal.append(&[epoch(5)], &[]).unwrap();
         journal.trim(9).unwrap();
         assert_eq!(journal.acquire().unwrap(), [progress("s", 3), owner(2), plan(4), epoch(5)]);
+    }
+
+    #[test]
+    fn a_running_journal_is_trimmed_again_and_again() {
+        let (_dir, mut journal) = journal_with(&[plan(1), epoch(1), epoch(2), epoch(3)]);
+        journal.trim(3).unwrap();
+        journal.append(&[epoch(4)], &[]).unwrap();
+        journal.trim(4).unwrap();
+        journal.append(&[epoch(5)], &[]).unwrap();
+        assert_eq!(journal.acquire().unwrap(), [plan(1), epoch(3), epoch(4), epoch(5)]);
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_trimmed_can_still_be_written() {
+        let (_dir, mut journal) = journal_with(&[plan(1), epoch(1), epoch(2), epoch(3)]);
+        // A folder stands in the place of the file that would replace it.
+        std::fs::create_dir(journal.dir.join("journal.jsonl.tmp")).unwrap();
+        let failure = journal.trim(3).unwrap_err();
+        assert!(failure.retry && failure.code == "journal.file", "{failure}");
+        assert!(matches!(journal.append(&[epoch(4)], &[]), Ok(Appended::Committed)));
+        assert_eq!(journal.acquire().unwrap(), [plan(1), epoch(1), epoch(2), epoch(3), epoch(4)]);
     }
 
     #[test]

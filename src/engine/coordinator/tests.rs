@@ -186,6 +186,29 @@ fn clocks_of_epochs_never_go_back() {
     assert_eq!(mark_of(c.on(Event::Cut { lane: 0, cut: early }, 40, 100)).clock, 500);
 }
 
+#[test]
+fn i21_ended_lanes_end_nothing_while_another_was_not_heard_of() {
+    let mut c = coordinator(2);
+    let ended = [PartitionView { max_time: None, quiet_since: None, ended: true }];
+    assert_eq!(c.on(Event::Report { lane: 0, report: report(0, true, &ended) }, 1, 1), []);
+    assert_eq!(c.on(Event::Tick, 400, 400), [], "the other lane may have everything to read yet");
+    assert_eq!(c.on(Event::Report { lane: 1, report: report(0, true, &ended) }, 401, 401), [Action::Finished]);
+}
+
+#[test]
+fn i3_no_window_is_due_by_the_times_of_some_lanes() {
+    let resumed = Resumed { epoch: 4, watermark: Watermark::at(4_000), clock: 0, open_ends: vec![5_000] };
+    let mut c = Coordinator::new(SETTINGS, vec![TIMING], vec![0; 2], resumed, 0);
+    assert_eq!(c.on(Event::Report { lane: 0, report: report(0, true, &[view(9_000, None)]) }, 1, 1), []);
+    assert_eq!(c.on(Event::Report { lane: 1, report: report(0, true, &[view(5_000, None)]) }, 2, 2), []);
+}
+
+#[test]
+fn i1_times_at_the_beginning_of_time_do_not_wrap_into_the_future() {
+    let mut c = coordinator(1);
+    assert_eq!(epoch(&mut c, 1_000, &[view(Millis::MIN + 1, None)], &[]).watermark, Watermark::NONE);
+}
+
 /// Any order of events keeps the rules; a failing seed is printed.
 #[test]
 fn seeded_runs_keep_the_order_of_epochs() {

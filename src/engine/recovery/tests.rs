@@ -100,6 +100,15 @@ fn i12_a_new_sink_begins_behind_the_last_epoch() {
 }
 
 #[test]
+fn i12_a_sink_that_was_away_goes_on_where_it_was_added_again() {
+    let old = Record::Progress { sink: "c".into(), epoch: 1 };
+    let records = vec![old, plan_record(&[("c", 4), ("f", 4)]), epoch(1, 2), epoch(2, 3), epoch(3, 4), epoch(4, 5)];
+    let file = sink("f", Delivery::Remembers, Some(("L", 1)));
+    let recovery = run(records, &[sink("c", Delivery::AtLeastOnce, None), file]).unwrap();
+    assert_eq!((recovery.replay_from, recovery.sinks), (4, vec![3, 3]));
+}
+
+#[test]
 fn i12_foreign_and_impossible_sinks_are_refused() {
     let records = || vec![plan_record(&[("f", 1)]), epoch(1, 2)];
     let refused = |progress| run(records(), &[sink("f", Delivery::Remembers, Some(progress))]).unwrap_err();
