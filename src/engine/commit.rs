@@ -19,6 +19,8 @@ use crate::plan::Plan;
 use crate::report::Failure;
 
 const TRIM_EVERY: Duration = Duration::from_secs(10);
+/// Over all sinks.
+const TRANSACTION_BYTES_MAX: usize = 16 << 20;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Everything that an epoch leaves behind.
@@ -67,6 +69,7 @@ impl Committer {
         let count: usize = rows.values().flatten().map(EncodedRows::len).sum();
         let outputs: Vec<SinkRows> =
             self.transactional().filter_map(|sink| rows.remove(&sink).map(|rows| SinkRows { sink, rows })).collect();
+        refuse_oversized(epoch, &outputs)?;
         let (mut records, progress) = self.progress_records();
         records.push(Record::Epoch(record));
         self.append(&records, &outputs, Some(epoch))?;
@@ -205,6 +208,21 @@ impl Committer {
         self.needed = self.needed.split_off(&keep);
         self.journal.trim(keep)
     }
+}
+
+/// I10: a transaction carries at most so much; an epoch that gives more ends the run for now.
+fn refuse_oversized(epoch: Epoch, outputs: &[SinkRows]) -> Result<(), Failure> {
+    let bytes: usize = outputs.iter().flat_map(|output| &output.rows).map(|rows| rows.arena.len()).sum();
+    if bytes <= TRANSACTION_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Failure::user(
+        "commit.too_large",
+        format!(
+            "epoch {epoch} gives {bytes} bytes of output, and a transaction carries at most {TRANSACTION_BYTES_MAX}"
+        ),
+    )
+    .hint("lower `epoch.max_bytes`, or use fewer groups per window: larger outputs come in a later release"))
 }
 
 /// The refusal of an instance that was replaced.

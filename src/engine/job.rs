@@ -506,9 +506,15 @@ pub fn record(
         watermark: mark.watermark,
         clock: mark.clock,
         needed,
-        learnt: BTreeMap::new(),
+        learnt: learnt(plan),
         ended,
     }
+}
+
+/// I8: what was learnt from registries stands in the first epoch that uses it, or in one before.
+fn learnt(plan: &Plan) -> BTreeMap<i32, String> {
+    let decoders = plan.sources.iter().flat_map(|source| source.values.iter().chain(&source.keys));
+    decoders.flat_map(|decoder| decoder.take_learnt()).collect()
 }
 
 struct CommitThread {

@@ -77,6 +77,7 @@ pub fn start(
         history = History::of(journal.acquire()?);
     }
     let owner = own(journal.as_mut(), &mut history)?;
+    preload(plan, &history);
     let writers = open_writers(plan)?;
     let recovery = recover(plan, &history, &writers, options)?;
     let discovered = discover(plan, &recovery)?;
@@ -147,6 +148,16 @@ fn own(journal: &mut dyn Journal, history: &mut History) -> Result<Owner, Failur
                 *history = History::of(journal.acquire()?);
             }
         }
+    }
+}
+
+/// I8: what earlier runs learnt from registries is not asked again; replay needs none.
+fn preload(plan: &Plan, history: &History) {
+    for (id, schema) in history.epochs.values().flat_map(|record| &record.learnt) {
+        plan.sources
+            .iter()
+            .flat_map(|source| source.values.iter().chain(&source.keys))
+            .for_each(|d| d.preload(*id, schema));
     }
 }
 
