@@ -110,11 +110,12 @@ fn planned(
         );
         return None;
     }
-    let mut values = Values::default();
-    values.env = test.spec.env.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect();
-    if let Some(serde_json::Value::Object(given)) = test.spec.values.as_ref().map(Node::to_json) {
-        values.values = given;
-    }
+    let env = test.spec.env.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect();
+    let given = test.spec.values.as_ref().map(Node::to_json);
+    let values = match given {
+        Some(serde_json::Value::Object(values)) => Values { env, values },
+        _ => Values { env, ..Values::default() },
+    };
     let (documents, found) = spec::load(&[path], &values);
     out.0.extend(found.0);
     let (plans, found) = build_whole(&documents, Path::new("."), world);
