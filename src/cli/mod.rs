@@ -1,5 +1,86 @@
 //! The verbs, one file each, thin: read, call, print.
+//!
+//! Data goes to stdout, logs and diagnostics to stderr. Exit codes: 0 done, 1 failed while running,
+//! 2 the spec (or the command line) is wrong, 3 refused, 4 the answer is no.
 
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod apply;
+mod journal;
+mod output;
+mod plan;
+mod reset;
+mod schema;
+mod specs;
+mod test;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use output::{Exit, Output};
+
+/// Declarative stream pipelines: YAML in, exactly once out.
+#[derive(Debug, Parser)]
+#[command(name = "runner", version, about, long_about = None, propagate_version = true)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, clap::Args)]
+pub struct Common {
+    /// How reports are printed.
+    #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
+    output: Output,
+    /// Log more: -v for what happens, -vv for how.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// How logs are printed on stderr.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Check specs and run their pipelines until they end or Ctrl-C.
+    Apply(apply::Args),
+    /// Show what `apply` would find and do. Changes nothing.
+    Plan(plan::Args),
+    /// Check specs without asking any server.
+    Validate(validate::Args),
+    /// Run `kind: Test` documents through the production code, with virtual time.
+    Test(test::Args),
+    /// Forget how far a pipeline was: it begins at its sources' `start` again.
+    Reset(reset::Args),
+    /// Look into a pipeline's journal.
+    #[command(subcommand)]
+    Journal(journal::Verb),
+    /// The language's JSON Schema.
+    #[command(subcommand)]
+    Schema(schema::Verb),
+}
+
+/// Runs the command line; its result is the process's exit code.
+pub fn main() -> ExitCode {
+    let Arguments { common, verb } = Arguments::parse();
+    output::start_logging(common.verbose, common.log_format == LogFormat::Json);
+    let exit = match verb {
+        Verb::Apply(args) => apply::run(args, &common),
+        Verb::Plan(args) => plan::run(args, &common),
+        Verb::Validate(args) => validate::run(args, &common),
+        Verb::Test(args) => test::run(args, &common),
+        Verb::Reset(args) => reset::run(args, &common),
+        Verb::Journal(verb) => journal::run(verb, &common),
+        Verb::Schema(verb) => schema::run(verb),
+    };
+    exit.into()
 }

@@ -36,6 +36,11 @@ impl Bell {
         unsafe { libc::read(self.fd.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
     }
 
+    /// Rings when eight bytes (a `u64`, not 0) are written to it: for clients that can signal a descriptor.
+    pub fn descriptor(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
     /// Waits for the bell or any of `others` to become readable; answers the bell.
     pub fn wait(&self, others: &[RawFd], timeout: Duration) {
         let watch = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };

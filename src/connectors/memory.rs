@@ -42,6 +42,11 @@ impl MemorySource {
         MemorySource { topic: topic.into(), log: Arc::new(Mutex::new(log)) }
     }
 
+    /// Makes a partition that is not there yet.
+    pub fn make(&self, partition: Partition) {
+        lock(&self.log).partitions.entry(partition).or_default();
+    }
+
     /// Appends a record; a partition that is not there is made.
     pub fn push(&self, partition: Partition, record: MemoryRecord) {
         lock(&self.log).partitions.entry(partition).or_default().push(record);

@@ -139,7 +139,7 @@ pub enum Delivery {
 }
 
 /// Where rows go.
-pub trait Sink: Debug + Send + Sync {
+pub trait Sink: std::any::Any + Debug + Send + Sync {
     /// The connector's key in the language.
     fn connector(&self) -> &'static str;
     fn delivery(&self) -> Delivery;

@@ -87,8 +87,3 @@ pub enum Change {
     UpdateAfter = 2,
     Delete = 3,
 }
-
-/// Field metadata: the symbols of an enum as a JSON list. The key is arrow-avro's.
-pub const ENUM_SYMBOLS: &str = "avro.enum.symbols";
-/// Field metadata: unit (`s`, `ms`, `us`) of a timestamp that JSON and CSV write as a number.
-pub const TIME_UNIT: &str = "runner.unit";

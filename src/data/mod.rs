@@ -6,6 +6,7 @@
 
 mod dead_letter;
 mod encoded;
+pub mod fields;
 pub mod meta;
 mod position;
 mod raw;

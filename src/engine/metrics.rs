@@ -20,7 +20,7 @@ pub struct Metrics {
 }
 
 /// The counters at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Snapshot {
     pub rows_in: u64,
     pub bytes_in: u64,
@@ -44,6 +44,25 @@ impl Metrics {
             epochs: self.epochs.load(Relaxed),
             behind: self.behind.load(Relaxed),
             watermark: (watermark != i64::MIN && self.epochs.load(Relaxed) > 0).then_some(watermark),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Counters of two pipelines together; the watermark is the lower one.
+    pub fn plus(self, other: Snapshot) -> Snapshot {
+        Snapshot {
+            rows_in: self.rows_in + other.rows_in,
+            bytes_in: self.bytes_in + other.bytes_in,
+            rows_out: self.rows_out + other.rows_out,
+            late: self.late + other.late,
+            dead: self.dead + other.dead,
+            epochs: self.epochs + other.epochs,
+            behind: self.behind + other.behind,
+            watermark: match (self.watermark, other.watermark) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
         }
     }
 }

@@ -25,7 +25,8 @@ use datafusion_sql::sqlparser::ast::{
 use super::error::{ExprError, plain};
 use super::functions::{self, JsonPlanner, PathPlanner};
 use super::names::span_of;
-use super::types::{is_uuid, json_metadata, type_word};
+use super::types::{json_metadata, type_word};
+use crate::data::fields::is_uuid;
 use crate::data::meta;
 
 /// The hidden column that holds the epoch's clock.

@@ -7,13 +7,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 
-const EXTENSION_NAME: &str = "ARROW:extension:name";
-const EXTENSION_JSON: &str = "arrow.json";
-const EXTENSION_UUID: &str = "arrow.uuid";
+use crate::data::fields;
 
 /// Metadata of a field that holds JSON text.
 pub(super) fn json_metadata() -> std::collections::HashMap<String, String> {
-    [(EXTENSION_NAME.to_owned(), EXTENSION_JSON.to_owned())].into()
+    [(fields::TYPE.to_owned(), fields::JSON.to_owned())].into()
 }
 
 /// What has a word in the language: a field (its metadata tell `enum`, `json` and `uuid`), or a bare type.
@@ -28,21 +26,19 @@ pub fn type_word<T: TypeWord + ?Sized>(of: &T) -> String {
 
 impl TypeWord for Field {
     fn type_word(&self) -> String {
-        let word = match self.metadata().get(EXTENSION_NAME).map(String::as_str) {
-            Some(EXTENSION_JSON) => "json".into(),
-            Some(EXTENSION_UUID) => "uuid".into(),
-            _ => enum_word(self).unwrap_or_else(|| self.data_type().type_word()),
+        let word = if fields::is_json(self) {
+            "json".into()
+        } else if fields::is_uuid(self) {
+            "uuid".into()
+        } else {
+            enum_word(self).unwrap_or_else(|| self.data_type().type_word())
         };
         if self.is_nullable() && !self.data_type().is_null() { word + "?" } else { word }
     }
 }
 
-pub(super) fn is_uuid(field: &Field) -> bool {
-    field.metadata().get(EXTENSION_NAME).is_some_and(|name| name == EXTENSION_UUID)
-}
-
 fn enum_word(field: &Field) -> Option<String> {
-    let symbols = field.metadata().get(crate::data::meta::ENUM_SYMBOLS)?;
+    let symbols = field.metadata().get(fields::SYMBOLS)?;
     let symbols: Vec<String> = serde_json::from_str(symbols).ok()?;
     Some(format!("{{enum: [{}]}}", symbols.join(", ")))
 }

@@ -22,6 +22,10 @@ use crate::report::Failure;
 #[derive(Debug)]
 pub(super) struct Column {
     field: FieldRef,
+    /// What text formats call it.
+    name: String,
+    /// The same between quotes, if it has nothing to escape.
+    quoted: Option<String>,
     /// Present for nullable columns.
     validity: Option<BooleanBufferBuilder>,
     pub(super) values: Values,
@@ -151,9 +155,13 @@ impl Column {
             DataType::Struct(columns) => Values::Struct(columns.iter().map(Column::new).collect::<Result<_, _>>()?, 0),
             _ => return Err(unknown(field)),
         };
+        let name = fields::name(field);
+        let needs_escape = |c: char| matches!(c, '"' | '\\') || c < ' ';
         Ok(Column {
             validity: field.is_nullable().then(|| BooleanBufferBuilder::new(0)),
             default: field.metadata().get(fields::DEFAULT).cloned(),
+            name: name.to_owned(),
+            quoted: (!name.contains(needs_escape)).then(|| format!("\"{name}\"")),
             field: field.clone(),
             values,
         })
@@ -161,7 +169,12 @@ impl Column {
 
     /// The name under which text formats know it.
     pub(super) fn name(&self) -> &str {
-        fields::name(&self.field)
+        &self.name
+    }
+
+    /// The name between quotes, as its key stands in most JSON; `None` if it needs escapes.
+    pub(super) fn quoted(&self) -> Option<&str> {
+        self.quoted.as_deref()
     }
 
     pub(super) fn is_nullable(&self) -> bool {

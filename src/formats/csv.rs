@@ -276,3 +276,57 @@ fn put_text(text: &str, delimiter: u8, out: &mut Vec<u8>) {
     }
     out.push(b'"');
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field};
+
+    use super::super::samples::{codes, decoded, encoded};
+    use super::*;
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("name", DataType::Utf8, true),
+            Field::new("price", DataType::Decimal128(6, 2), true),
+            Field::new("ok", DataType::Boolean, true),
+        ]))
+    }
+
+    #[test]
+    fn lines_come_back() {
+        let lines: [&[u8]; 4] = [b"1,plain,1.50,true", b"2,\"a,\"\"b\"\"\",-0.01,false", b"3,,,", b"4,\"\",,"];
+        let options = CsvOptions::default();
+        let rows = decoded(&mut CsvDecoder::new(schema(), &options).unwrap(), &lines);
+        assert_eq!(rows.rejects, []);
+        assert_eq!(encoded(&mut CsvEncoder::new(schema(), &options).unwrap(), &rows.rows), lines);
+    }
+
+    #[test]
+    fn a_bad_line_says_what_is_wrong_and_touches_no_other() {
+        let lines: [&[u8]; 8] = [
+            b"1,a,1,true\r\n",
+            b"x,a,1,true",
+            b"2,\"a",
+            b"3,a",
+            b"4,a,1,true,",
+            b",a,1,true",
+            b"5,\"a\"b,1,true",
+            b"6,b,1.005,true",
+        ];
+        let rows = decoded(&mut CsvDecoder::new(schema(), &CsvOptions::default()).unwrap(), &lines);
+        let expected = ["csv.type", "csv.syntax", "csv.missing", "csv.trailing", "csv.null", "csv.syntax", "csv.type"];
+        assert_eq!(codes(&rows), expected.iter().enumerate().map(|(at, code)| (at + 1, *code)).collect::<Vec<_>>());
+        assert_eq!(rows.rows.num_rows(), 1);
+    }
+
+    #[test]
+    fn headers_are_quoted_like_values() {
+        let options = CsvOptions { delimiter: ';', ..CsvOptions::default() };
+        let schema =
+            Schema::new(vec![Field::new("a;b", DataType::Utf8, false), Field::new("c", DataType::Utf8, false)]);
+        let line = header_line(&schema, &options);
+        assert_eq!(line, "\"a;b\";c");
+        assert_eq!(header_names(line.as_bytes(), &options).unwrap(), ["a;b", "c"]);
+    }
+}

@@ -33,7 +33,7 @@ pub struct CsvOptions {
     #[schemars(default = "header_default")]
     pub header: bool,
     /// One ASCII character between two values. Default: `,`. Example: `delimiter: ";"`.
-    #[schemars(default = "delimiter_default")]
+    #[schemars(default = "delimiter_default", extend("pattern" = "^[\\u0001-\\t\\u000b\\u000c\\u000e-!#-\\u007f]$"))]
     pub delimiter: char,
 }
 
@@ -71,7 +71,7 @@ impl FromNode for Delimiter {
         let text = String::from_node(node, out)?;
         let mut characters = text.chars();
         match (characters.next(), characters.next()) {
-            (Some(one), None) if one.is_ascii() && !matches!(one, '"' | '\n' | '\r') => Some(Delimiter(one)),
+            (Some(one), None) if one.is_ascii() && !matches!(one, '\0' | '"' | '\n' | '\r') => Some(Delimiter(one)),
             _ => {
                 let title = format!("`{text}` cannot stand between two values");
                 out.push(
@@ -223,6 +223,33 @@ mod tests {
     fn every_word_is_read() {
         for word in FORMATS {
             assert_eq!(read(&node(Value::String((*word).into()))).unwrap().word(), *word);
+        }
+    }
+
+    #[test]
+    fn loader_and_json_schema_agree() {
+        let schema = schemars::schema_for!(Format);
+        let validator = jsonschema::validator_for(schema.as_value()).unwrap();
+        let text = |text: &str| node(Value::String(text.into()));
+        let csv = |key: &str, value: Node| map("csv", map(key, value));
+        let nodes = [
+            text("json"),
+            text("jsn"),
+            map("avro", node(Value::Null)),
+            map("avro", node(Value::Map(Vec::new()))),
+            map("avro", map("x", text("y"))),
+            map("csv", node(Value::Null)),
+            csv("header", node(Value::Bool(true))),
+            csv("header", text("yes")),
+            csv("heade", node(Value::Bool(true))),
+            csv("delimiter", text("\t")),
+            csv("delimiter", text("é")),
+            csv("delimiter", text("\"")),
+            csv("delimiter", text("")),
+            node(Value::Null),
+        ];
+        for node in nodes {
+            assert_eq!(validator.is_valid(&node.to_json()), read(&node).is_ok(), "{}", node.to_json());
         }
     }
 }

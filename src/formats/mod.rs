@@ -13,11 +13,12 @@
 mod avro;
 mod columns;
 mod csv;
-pub mod fields;
 mod format;
 mod json;
 mod plain;
 mod retype;
+#[cfg(test)]
+mod samples;
 mod spec;
 mod text;
 
@@ -26,11 +27,12 @@ use std::ops::Range;
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 
-pub use avro::{WriterSchemas, arrow_schema, avro_schema, overlooked_changes, reader_schema, top_level};
+pub use avro::{WriterSchemas, arrow_schema, avro_name, avro_schema, overlooked_changes, reader_schema, top_level};
 pub use csv::{header_line, header_names};
 pub use format::{CsvOptions, FORMATS, Format};
 pub use spec::{AvroReader, AvroWriter, DecoderSpec, EncoderSpec, key_column, value_columns};
 
+pub use crate::data::fields;
 use crate::report::Failure;
 
 /// What a decoder made of n values: n − rejects rows, in the same order.

@@ -119,7 +119,7 @@ impl Cell {
         match &self.values {
             Scalars::Null => {}
             Scalars::Boolean(values) => out.extend_from_slice(if values.value(row) { b"true" } else { b"false" }),
-            Scalars::Long(values) => text::put(values[row], out),
+            Scalars::Long(values) => text::put_integer(values[row], out),
             Scalars::Unsigned(values) => text::put(values[row], out),
             Scalars::Float(values) => text::put_float(values[row], out),
             Scalars::Double(values) => text::put_float(values[row], out),
@@ -146,7 +146,8 @@ fn put_count(value: i64, unit: TimeUnit, number: TimeUnit, out: &mut Vec<u8>) {
     }
     let scale = fine / coarse;
     if value % scale == 0 {
-        return text::put(value / scale, out);
+        text::put_integer(value / scale, out);
+        return;
     }
     text::put_decimal(&value.to_string(), text::decimals(unit) - text::decimals(number), out);
     while out.last() == Some(&b'0') {
@@ -195,7 +196,11 @@ impl Decoder for PlainDecoder {
             rejects.iter().for_each(|reject| keep[reject.index] = false);
             filter(values, &BooleanArray::from(keep)).map_err(bug)?
         };
-        let column = if self.is_text { cast(&good, &DataType::Utf8).map_err(bug)? } else { good };
+        let column = if self.is_text {
+            Arc::new(StringArray::try_from_binary(good.as_binary::<i32>().clone()).map_err(bug)?)
+        } else {
+            good
+        };
         let rows = RecordBatch::try_new(self.schema.clone(), vec![column]).map_err(bug)?;
         Ok(Decoded { rows, rejects })
     }
@@ -255,4 +260,55 @@ impl Encoder for PlainEncoder {
 pub(super) fn column<'a>(rows: &'a RecordBatch, field: &Field) -> Result<&'a ArrayRef, Failure> {
     rows.column_by_name(field.name())
         .ok_or_else(|| Failure::bug("format.columns", format!("the rows have no column `{}`", field.name())))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::Schema;
+
+    use super::super::samples::{batch, codes, decoded, encoded};
+    use super::super::{DecoderSpec, EncoderSpec, Format, value_columns};
+    use super::*;
+
+    #[test]
+    fn strings_are_utf8_and_bytes_are_anything() {
+        let values: [&[u8]; 3] = [b"a", b"\xff", b""];
+        for (format, bad) in [(Format::String, vec![(1, "string.utf8")]), (Format::Bytes, vec![])] {
+            let schema = value_columns(&format, None, None).unwrap();
+            let mut decoder =
+                DecoderSpec { format: format.clone(), schema: schema.clone(), avro: None }.open().unwrap();
+            let decoded = decoded(decoder.as_mut(), &values);
+            assert_eq!(codes(&decoded), bad);
+            let mut encoder = EncoderSpec { format, schema, avro: None }.open().unwrap();
+            let good: Vec<_> =
+                (0..3).filter(|index| bad.iter().all(|(at, _)| at != index)).map(|at| values[at]).collect();
+            assert_eq!(encoded(encoder.as_mut(), &decoded.rows), good);
+        }
+    }
+
+    #[test]
+    fn a_key_of_one_column_is_its_plain_text_and_null_is_refused() {
+        let schema =
+            Schema::new(vec![Field::new("id", DataType::Int64, true), Field::new("name", DataType::Utf8, true)]);
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(Int64Array::from(vec![Some(-5), None])), Arc::new(StringArray::from(vec!["\"x\"", "y"]))];
+        let rows = batch(schema.clone(), columns, 2);
+        let of = |at: usize| {
+            let schema = Arc::new(schema.project(&[at]).unwrap());
+            let mut arena = Vec::new();
+            let mut encoder = EncoderSpec { format: Format::String, schema, avro: None }.open().unwrap();
+            let (_, rejects) = encoder.encode(&rows, &mut arena).unwrap();
+            (String::from_utf8(arena).unwrap(), rejects.len())
+        };
+        assert_eq!((of(0), of(1)), (("-5".into(), 1), ("\"x\"y".into(), 0)));
+    }
+
+    #[test]
+    fn several_columns_are_not_a_string() {
+        let schema =
+            Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true), Field::new("b", DataType::Utf8, true)]));
+        let failure = EncoderSpec { format: Format::String, schema, avro: None }.open().err().unwrap();
+        assert_eq!(failure.message, "format `string` takes exactly one column, and there are 2");
+    }
 }

@@ -5,11 +5,23 @@
 //!
 //! Every step has exactly one input, so a plan is a forest rooted at its sources.
 
+pub mod bodies;
+mod check;
+pub mod describe;
+mod fingerprint;
+pub mod outline;
+pub mod records;
+pub mod resolve;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+
+pub use bodies::language_schema;
+pub use check::{build, build_whole};
+pub use outline::Outline;
 
 use crate::connectors::{Sink, Source, Wanted};
 use crate::expr::Scalar;
@@ -37,6 +49,8 @@ pub struct Plan {
     pub state_dir: PathBuf,
     /// Equal for plans that compute the same thing; what makes a journal usable.
     pub fingerprint: String,
+    /// For people, and for what must be there before a start. The engine needs none of it.
+    pub outline: Outline,
 }
 
 /// Which output of what a step or sink reads.

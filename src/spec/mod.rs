@@ -35,7 +35,7 @@ pub use schema::{Bodies, Describe, json_schema};
 pub use secret::Secret;
 pub use steps::{Names, Sql};
 pub use template::Values;
-pub use types::{ColumnType, FIELD, TYPE, Type, UNIT};
+pub use types::{ColumnType, Type};
 pub use units::{Bytes, DurationMs};
 
 use crate::report::{Diagnostics, SourceFile};

@@ -12,20 +12,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::describe::described;
 use super::options::wrong_type;
 use super::{Entry, FromNode, MapReader, Node, Spanned, TimeUnit, Value};
+use crate::data::fields::{DEFAULT, DOC, FIELD, SYMBOLS, TYPE, UNIT};
 use crate::report::{Diagnostic, Diagnostics, Place};
-
-/// Field metadata: `s`, `ms` or `us` where JSON and CSV write a timestamp as a number of that unit.
-pub const UNIT: &str = "runner.unit";
-/// Field metadata: `json` for a Utf8 column that holds any JSON value.
-pub const TYPE: &str = "runner.type";
-/// Field metadata: the field's name in the record, where it is not the column's.
-pub const FIELD: &str = "runner.field";
-/// Field metadata: the JSON text of the default.
-pub const DEFAULT: &str = "avro.field.default";
-/// Field metadata: the text for people.
-pub const DOC: &str = "avro.doc";
-/// Field metadata: the symbols of an enum, as a JSON list.
-pub const SYMBOLS: &str = "avro.enum.symbols";
 
 /// The type of a declared column.
 #[derive(Debug, Clone, PartialEq)]

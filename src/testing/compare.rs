@@ -52,9 +52,9 @@ pub fn compare(name: &str, expected: &[Node], actual: &[Json], schema: Option<&S
         return None;
     }
     let narrowed = |row: &Json| match row {
-        Json::Object(row) if !columns.is_empty() => {
-            Json::Object(row.iter().filter(|(column, _)| columns.contains(column)).map(|(c, v)| (c.clone(), v.clone())).collect())
-        }
+        Json::Object(row) if !columns.is_empty() => Json::Object(
+            row.iter().filter(|(column, _)| columns.contains(column)).map(|(c, v)| (c.clone(), v.clone())).collect(),
+        ),
         other => other.clone(),
     };
     Some(Mismatch { name: name.to_owned(), lines: lines(&expected, &actual, fits, narrowed) })
@@ -64,7 +64,8 @@ pub fn compare(name: &str, expected: &[Node], actual: &[Json], schema: Option<&S
 pub fn flow(row: &Json) -> String {
     match row {
         Json::Object(row) => {
-            let fields: Vec<String> = row.iter().map(|(column, value)| format!("{}: {}", scalar_text(column), flow(value))).collect();
+            let fields: Vec<String> =
+                row.iter().map(|(column, value)| format!("{}: {}", scalar_text(column), flow(value))).collect();
             format!("{{{}}}", fields.join(", "))
         }
         Json::Array(items) => format!("[{}]", items.iter().map(flow).collect::<Vec<_>>().join(", ")),
@@ -86,9 +87,9 @@ fn scalar_text(text: &str) -> String {
 pub fn shown_row(row: &Json, schema: Option<&Schema>) -> Json {
     let field = |column: &str| schema.and_then(|schema| schema.field_with_name(column).ok());
     match row {
-        Json::Object(row) => {
-            Json::Object(row.iter().map(|(column, value)| (column.clone(), shown_value(value, field(column)))).collect())
-        }
+        Json::Object(row) => Json::Object(
+            row.iter().map(|(column, value)| (column.clone(), shown_value(value, field(column)))).collect(),
+        ),
         other => other.clone(),
     }
 }
@@ -97,7 +98,8 @@ fn expected_row(row: &Node, schema: Option<&Schema>) -> Json {
     let field = |column: &str| schema.and_then(|schema| schema.field_with_name(column).ok());
     match row.entries() {
         Some(entries) => {
-            let value = |entry: &crate::spec::Entry| (entry.key.clone(), expected_value(&entry.value, field(&entry.key)));
+            let value =
+                |entry: &crate::spec::Entry| (entry.key.clone(), expected_value(&entry.value, field(&entry.key)));
             Json::Object(entries.iter().map(value).collect())
         }
         None => row.to_json(),

@@ -26,7 +26,11 @@ const DIED: &str = "memory.died";
 /// One line of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
-    Row { source: usize, partition: Partition, record: MemoryRecord },
+    Row {
+        source: usize,
+        partition: Partition,
+        record: MemoryRecord,
+    },
     /// Everything given so far is one epoch.
     Cut,
     Wait(Millis),
@@ -259,6 +263,9 @@ impl Drive<'_> {
             values.iter().flat_map(parse).collect()
         };
         let epochs = self.journal.records().iter().filter(|r| matches!(r, crate::journal::Record::Epoch(_))).count();
-        Observed { rows: (0..self.given.plan.sinks.len()).map(|sink| (sink, rows(sink))).collect(), epochs: epochs as Epoch }
+        Observed {
+            rows: (0..self.given.plan.sinks.len()).map(|sink| (sink, rows(sink))).collect(),
+            epochs: epochs as Epoch,
+        }
     }
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::Value as Json;
 
 use crate::connectors::memory::MemoryRecord;
+use crate::data::fields::UNIT;
 use crate::data::{Partition, meta};
 use crate::report::{Diagnostic, Diagnostics};
 use crate::spec::{Entry, Node, Value};
@@ -12,17 +13,10 @@ use crate::time::Millis;
 
 /// The raw value of a record, instead of columns.
 pub const RAW_VALUE: &str = "_value";
-/// Field metadata of a number that is a time: `s`, `ms` or `us`.
-const UNIT: &str = "runner.unit";
 
 /// A row of `given` as a record of its source, whose values are JSON. Metadata may be set as columns:
 /// `_partition`, `_timestamp`, `_key`, `_headers`, or `_value` for the raw bytes.
-pub fn record(
-    row: &Node,
-    schema: &Schema,
-    now: Millis,
-    out: &mut Diagnostics,
-) -> Option<(Partition, MemoryRecord)> {
+pub fn record(row: &Node, schema: &Schema, now: Millis, out: &mut Diagnostics) -> Option<(Partition, MemoryRecord)> {
     let Some(entries) = row.entries() else {
         out.push(Diagnostic::error("test.row", "a row is a map of columns").at(&row.place));
         return None;
@@ -93,7 +87,8 @@ fn given_value(value: &Node, field: &Field) -> Json {
 }
 
 fn rfc3339(ms: Millis) -> String {
-    DateTime::from_timestamp_millis(ms).map_or_else(|| ms.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
+    DateTime::from_timestamp_millis(ms)
+        .map_or_else(|| ms.to_string(), |time| time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
 /// An actual value as a test would write it, so that expected and actual can be compared and shown:

@@ -25,8 +25,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema as ArrowSchema, SchemaRef};
+use schemars::{Schema as JsonSchema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
 
+use self::columns::Columns;
 use self::pace::Pace;
 use self::reader::{TaskPosition, TaskReader, task_seed};
 use self::rules::{Problem, RULES, Rules};
@@ -34,8 +36,7 @@ use super::{PartitionStart, Reader, Source, Wanted};
 use crate::data::{Partition, Position, SourceIndex};
 use crate::registry::avro::Schema;
 use crate::report::{Diagnostic, Diagnostics, Failure, Place, Severity};
-use crate::spec::{FromNode, Node, Spanned, Value};
-use crate::time::duration;
+use crate::spec::{DurationMs, FromNode, Node, Spanned, Value, not_available, or_tag, wrong_type};
 
 const TASKS_MAX: u32 = 1_000;
 const DEFAULT_RATE: f64 = 10.0;
@@ -43,20 +44,22 @@ const DEFAULT_RATE: f64 = 10.0;
 crate::options! {
     /// Options of `datagen:`. One of `schema` and `columns` is needed.
     pub struct Options {
-        /// Avro schema with rules (`arg.properties` on its types): a map, JSON text, or the path of a file. Example: `schema: schemas/ratings.avsc`.
-        pub schema: Option<Written>,
-        /// Columns, each a type or a type with rules. Example: `columns: {id: {type: long, iteration: {start: 1}}, brand: {type: string, options: [Acme, Globex]}}`.
-        pub columns: Option<Written>,
+        /// Avro schema with rules (`arg.properties` on its types): a map, JSON text, or the path of
+        /// a file. Example: `schema: schemas/ratings.avsc`.
+        pub schema: Option<SchemaOption>,
+        /// Columns, each a type, or a type with rules: options, range, iteration, length, odds,
+        /// prefix, suffix, now. Example: `columns: {id: {type: long, iteration: {start: 1}}}`.
+        pub columns: Option<Spanned<Columns>>,
         /// A ready-made schema by its name. Comes in a later release.
         pub quickstart: Option<Spanned<String>>,
         /// How many records all tasks together make. Default: no end.
         pub count: Option<u64>,
-        /// Time between two records. Example: `interval: 100ms`.
-        pub interval: Option<Spanned<String>>,
+        /// Time between two records of all tasks together. Example: `interval: 100ms`.
+        pub interval: Option<Spanned<DurationMs>>,
         /// Longest time between two records; each pause is random, half of this on the average.
-        pub max_interval: Option<Spanned<String>>,
+        pub max_interval: Option<Spanned<DurationMs>>,
         /// Records a second, all tasks together, or `max` for full speed. Default: 10.
-        pub rate: Option<Written>,
+        pub rate: Option<Spanned<Rate>>,
         /// Makes the data reproducible. Default: chosen at random at the first start, then kept.
         pub seed: Option<i64>,
         /// Independent generators, each a partition of the source. Default: 1.
@@ -64,25 +67,43 @@ crate::options! {
     }
 }
 
-/// Something that has several forms, as it was written.
+/// An Avro schema as it was written: inline, as text, or as a path.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Written(pub Node);
+pub struct SchemaOption(pub Node);
 
-impl FromNode for Written {
-    fn from_node(node: &Node, _out: &mut Diagnostics) -> Option<Self> {
-        Some(Written(node.clone()))
+impl FromNode for SchemaOption {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match node.value {
+            Value::Map(_) | Value::String(_) => Some(SchemaOption(node.clone())),
+            _ => wrong_type(node, "an Avro schema: a map, JSON text, or a path", out),
+        }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> JsonSchema {
+        json_schema!({ "type": ["object", "string"] })
     }
 }
 
-impl schemars::JsonSchema for Written {
-    fn inline_schema() -> bool {
-        true
+/// Records a second; infinite for `max`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate(pub f64);
+
+impl FromNode for Rate {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        const EXPECTED: &str = "a number of records a second above 0, or `max`";
+        if node.as_str() == Some("max") {
+            return Some(Rate(f64::INFINITY));
+        }
+        // A text that is no number is only wrong here; a tag may have been filled in with one.
+        let text = node.scalar_text().unwrap_or_default();
+        match text.trim().parse::<f64>() {
+            Ok(rate) if rate > 0.0 && rate.is_finite() => Some(Rate(rate)),
+            _ => wrong_type(node, EXPECTED, out),
+        }
     }
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Written".into()
-    }
-    fn json_schema(_generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::Schema::from(true)
+
+    fn schema(_generator: &mut SchemaGenerator) -> JsonSchema {
+        or_tag(json_schema!({ "anyOf": [{ "const": "max" }, { "type": "number", "exclusiveMinimum": 0 }] }))
     }
 }
 
@@ -174,48 +195,28 @@ impl Source for Datagen {
 }
 
 fn read_pace(options: &Options, out: &mut Diagnostics) -> Option<Pace> {
-    let given = [
-        ("interval", options.interval.as_ref().map(|interval| &interval.place)),
-        ("max_interval", options.max_interval.as_ref().map(|interval| &interval.place)),
-        ("rate", options.rate.as_ref().map(|rate| &rate.0.place)),
-    ];
-    let given: Vec<_> = given.into_iter().filter_map(|(key, place)| Some((key, place?))).collect();
-    if let [(first, _), (second, place), ..] = given.as_slice() {
-        let title = format!("`{second}` and `{first}` both say how fast records are made");
-        out.push(Diagnostic::error("datagen.pace", title).at(place).hint("keep one of them"));
-        return None;
-    }
-    if let Some(interval) = &options.interval {
-        let ms = read_duration(interval, out)?;
-        return Some(if ms == 0 { Pace::Max } else { Pace::PerSecond(1_000.0 / ms as f64) });
-    }
-    if let Some(interval) = &options.max_interval {
-        let max_ms = read_duration(interval, out)?;
-        return Some(if max_ms == 0 { Pace::Max } else { Pace::Jitter { max_ms } });
-    }
-    let Some(Written(rate)) = &options.rate else { return Some(Pace::PerSecond(DEFAULT_RATE)) };
-    match &rate.value {
-        Value::String(word) if word == "max" => Some(Pace::Max),
-        Value::Int(number) if *number > 0 => Some(Pace::PerSecond(*number as f64)),
-        Value::Float(number) if *number > 0.0 && number.is_finite() => Some(Pace::PerSecond(*number)),
-        _ => {
-            out.push(
-                Diagnostic::error("datagen.pace", "expected records a second, or `max`")
-                    .at(&rate.place)
-                    .label(format!("this is {}", rate.kind()))
-                    .hint("for example `rate: 100`"),
-            );
+    let interval = options.interval.as_ref().map(|given| {
+        let ms = given.value.0;
+        ("interval", &given.place, if ms == 0 { Pace::Max } else { Pace::PerSecond(1_000.0 / ms as f64) })
+    });
+    let max_interval = options.max_interval.as_ref().map(|given| {
+        let max_ms = given.value.0;
+        ("max_interval", &given.place, if max_ms == 0 { Pace::Max } else { Pace::Jitter { max_ms } })
+    });
+    let rate = options.rate.as_ref().map(|given| {
+        let rate = given.value.0;
+        ("rate", &given.place, if rate.is_infinite() { Pace::Max } else { Pace::PerSecond(rate) })
+    });
+    let given: Vec<_> = [interval, max_interval, rate].into_iter().flatten().collect();
+    match given.as_slice() {
+        [] => Some(Pace::PerSecond(DEFAULT_RATE)),
+        [(_, _, pace)] => Some(*pace),
+        [(first, ..), (second, place, _), ..] => {
+            let title = format!("`{second}` and `{first}` both say how fast records are made");
+            out.push(Diagnostic::error("datagen.pace", title).at(place).hint("keep one of them"));
             None
         }
     }
-}
-
-fn read_duration(text: &Spanned<String>, out: &mut Diagnostics) -> Option<i64> {
-    let complain = |why| {
-        let title = format!("`{}` is not a duration", text.value);
-        Diagnostic::error("spec.duration", title).at(&text.place).label(why).hint("for example `100ms` or `2s`")
-    };
-    duration::parse(&text.value).map_err(|why| out.push(complain(why))).ok()
 }
 
 fn read_tasks(options: &Options, out: &mut Diagnostics) -> Option<u32> {
@@ -232,17 +233,15 @@ fn read_tasks(options: &Options, out: &mut Diagnostics) -> Option<u32> {
 
 fn read_generation(options: &Options, place: &Place, folder: &Path, out: &mut Diagnostics) -> Option<(Schema, Rules)> {
     if let Some(quickstart) = &options.quickstart {
-        let title = format!("the quickstart `{}` is not available yet", quickstart.value);
-        out.push(
-            Diagnostic::error("datagen.not_available", title)
-                .at(&quickstart.place)
-                .hint("give its schema with rules in `schema`"),
-        );
+        let what = format!("the quickstart `{}`", quickstart.value);
+        out.push(not_available(&what, &quickstart.place).hint("give its schema with rules in `schema`"));
         return None;
     }
-    let (node, schema) = match (&options.schema, &options.columns) {
-        (Some(Written(schema)), None) => (schema, read_schema(schema, folder, out)?),
-        (None, Some(Written(columns))) => (columns, Schema::from_json(&columns::to_avro(columns, out)?)),
+    let (written, schema) = match (&options.schema, &options.columns) {
+        (Some(SchemaOption(node)), None) => (Written::Schema(node), read_schema(node, folder, out)?),
+        (None, Some(columns)) => {
+            (Written::Columns(columns), Schema::from_json(&columns::to_avro(&columns.value, out)?))
+        }
         (None, None) => {
             out.push(
                 Diagnostic::error("datagen.no_schema", "`datagen` needs `schema` or `columns`")
@@ -251,7 +250,7 @@ fn read_generation(options: &Options, place: &Place, folder: &Path, out: &mut Di
             );
             return None;
         }
-        (Some(_), Some(Written(columns))) => {
+        (Some(_), Some(columns)) => {
             out.push(
                 Diagnostic::error("datagen.no_schema", "`columns` and `schema` both describe the records")
                     .at(&columns.place)
@@ -264,68 +263,76 @@ fn read_generation(options: &Options, place: &Place, folder: &Path, out: &mut Di
         Ok(schema) => schema,
         Err(why) => {
             let title = format!("the schema is not valid Avro: {why}");
-            out.push(Diagnostic::error("datagen.schema", title).at(&node.place));
+            out.push(Diagnostic::error("datagen.schema", title).at(written.place(&[])));
             return None;
         }
     };
     let (rules, problems) = Rules::read(&schema);
-    problems.into_iter().for_each(|problem| out.push(diagnostic(problem, node)));
+    problems.into_iter().for_each(|problem| out.push(diagnostic(problem, &written)));
     Some((schema, rules?))
 }
 
 /// A map, JSON text, or a path. The outer error is reported already.
 fn read_schema(node: &Node, folder: &Path, out: &mut Diagnostics) -> Option<Result<Schema, String>> {
-    match &node.value {
-        Value::Map(_) => Some(Schema::from_json(&node.to_json())),
-        Value::String(text) if text.trim_start().starts_with(['{', '[', '"']) => Some(Schema::parse(text)),
-        Value::String(path) => match std::fs::read_to_string(folder.join(path)) {
-            Ok(text) => Some(Schema::parse(&text)),
-            Err(error) => {
-                out.push(
-                    Diagnostic::error("datagen.schema", format!("the schema file `{path}` cannot be read: {error}"))
-                        .at(&node.place)
-                        .note(format!("relative paths begin at `{}`", folder.display())),
-                );
-                None
-            }
-        },
-        _ => {
+    let Some(text) = node.as_str() else { return Some(Schema::from_json(&node.to_json())) };
+    if text.trim_start().starts_with(['{', '[', '"']) {
+        return Some(Schema::parse(text));
+    }
+    match std::fs::read_to_string(folder.join(text)) {
+        Ok(text) => Some(Schema::parse(&text)),
+        Err(error) => {
             out.push(
-                Diagnostic::error("spec.type", "expected an Avro schema: a map, JSON text, or a path")
+                Diagnostic::error("datagen.schema", format!("the schema file `{text}` cannot be read: {error}"))
                     .at(&node.place)
-                    .label(format!("this is {}", node.kind())),
+                    .note(format!("relative paths begin at `{}`", folder.display())),
             );
             None
         }
     }
 }
 
-/// At the field that it is about, where that was written inline.
-fn diagnostic(problem: Problem, node: &Node) -> Diagnostic {
-    let mut at = node;
-    for name in &problem.path {
-        let Some(inner) = field_of(at, name) else { break };
-        at = inner;
+/// Where rules were written.
+enum Written<'a> {
+    Schema(&'a Node),
+    Columns(&'a Spanned<Columns>),
+}
+
+impl Written<'_> {
+    /// The place of the field on this path, as far as it was written inline.
+    fn place(&self, path: &[String]) -> &Place {
+        match self {
+            Written::Columns(columns) => columns::place(&columns.value, path).unwrap_or(&columns.place),
+            Written::Schema(schema) => {
+                let mut at = *schema;
+                for name in path {
+                    let Some(inner) = field_of(at, name) else { break };
+                    at = inner;
+                }
+                &at.place
+            }
+        }
     }
+}
+
+fn diagnostic(problem: Problem, written: &Written) -> Diagnostic {
     let diagnostic = match problem.severity {
         Severity::Error => Diagnostic::error(problem.code, problem.message),
         Severity::Warning => Diagnostic::warning(problem.code, problem.message),
     };
-    let diagnostic = diagnostic.at(&at.place);
+    let diagnostic = diagnostic.at(written.place(&problem.path));
     if problem.path.is_empty() {
         return diagnostic;
     }
     diagnostic.label(format!("field `{}`", problem.path.join(".")))
 }
 
-/// A column by its name, or a field of an Avro record at any depth of arrays and unions.
+/// A field of an Avro record, at any depth of arrays, maps and unions.
 fn field_of<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
     if let Some(fields) = node.get("fields").and_then(Node::items) {
         return fields.iter().find(|field| field.get("name").and_then(Node::as_str) == Some(name));
     }
     let inner = ["type", "items", "values"].iter().find_map(|key| field_of(node.get(key)?, name));
-    let branch = || node.items()?.iter().find_map(|branch| field_of(branch, name));
-    inner.or_else(branch).or_else(|| node.get(name))
+    inner.or_else(|| node.items()?.iter().find_map(|branch| field_of(branch, name)))
 }
 
 /// The schema of the rows: rules are no part of it, and a made-up uuid is just text.

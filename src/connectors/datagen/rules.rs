@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
     }
 
     fn not_available<T>(&mut self, message: &str) -> Option<T> {
-        self.problem("datagen.not_available", message);
+        self.problem("spec.not_available", message);
         None
     }
 

@@ -16,8 +16,8 @@ use super::{Datagen, Options};
 use crate::connectors::{Bell, Payload, Reader, Source, Wanted};
 use crate::data::Position;
 use crate::registry::avro::Schema;
-use crate::report::{Diagnostics, Place, SourceFile};
-use crate::spec::{Entry, FromNode, Node, Value};
+use crate::report::{Diagnostics, SourceFile};
+use crate::spec::{FromNode, Node};
 
 /// One value as JSON: numbers plain, bytes as `{"hex": …}`.
 fn value(array: &dyn Array, row: usize) -> Json {
@@ -32,6 +32,9 @@ fn value(array: &dyn Array, row: usize) -> Json {
         DataType::Int64 => array.as_primitive::<arrow_types::Int64Type>().value(row).into(),
         DataType::Timestamp(TimeUnit::Millisecond, _) => {
             array.as_primitive::<arrow_types::TimestampMillisecondType>().value(row).into()
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            array.as_primitive::<arrow_types::TimestampMicrosecondType>().value(row).into()
         }
         DataType::Float32 => {
             // The shortest text of the float, as a double.
@@ -234,7 +237,7 @@ fn rules_that_cannot_work_are_all_named_at_once() {
     let found: Vec<_> = problems.iter().map(|problem| (problem.path.join("."), problem.message.as_str())).collect();
     let wanted: Vec<_> = cases.iter().enumerate().map(|(index, (_, why))| (format!("f{index}"), *why)).collect();
     assert_eq!(found, wanted);
-    assert_eq!(read(&record(json!([decimal.0]))).1[0].code, "datagen.not_available");
+    assert_eq!(read(&record(json!([decimal.0]))).1[0].code, "spec.not_available");
 }
 
 #[test]
@@ -288,24 +291,17 @@ fn nulls_and_options_go_together_in_nested_types() {
 
 // As a source.
 
-fn node(json: &Json) -> Node {
-    let file = std::sync::Arc::new(SourceFile { name: "test.yaml".into(), text: String::new() });
-    let place = Place::new(&file, 0..0);
-    let entry =
-        |(key, value): (&String, &Json)| Entry { key: key.clone(), key_place: place.clone(), value: node(value) };
-    let value = match json {
-        Json::Null => Value::Null,
-        Json::Bool(value) => Value::Bool(*value),
-        Json::Number(number) => number.as_i64().map_or(Value::Float(number.as_f64().unwrap()), Value::Int),
-        Json::String(text) => Value::String(text.clone()),
-        Json::Array(items) => Value::List(items.iter().map(node).collect()),
-        Json::Object(object) => Value::Map(object.iter().map(entry).collect()),
-    };
-    Node { place, value }
+/// JSON is YAML.
+fn node(text: String) -> Node {
+    let file = std::sync::Arc::new(SourceFile { name: "test.yaml".into(), text });
+    let mut out = Diagnostics::default();
+    let node = crate::spec::read_yaml(&file, &Default::default(), &mut out).remove(0);
+    assert_eq!(out.0, []);
+    node
 }
 
 fn datagen(options: Json) -> Result<Datagen, Vec<(&'static str, String)>> {
-    let (node, mut out) = (node(&options), Diagnostics::default());
+    let (node, mut out) = (node(options.to_string()), Diagnostics::default());
     let made = Options::from_node(&node, &mut out)
         .and_then(|options| Datagen::from_options(&options, &node.place, Path::new("."), &mut out));
     made.filter(|_| !out.has_errors()).ok_or_else(|| out.0.into_iter().map(|d| (d.code, d.title)).collect())
@@ -393,14 +389,16 @@ fn replay_makes_the_same_rows_whatever_the_polls_were() {
 
 #[test]
 fn tasks_have_streams_of_their_own_and_a_seed_fixes_them() {
-    let one = |seed: Json| {
-        let source = ratings(json!({"rate": "max", "tasks": 2, "seed": seed}));
+    let one = |more: Json| {
+        let mut options = json!({"rate": "max", "tasks": 2});
+        options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let source = ratings(options);
         let mut reader = open(&source);
         poll(&mut *reader, 100, 0)
     };
-    assert_eq!(one(json!(5)), one(json!(5)));
-    assert_ne!(one(json!(null)), one(json!(null)));
-    let both = one(json!(5));
+    assert_eq!(one(json!({"seed": 5})), one(json!({"seed": 5})));
+    assert_ne!(one(json!({})), one(json!({})));
+    let both = one(json!({"seed": 5}));
     assert_ne!(both[&0], both[&1]);
 }
 
@@ -438,6 +436,44 @@ fn the_avro_schema_has_no_rules_in_it() {
 }
 
 #[test]
+fn columns_of_all_types_are_generated() {
+    let source = datagen(json!({"rate": "max", "columns": {
+        "list": {"type": ["int"], "length": 2},
+        "map": {"map": {"type": "double", "range": {"min": 1, "max": 2}}},
+        "at": {"struct": {"city": {"type": "string", "options": ["Ulm"]}, "kind": {"enum": ["A"]}}},
+        "kind": {"enum": ["A", "B"], "optional": true},
+        "id": {"fixed": 2},
+        "day": "date",
+        "t": "timestamp(us)?",
+        "u": {"type": "uuid", "prefix": "u-", "iteration": {"start": 7}}}}))
+    .unwrap();
+    let rows = poll(&mut *open(&source), 20, 0).remove(&0).unwrap();
+    assert!(
+        rows.iter()
+            .all(|row| row["list"].as_array().unwrap().len() == 2 && row["at"] == json!({"city": "Ulm", "kind": "A"}))
+    );
+    assert_eq!((&rows[0]["u"], &rows[1]["u"]), (&json!("u-7"), &json!("u-8")));
+    assert_eq!(source.avro_schema()["fields"][2]["type"]["fields"][1]["type"]["name"], "at_kind");
+}
+
+#[test]
+fn problems_stand_at_the_column() {
+    let text = "{columns: {at: {struct: {x: {type: int, range: {min: 2, max: 1}}}}}}";
+    let (body, mut out) = (node(text.into()), Diagnostics::default());
+    let options = Options::from_node(&body, &mut out).unwrap();
+    assert!(Datagen::from_options(&options, &body.place, Path::new("."), &mut out).is_none());
+    assert_eq!(out.0[0].place.as_ref().unwrap().text(), "{type: int, range: {min: 2, max: 1}}");
+    assert_eq!(out.0[0].label.as_deref(), Some("field `at.x`"));
+
+    let text =
+        "{schema: {type: record, name: R, fields: [{name: b, type: [\"null\", {type: int, arg.properties: 3}]}]}}";
+    let (body, mut out) = (node(text.into()), Diagnostics::default());
+    let options = Options::from_node(&body, &mut out).unwrap();
+    assert!(Datagen::from_options(&options, &body.place, Path::new("."), &mut out).is_none());
+    assert!(out.0[0].place.as_ref().unwrap().text().starts_with("{name: b,"));
+}
+
+#[test]
 fn options_that_cannot_be_are_named() {
     let refused = |options: Json, code: &str, title: &str| {
         let errors = datagen(options.clone()).unwrap_err();
@@ -446,10 +482,12 @@ fn options_that_cannot_be_are_named() {
     let columns = json!({"a": "int"});
     refused(json!({}), "datagen.no_schema", "needs `schema` or `columns`");
     refused(json!({"columns": columns, "schema": "x"}), "datagen.no_schema", "both");
-    refused(json!({"quickstart": "users"}), "datagen.not_available", "`users`");
+    refused(json!({"quickstart": "users"}), "spec.not_available", "`users`");
     refused(json!({"schema": "no-such-file.avsc"}), "datagen.schema", "`no-such-file.avsc` cannot be read");
     refused(json!({"schema": "{"}), "datagen.schema", "not valid Avro: it is not JSON");
-    refused(json!({"columns": {"a": "in"}}), "datagen.type", "`in` is not a type");
+    refused(json!({"columns": {"a": "in"}}), "type.unknown", "`in`");
+    refused(json!({"columns": {"a": "json", "b": "decimal(4,2)"}}), "spec.not_available", "`decimal`");
+    refused(json!({"columns": {"a": {"type": "int", "field": "b"}}}), "datagen.field", "`field`");
     refused(json!({"columns": {"a": {"type": "int", "rnge": {}}}}), "spec.unknown_key", "`rnge`");
     refused(
         json!({"columns": {"a": {"type": "int", "now": true}}}),
@@ -461,8 +499,9 @@ fn options_that_cannot_be_are_named() {
         "datagen.rule",
         "only for columns of type `timestamp`",
     );
-    refused(json!({"columns": columns, "rate": 0}), "datagen.pace", "records a second");
+    refused(json!({"columns": columns, "rate": 0}), "spec.type", "records a second");
+    refused(json!({"columns": columns, "rate": "fast"}), "spec.type", "records a second");
     refused(json!({"columns": columns, "rate": 1, "interval": "1s"}), "datagen.pace", "`rate` and `interval`");
-    refused(json!({"columns": columns, "interval": "1"}), "spec.duration", "`1` is not a duration");
+    refused(json!({"columns": columns, "interval": 1}), "spec.duration", "not a duration");
     refused(json!({"columns": columns, "tasks": 0}), "datagen.tasks", "between 1 and");
 }

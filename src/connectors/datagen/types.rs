@@ -113,7 +113,7 @@ impl<'a> Types<'a> {
     }
 
     fn decimal(&self) -> Result<DataType, Problem> {
-        self.problem("datagen.not_available", "generated decimals are not available yet".into())
+        self.problem("spec.not_available", "generated decimals are not available yet".into())
     }
 }
 

@@ -5,7 +5,6 @@
 //! partition, and so lose a record. One thread reads; the queue writes to a descriptor when it
 //! stops being empty.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
@@ -13,6 +12,7 @@ use rdkafka::{Offset as Place, TopicPartitionList};
 
 use super::client::Cluster;
 use super::native::{Client, NativeError, Role, c_string};
+use crate::connectors::Bell;
 use crate::data::{Offset, Partition};
 use crate::report::Failure;
 
@@ -41,7 +41,8 @@ pub(super) struct Consumer {
     // Order matters: the queue goes before the client.
     queue: Queue,
     client: Client,
-    filled: OwnedFd,
+    /// Rung by librdkafka.
+    filled: Bell,
     topic: String,
     topic_c: std::ffi::CString,
     messages: Vec<*mut rd::rd_kafka_message_t>,
@@ -64,25 +65,24 @@ impl Drop for Queue {
 }
 
 impl Consumer {
-    /// Makes a consumer of `topic` without partitions. `group` is named to the broker, and never joined.
-    pub fn open(cluster: &Cluster, topic: &str, group: &str) -> Result<Consumer, Failure> {
+    /// Makes a consumer of `topic` without partitions. `group` is named to the broker, and never
+    /// joined. `end_within`: the broker holds a fetch that finds nothing, and an end is seen with its
+    /// answer, so this long after the last record.
+    pub fn open(cluster: &Cluster, topic: &str, group: &str, end_within: Duration) -> Result<Consumer, Failure> {
+        let held_ms = end_within.as_millis().to_string();
+        let mut defaults = DEFAULTS.to_vec();
+        defaults.push(("fetch.wait.max.ms", &held_ms));
         let mut fixed = FIXED.to_vec();
         fixed.push(("group.id", group));
-        let client = cluster.client(Role::Consumer, DEFAULTS, &fixed)?;
-        // SAFETY: eventfd has no preconditions; the descriptor is owned by nobody else once checked.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-        if fd < 0 {
-            let cause = std::io::Error::last_os_error();
-            return Err(Failure::outside("kafka.descriptor", "no file descriptor is left").because(cause));
-        }
-        // SAFETY: see above.
-        let filled = unsafe { OwnedFd::from_raw_fd(fd) };
+        let client = cluster.client(Role::Consumer, &defaults, &fixed)?;
+        let filled = Bell::new()
+            .map_err(|cause| Failure::outside("kafka.descriptor", "no file descriptor is left").because(cause))?;
         let one = 1u64.to_ne_bytes();
         // SAFETY: the client lives; librdkafka copies the payload; the descriptor is open until after the queue's drop.
         let queue = unsafe {
             rd::rd_kafka_poll_set_consumer(client.ptr());
             let queue = rd::rd_kafka_queue_get_consumer(client.ptr());
-            rd::rd_kafka_queue_io_event_enable(queue, fd, one.as_ptr().cast(), one.len());
+            rd::rd_kafka_queue_io_event_enable(queue, filled.descriptor(), one.as_ptr().cast(), one.len());
             Queue(queue)
         };
         let messages = vec![std::ptr::null_mut(); BATCH_MAX];
@@ -93,24 +93,9 @@ impl Consumer {
         &self.client
     }
 
-    /// Readable when the queue was filled since [`Consumer::take`] last emptied it.
-    pub fn descriptor(&self) -> RawFd {
-        self.filled.as_raw_fd()
-    }
-
-    /// Takes back the signal of the descriptor.
-    pub fn answer(&self) {
-        let mut count = [0u8; 8];
-        // SAFETY: the buffer is valid for eight bytes.
-        unsafe { libc::read(self.filled.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
-    }
-
-    /// Waits until the queue is filled or the time is over.
-    pub fn wait(&self, timeout: Duration) {
-        let mut watched = libc::pollfd { fd: self.descriptor(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one descriptor, as said.
-        unsafe { libc::poll(&mut watched, 1, super::native::ms(timeout)) };
-        self.answer();
+    /// Rings when the queue stops being empty.
+    pub fn filled(&self) -> &Bell {
+        &self.filled
     }
 
     /// Begins to read these partitions, each at an offset.

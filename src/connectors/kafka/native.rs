@@ -299,14 +299,18 @@ unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *cons
     *lock(slot) = Some(reason);
 }
 
-/// Called for failed records only (`delivery.report.only.error`).
 unsafe extern "C" fn on_delivery(_: *mut rd::rd_kafka_t, message: *const rd::rd_kafka_message_t, opaque: *mut c_void) {
-    // SAFETY: librdkafka passes a live message and our opaque pointer.
-    let (events, message) = unsafe { (events(opaque), &*message) };
+    // SAFETY: librdkafka passes a live message.
+    let message = unsafe { &*message };
+    // Of all records, so it must be quick for the good ones.
+    if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return;
+    }
     let code = RDKafkaErrorCode::from(message.err);
     // Purged records are those of a transaction that we take back: they were refused by nobody.
     let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
-    let Some(events) = events.filter(|_| !purged && code != RDKafkaErrorCode::NoError) else { return };
+    // SAFETY: librdkafka passes our opaque pointer.
+    let Some(events) = unsafe { events(opaque) }.filter(|_| !purged) else { return };
     // SAFETY: as above; the topic of a message lives as long as it does.
     let (topic, reason) =
         unsafe { (text(rd::rd_kafka_topic_name(message.rkt)), text(rd::rd_kafka_message_produce_errstr(message))) };

@@ -2,8 +2,8 @@
 //!
 //! Records are sent from the bytes that the engine keeps (no copy): [`Producer::produce`] borrows
 //! them only for the call, so whoever calls it keeps them until the transaction was committed or
-//! aborted, or the producer dropped. Only failed deliveries are reported; commit and abort serve
-//! those reports themselves, because they come as callbacks, not as events.
+//! aborted, or the producer dropped. Commit and abort serve delivery reports themselves, because they
+//! come as callbacks, not as events.
 
 use std::ffi::c_void;
 use std::time::{Duration, Instant};
@@ -64,7 +64,9 @@ impl Producer {
             ("batch.size", &smallest.to_string()),
             ("message.max.bytes", &largest.to_string()),
         ];
-        let fixed = [("transactional.id", transactional_id), ("delivery.report.only.error", "true")];
+        // Every delivery is reported, though only refusals are of interest: reports of failures alone
+        // would leave a flush asleep until its next look, every 10 ms.
+        let fixed = [("transactional.id", transactional_id), ("delivery.report.only.error", "false")];
         let client = cluster.client(Role::Producer, &defaults, &fixed)?;
         let topic = |name: &&str| {
             let name = c_string(name);
@@ -80,12 +82,9 @@ impl Producer {
 
     /// Fences every other producer of this id, and waits until its open transaction is gone.
     pub fn init(&self) -> Result<(), NativeError> {
-        self.repeat("take over the transactions", |client, timeout| {
-            // SAFETY: the client lives.
-            unsafe { NativeError::check(rd::rd_kafka_init_transactions(client, timeout)) }
-        })?;
         let mut metadata = std::ptr::null();
-        // Known topics now save the first transaction a round trip.
+        // Without a connection librdkafka looks for the coordinator every half second only; and known
+        // topics save the first transaction a round trip.
         // SAFETY: the client lives; the answer is destroyed at once.
         unsafe {
             let none = std::ptr::null_mut();
@@ -95,7 +94,10 @@ impl Producer {
                 rd::rd_kafka_metadata_destroy(metadata);
             }
         }
-        Ok(())
+        self.repeat("take over the transactions", |client, timeout| {
+            // SAFETY: the client lives.
+            unsafe { NativeError::check(rd::rd_kafka_init_transactions(client, timeout)) }
+        })
     }
 
     pub fn begin(&self) -> Result<(), NativeError> {

@@ -96,7 +96,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("enable.gapless.guarantee", "transactions give more than that"),
     ("acks", "a transaction is durable only with `acks=all`"),
     ("request.required.acks", "a transaction is durable only with `acks=all`"),
-    ("delivery.report.only.error", "the engine needs to hear of refused records only"),
+    ("delivery.report.only.error", "the engine waits for every delivery"),
     ("log.queue", "log lines go to the log of `runner`"),
     ("plugin.library.paths", "libraries are not loaded into the process"),
 ];

@@ -23,6 +23,8 @@ use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex};
 use crate::report::Failure;
 use crate::time::Millis;
 
+/// How long after the last record an end behind a marker is seen.
+const END_WITHIN: Duration = Duration::from_millis(200);
 /// A poll ends after about this many bytes, however few rows they are.
 const POLL_BYTES_MAX: usize = 8 << 20;
 
@@ -55,6 +57,8 @@ struct Slot {
     assigned: bool,
     /// Read to the last stable offset since the last record.
     at_eof: bool,
+    /// A record came since it was assigned, so the client's idea of the end is as new as that record.
+    end_known: bool,
     /// Nothing is left below the limit.
     limit_met: bool,
     ended: bool,
@@ -89,7 +93,7 @@ impl KafkaReader {
         share: &[PartitionStart],
         wanted: Wanted,
     ) -> Result<KafkaReader, Failure> {
-        let consumer = Consumer::open(cluster, topic, group)?;
+        let consumer = Consumer::open(cluster, topic, group, END_WITHIN)?;
         let mut slots: Vec<Option<Slot>> = Vec::new();
         for part in share {
             let next = known_offset(&part.start)?;
@@ -107,6 +111,7 @@ impl KafkaReader {
                 limit: None,
                 assigned: false,
                 at_eof: false,
+                end_known: false,
                 limit_met: false,
                 ended: false,
             };
@@ -140,6 +145,7 @@ impl KafkaReader {
             slot.assigned = true;
             // An end that was seen before says nothing about now.
             slot.at_eof = false;
+            slot.end_known = false;
             wanted.push((partition, slot.next));
         }
         if wanted.is_empty() {
@@ -179,8 +185,9 @@ impl KafkaReader {
                 Some(expired(title, format!("from {position} on ({})", error.text)))
             }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                // A restart of the source finds out whether it is gone for good.
                 let title = format!("partition {partition} of topic `{topic}` is gone");
-                Some(Failure::outside("kafka.unknown_topic", title).because(error).no_retry())
+                Some(Failure::outside("kafka.unknown_topic", title).because(error))
             }
             Code::TopicAuthorizationFailed | Code::BadMessage | Code::InvalidMessage | Code::Fatal => {
                 Some(self.failure("read", error))
@@ -235,6 +242,7 @@ fn accept(slots: &mut [Option<Slot>], wanted: Wanted, message: &Message<'_>) -> 
     }
     slot.next = offset + 1;
     slot.at_eof = false;
+    slot.end_known = true;
     slot.reached(slot.next);
     Ok(key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len))
 }
@@ -274,18 +282,20 @@ impl Reader for KafkaReader {
         if self.more || self.failed.is_some() {
             return;
         }
-        bell.wait(&[self.consumer.descriptor()], timeout);
-        self.consumer.answer();
+        let filled = self.consumer.filled();
+        bell.wait(&[filled.descriptor()], timeout);
+        filled.answer();
     }
 
     fn status(&self, partition: Partition) -> PartitionStatus {
         let Some(slot) = self.slot(partition) else { return PartitionStatus::default() };
-        let at_end = slot.at_eof || slot.limit_met || slot.ended;
-        let end = slot.end.or_else(|| self.consumer.known_end(partition));
-        // Markers count as offsets, so only an end that was seen says that nothing is left.
-        let behind = match slot.at_eof || slot.ended {
+        let known_end = self.consumer.known_end(partition);
+        // Without transactions no marker stands between the last record and the end.
+        let at_known_end = slot.assigned && slot.end_known && known_end.is_some_and(|end| slot.next >= end);
+        let at_end = slot.at_eof || at_known_end || slot.limit_met || slot.ended;
+        let behind = match slot.at_eof || at_known_end || slot.ended {
             true => Some(0),
-            false => end.map(|end| end.saturating_sub(slot.next).max(0) as u64),
+            false => slot.end.or(known_end).map(|end| end.saturating_sub(slot.next).max(0) as u64),
         };
         PartitionStatus { at_end, ended: slot.ended, behind }
     }

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions, StructArray};
+use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, RecordBatchOptions, StructArray, new_empty_array};
 use arrow::compute::interleave;
 use arrow::datatypes::{Fields, SchemaRef};
 use arrow_avro::codec::Tz;
@@ -37,6 +37,18 @@ pub(in crate::formats) struct AvroDecoder {
     resolved: HashMap<i32, Resolved>,
 }
 
+/// The plan's columns must have the types that the reader schema gives.
+fn check_types(given: &Fields, wanted: &Fields) -> Result<(), Failure> {
+    let wrong = given
+        .iter()
+        .zip(wanted)
+        .find(|(given, wanted)| retype(&new_empty_array(given.data_type()), wanted.data_type()).is_err());
+    wrong.map_or(Ok(()), |(given, wanted)| {
+        let message = format!("`{}` is {} and is wanted as {}", given.name(), given.data_type(), wanted.data_type());
+        Err(Failure::bug("avro.columns", message))
+    })
+}
+
 /// What became of a writer schema.
 #[derive(Debug)]
 enum Resolved {
@@ -60,7 +72,9 @@ impl AvroDecoder {
         let names: Vec<_> = wanted.fields().iter().map(|field| field.name().clone()).collect();
         let projected = schema::reader_schema(reader_schema, (!whole).then_some(&names))?;
         let reader = schema::parse(&projected)?;
-        let columns = if whole { schema::arrow_schema(&projected)?.fields } else { wanted.fields().clone() };
+        let given = schema::arrow_schema(&projected)?.fields;
+        let columns = if whole { given.clone() } else { wanted.fields().clone() };
+        check_types(&given, &columns)?;
         Ok(AvroDecoder { schema: wanted, columns, whole, reader, writers, resolved: HashMap::new() })
     }
 
@@ -81,7 +95,7 @@ impl AvroDecoder {
                         last = groups.iter().position(|group| group.id == id).unwrap_or(groups.len());
                     }
                     if last == groups.len() {
-                        groups.push(Group { id, indexes: Vec::with_capacity(values.len() - index) });
+                        groups.push(Group { id, indexes: Vec::new() });
                     }
                     groups[last].indexes.push(index as u32);
                 }
@@ -89,16 +103,14 @@ impl AvroDecoder {
             }
         }
         // All schemas are fetched before a row is decoded: if the registry is away, nothing was consumed.
-        for group in &groups {
-            if !self.resolved.contains_key(&group.id)
-                && let Some(text) = self.writers.text(group.id)?
-            {
-                let resolved = match Writer::new(group.id, &text, &self.reader) {
-                    Ok(writer) => Resolved::Readable(Box::new(writer)),
-                    Err(reason) => Resolved::Refused(reason),
-                };
-                self.resolved.insert(group.id, resolved);
-            }
+        let unresolved: Vec<i32> =
+            groups.iter().map(|group| group.id).filter(|id| !self.resolved.contains_key(id)).collect();
+        for (id, text) in self.writers.texts(&unresolved)? {
+            let resolved = match Writer::new(id, &text, &self.reader) {
+                Ok(writer) => Resolved::Readable(Box::new(writer)),
+                Err(reason) => Resolved::Refused(reason),
+            };
+            self.resolved.insert(id, resolved);
         }
         Ok((groups, rejects))
     }
@@ -228,7 +240,7 @@ impl Writer {
         }
         let bare_bytes = ty.kind == Kind::Bytes;
         let suspicious = ty.has_weightless_items();
-        let reader = aligned(reader, &ty).into_record();
+        let reader = aligned_field(reader, &ty).into_record();
         let message = refusal();
         let record = ty.into_record();
         let ty = Type::plain(Kind::Record(Box::new(record)));
@@ -321,7 +333,7 @@ impl Writer {
         let columns = match decoder.flush().map_err(|error| error.to_string())? {
             Some(rows) if rows.num_rows() == indexes.len() => fitted(&rows, columns)?,
             Some(_) => return Err("a row is missing".into()),
-            None => columns.iter().map(|field| arrow::array::new_empty_array(field.data_type())).collect(),
+            None => columns.iter().map(|field| new_empty_array(field.data_type())).collect(),
         };
         self.decoder = Some(decoder);
         Ok(Part { indexes: indexes.to_vec(), columns })

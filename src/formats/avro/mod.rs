@@ -13,10 +13,12 @@ mod decode;
 mod encode;
 mod model;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod writers;
 
 pub use compat::overlooked_changes;
-pub use schema::{arrow_schema, avro_schema, reader_schema, top_level};
+pub use schema::{arrow_schema, avro_name, avro_schema, reader_schema, top_level};
 pub use writers::WriterSchemas;
 
 pub(super) use decode::AvroDecoder;

@@ -362,6 +362,9 @@ pub(super) fn fixed_digits(size: usize) -> usize {
     }
 }
 
+/// Reads what stands behind the name of a named type.
+type Body = fn(&mut Parser, &Map<String, Value>, Name) -> Result<Type, String>;
+
 #[derive(Default)]
 struct Parser {
     defined: HashMap<String, Type>,
@@ -438,12 +441,7 @@ impl Parser {
         Ok(Type { kind, logical })
     }
 
-    fn named(
-        &mut self,
-        object: &Map<String, Value>,
-        namespace: Option<&str>,
-        body: fn(&mut Self, &Map<String, Value>, Name) -> Result<Type, String>,
-    ) -> Result<Type, String> {
+    fn named(&mut self, object: &Map<String, Value>, namespace: Option<&str>, body: Body) -> Result<Type, String> {
         let short = member(object, "name")?.as_str().ok_or("a `name` is not a string")?;
         let full = full_name(short, object.get("namespace").and_then(Value::as_str), namespace);
         let own_namespace = full.rsplit_once('.').map(|(namespace, _)| namespace.to_owned());

@@ -317,7 +317,7 @@ impl Printer {
             DataType::Union(branches, _) => {
                 let branches = branches
                     .iter()
-                    .map(|(_, branch)| self.inner(branch, &format!("{path}_{}", plain_name(branch.name())), namespace));
+                    .map(|(_, branch)| self.inner(branch, &format!("{path}_{}", avro_name(branch.name())), namespace));
                 Value::Array(branches.collect::<Result<_, _>>()?)
             }
             _ => return Err(no_such_type(field)),
@@ -436,8 +436,10 @@ fn split(full: &str) -> (Option<&str>, &str) {
     full.rsplit_once('.').map_or((None, full), |(namespace, short)| (Some(namespace), short))
 }
 
-fn plain_name(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+/// A name that Avro allows, made of any text: of a topic for its record. Other characters become `_`.
+pub fn avro_name(text: &str) -> String {
+    let name: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    if name.starts_with(|c: char| c.is_ascii_digit()) || name.is_empty() { format!("_{name}") } else { name }
 }
 
 fn check_name(name: &str, what: &str) -> Result<(), Failure> {
@@ -504,6 +506,11 @@ mod tests {
         let parsed = Type::parse(&text).unwrap().into_record();
         let names: Vec<_> = parsed.fields.iter().map(|field| field.ty.name().unwrap().full.clone()).collect();
         assert_eq!(names, ["P", "shop.Order_b", "P"], "{text}");
+    }
+
+    #[test]
+    fn any_text_becomes_a_name() {
+        assert_eq!(["a-b.c", "0a", ""].map(avro_name), ["a_b_c", "_0a", "_"]);
     }
 
     #[test]

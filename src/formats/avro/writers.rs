@@ -13,7 +13,8 @@ use crate::report::Failure;
 /// How long an id that the registry does not know is asked for again: another instance of the
 /// registry may lag behind the one that the producer used.
 const PATIENCE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(200);
+/// Between two questions; doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
 
 /// Writer schemas by id, from the journal or the registry.
 #[derive(Debug)]
@@ -51,44 +52,61 @@ impl WriterSchemas {
         std::mem::take(&mut self.lock().learnt)
     }
 
-    /// The text of a schema; `None` if the registry does not know it, even after five seconds.
+    /// The texts of those schemas that are known, or that the registry knows within five seconds.
+    ///
+    /// The seconds are for all together: bytes that only look like ids must not stall a lane each.
     ///
     /// # Errors
     /// [`Failure`] (outside, retry) if the registry is away.
-    pub(super) fn text(&self, id: i32) -> Result<Option<Arc<str>>, Failure> {
-        let (known, was_missing) = {
-            let state = self.lock();
-            (state.known.get(&id).cloned(), state.missing.contains(&id))
-        };
-        if known.is_some() {
-            return Ok(known);
-        }
-        let patience = if was_missing { Duration::ZERO } else { self.patience };
-        // The lock is not held while asking: other lanes go on with what they know.
-        let found = self.ask(id, patience)?;
-        let mut state = self.lock();
-        match &found {
-            Some(text) => {
-                state.known.insert(id, text.clone());
-                state.learnt.insert(id, text.to_string());
-                state.missing.remove(&id);
+    pub(super) fn texts(&self, ids: &[i32]) -> Result<BTreeMap<i32, Arc<str>>, Failure> {
+        let mut found = BTreeMap::new();
+        let mut open: Vec<i32> = ids.to_vec();
+        self.take_known(&mut open, &mut found);
+        let mut pause = PAUSE_MIN;
+        let mut waited = Duration::ZERO;
+        while !open.is_empty() {
+            self.ask(&mut open, &mut found)?;
+            let is_new = |id: &i32| !self.lock().missing.contains(id);
+            if waited >= self.patience || !open.iter().any(is_new) {
+                break;
             }
-            None => _ = state.missing.insert(id),
+            let rest = self.patience - waited;
+            std::thread::sleep(pause.min(rest));
+            waited += pause.min(rest);
+            pause *= 2;
         }
+        self.lock().missing.extend(open);
         Ok(found)
     }
 
-    fn ask(&self, id: i32, patience: Duration) -> Result<Option<Arc<str>>, Failure> {
-        let mut waited = Duration::ZERO;
-        loop {
-            let found = self.registry.by_id(id)?;
-            if found.is_some() || waited >= patience {
-                return Ok(found);
+    fn take_known(&self, open: &mut Vec<i32>, found: &mut BTreeMap<i32, Arc<str>>) {
+        let state = self.lock();
+        open.retain(|id| {
+            let text = state.known.get(id);
+            found.extend(text.map(|text| (*id, text.clone())));
+            text.is_none()
+        });
+    }
+
+    /// Asks the registry once for each id; the lock is not held meanwhile, so that other lanes go on.
+    fn ask(&self, open: &mut Vec<i32>, found: &mut BTreeMap<i32, Arc<str>>) -> Result<(), Failure> {
+        for id in std::mem::take(open) {
+            match self.registry.by_id(id)? {
+                Some(text) => {
+                    self.learn(id, &text);
+                    found.insert(id, text);
+                }
+                None => open.push(id),
             }
-            let pause = PAUSE.min(patience - waited);
-            std::thread::sleep(pause);
-            waited += pause;
         }
+        Ok(())
+    }
+
+    fn learn(&self, id: i32, text: &Arc<str>) {
+        let mut state = self.lock();
+        state.known.insert(id, text.clone());
+        state.learnt.insert(id, text.to_string());
+        state.missing.remove(&id);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

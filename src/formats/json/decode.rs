@@ -141,17 +141,29 @@ fn members(
     row: usize,
     scratch: &mut String,
 ) -> Result<(), Box<Bad>> {
-    // Keys usually stand in the order of the columns.
     let mut next = 0;
-    scanner.object(|scanner, key| {
-        let Some(at) = position(columns, next, key.text(scratch)) else { return Ok(scanner.skip().map(drop)?) };
-        next = at + 1;
-        let column = &mut columns[at];
-        if column.len() > row {
-            column.truncate(row);
+    scanner.expect(b'{', "an object")?;
+    let mut more = !scanner.take(b'}');
+    while more {
+        let at = key(scanner, columns, next, scratch)?;
+        scanner.expect(b':', "`:`")?;
+        match at {
+            Some(at) => {
+                next = at + 1;
+                let column = &mut columns[at];
+                // Of a key that stands twice the last counts.
+                if column.len() > row {
+                    column.truncate(row);
+                }
+                value(scanner, column, scratch).map_err(|bad| bad.within(columns[at].name()))?;
+            }
+            None => _ = scanner.skip()?,
         }
-        value(scanner, column, scratch).map_err(|bad| bad.within(columns[at].name()))
-    })?;
+        more = scanner.take(b',');
+        if !more {
+            scanner.expect(b'}', "`,` or `}`")?;
+        }
+    }
     for column in columns {
         if column.len() == row {
             missing(column, scratch)?;
@@ -160,11 +172,21 @@ fn members(
     Ok(())
 }
 
-fn position(columns: &[Column], next: usize, key: &str) -> Option<usize> {
-    match columns.get(next) {
-        Some(column) if column.name() == key => Some(next),
-        _ => columns.iter().position(|column| column.name() == key),
+/// Reads a key: the column that it names, if there is one. Keys usually stand in the order of the columns.
+fn key(
+    scanner: &mut Scanner<'_>,
+    columns: &[Column],
+    next: usize,
+    scratch: &mut String,
+) -> Result<Option<usize>, Broken> {
+    let expected = columns.get(next).and_then(Column::quoted);
+    if expected.is_some_and(|quoted| scanner.take_text(quoted)) {
+        return Ok(Some(next));
     }
+    scanner.skip_space();
+    let key = scanner.string()?;
+    let key = key.text(scratch);
+    Ok(columns.iter().position(|column| column.name() == key))
 }
 
 fn missing(column: &mut Column, scratch: &mut String) -> Result<(), Box<Bad>> {

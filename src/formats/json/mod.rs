@@ -6,6 +6,8 @@
 mod decode;
 mod encode;
 mod scan;
+#[cfg(test)]
+mod tests;
 
 pub(super) use decode::JsonDecoder;
 pub(super) use encode::JsonEncoder;

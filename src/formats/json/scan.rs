@@ -95,6 +95,14 @@ impl<'a> Scanner<'a> {
         })
     }
 
+    /// Takes a text behind white space, if it is that one.
+    pub(super) fn take_text(&mut self, text: &str) -> bool {
+        self.skip_space();
+        let found = self.text.as_bytes()[self.at..].starts_with(text.as_bytes());
+        self.at += if found { text.len() } else { 0 };
+        found
+    }
+
     /// Takes `true`, `false` or `null`.
     pub(super) fn word(&mut self, word: &'static str) -> Result<(), Broken> {
         if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
@@ -110,14 +118,15 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut has_escapes = false;
         loop {
+            let stop = bytes[self.at..].iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+            self.at = stop.map_or(bytes.len(), |stop| self.at + stop);
             match bytes.get(self.at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     has_escapes = true;
                     self.escape()?;
                 }
-                Some(0..0x20) => return Err(Broken { expected: "a string without control characters" }),
-                Some(_) => self.at += 1,
+                Some(_) => return Err(Broken { expected: "a string without control characters" }),
                 None => return Err(Broken { expected: "the end of a string" }),
             }
         }

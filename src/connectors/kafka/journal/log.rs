@@ -19,6 +19,8 @@ use crate::report::Failure;
 
 /// Header of a record that was appended again.
 const MOVED: &str = "runner-moved";
+/// A journal ends with a marker, so its end is waited for at every start.
+const END_WITHIN: Duration = Duration::from_millis(10);
 /// Without progress for this long, reading fails.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -61,7 +63,7 @@ pub(super) fn read(
     if next >= bounds.high {
         return Ok((entries, bounds.high));
     }
-    let mut consumer = Consumer::open(cluster, topic, group)?;
+    let mut consumer = Consumer::open(cluster, topic, group, END_WITHIN)?;
     let doing = format!("read the journal in topic `{topic}`");
     let fail = |consumer: &Consumer, error| cluster.failure(consumer.client(), &doing, error);
     consumer.assign(&[(0, next)]).map_err(|error| fail(&consumer, error))?;
@@ -95,7 +97,7 @@ pub(super) fn read(
             None => {}
         }
         if !more && next < bounds.high {
-            consumer.wait(Duration::from_millis(100));
+            consumer.filled().wait(&[], Duration::from_millis(100));
         }
     }
     Ok((entries, bounds.high))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const GAP_MIN: Duration = Duration::from_millis(5);
 const GAP_MAX: Duration = Duration::from_millis(15);
 /// So many transactions without a conflict halve the gap.
-const CLEAN_RUN: u32 = 32;
+const CLEAN_RUN: u32 = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Pacing {

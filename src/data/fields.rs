@@ -1,7 +1,6 @@
-//! What a column's metadata says to the codecs beyond its Arrow type.
+//! What a column's metadata says beyond its Arrow type. Avro's own keys are those of arrow-avro.
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
-use arrow_avro::schema::AVRO_ENUM_SYMBOLS_METADATA_KEY;
 
 /// On a Timestamp column: `s`, `ms` or `us` if JSON and CSV have it as a number of that unit;
 /// without it as RFC 3339 text.
@@ -13,7 +12,12 @@ pub const JSON: &str = "json";
 /// The field's name in the record, where it is not the column's.
 pub const FIELD: &str = "runner.field";
 /// A default as JSON text, for records that lack the field.
-pub const DEFAULT: &str = arrow_avro::schema::AVRO_FIELD_DEFAULT_METADATA_KEY;
+pub const DEFAULT: &str = "avro.field.default";
+
+/// The text for people.
+pub const DOC: &str = "avro.doc";
+/// The symbols of an enum, as a JSON list.
+pub const SYMBOLS: &str = "avro.enum.symbols";
 
 /// Arrow's key for canonical extension types.
 pub const EXTENSION_NAME: &str = "ARROW:extension:name";
@@ -30,7 +34,7 @@ pub fn is_json(field: &Field) -> bool {
 
 /// The symbols of an enum column; `None` for other columns.
 pub fn symbols(field: &Field) -> Option<Vec<String>> {
-    serde_json::from_str(field.metadata().get(AVRO_ENUM_SYMBOLS_METADATA_KEY)?).ok()
+    serde_json::from_str(field.metadata().get(SYMBOLS)?).ok()
 }
 
 /// The unit in which a timestamp column is written as a number.

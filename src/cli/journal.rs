@@ -1,0 +1,75 @@
+//! `runner journal show`: a pipeline's journal, for people and programs.
+
+use super::Common;
+use super::output::{self, Exit, Output};
+use super::specs::{SpecArgs, plans};
+use crate::deploy::open_journal;
+use crate::journal::{EpochRecord, Record};
+use crate::plan::resolve::Servers;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Verb {
+    /// Print the journal's records, oldest first. Reads without taking it over.
+    Show(Args),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    specs: SpecArgs,
+    /// Only the last records.
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    last: usize,
+}
+
+pub fn run(verb: Verb, common: &Common) -> Exit {
+    let Verb::Show(args) = verb;
+    let plans = match plans(&args.specs, &Servers::default(), common.output) {
+        Ok((_, plans)) => plans,
+        Err(exit) => return exit,
+    };
+    for plan in &plans {
+        let records = open_journal(plan).and_then(|mut journal| Ok((journal.describe(), journal.read()?)));
+        let (place, records) = match records {
+            Ok(found) => found,
+            Err(failure) => return output::failure(&failure, common.output),
+        };
+        let skipped = records.len().saturating_sub(args.last);
+        if common.output == Output::Text {
+            println!(
+                "{}: {place}, {} records{}",
+                plan.name,
+                records.len(),
+                if skipped > 0 { ", the last:" } else { "" }
+            );
+        }
+        for record in &records[skipped..] {
+            match common.output {
+                Output::Json => println!("{}", serde_json::json!(record)),
+                Output::Text => println!("  {}", line(record)),
+            }
+        }
+    }
+    Exit::Done
+}
+
+fn line(record: &Record) -> String {
+    match record {
+        Record::Plan(plan) => {
+            format!("plan      {} from epoch {}, lineage {}", plan.fingerprint, plan.from_epoch, plan.lineage)
+        }
+        Record::Owner(owner) => {
+            format!("owner     {} pid {}, incarnation {}", owner.host, owner.pid, owner.incarnation)
+        }
+        Record::Progress { sink, epoch } => format!("progress  sink {sink} has epoch {epoch}"),
+        Record::Epoch(epoch) => epoch_line(epoch),
+    }
+}
+
+fn epoch_line(epoch: &EpochRecord) -> String {
+    let rows: u64 = epoch.partitions.values().flat_map(|ranges| ranges.values()).map(|range| range.read).sum();
+    let watermark = epoch.watermark.time().map_or("none".to_owned(), output::time);
+    let needed = if epoch.needed > epoch.epoch { String::new() } else { format!(", needs epoch {}", epoch.needed) };
+    let ended = if epoch.ended { ", sources ended" } else { "" };
+    format!("epoch {:>5}  {rows} rows, watermark {watermark}{needed}{ended}", epoch.epoch)
+}

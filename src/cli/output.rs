@@ -1,0 +1,87 @@
+//! How the verbs speak: exit codes, diagnostics, failures, logs.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use crate::report::{Diagnostics, Failure, Style, render};
+
+/// `--output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    Failed = 1,
+    SpecWrong = 2,
+    Refused = 3,
+    AnswerIsNo = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Colours only where a person looks, and never against NO_COLOR.
+pub fn style() -> Style {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if wanted && std::io::stderr().is_terminal() { Style::Colour } else { Style::Plain }
+}
+
+/// Prints diagnostics; says how the command ends if they are errors.
+pub fn diagnostics(diagnostics: &Diagnostics, output: Output) -> Option<Exit> {
+    if output == Output::Json && !diagnostics.0.is_empty() {
+        println!("{}", crate::report::to_json(diagnostics));
+    } else {
+        eprint!("{}", render(diagnostics, style()));
+    }
+    diagnostics.has_errors().then_some(Exit::SpecWrong)
+}
+
+/// Prints a failure; its code says whether it is a refusal.
+pub fn failure(failure: &Failure, output: Output) -> Exit {
+    let refused = ["refused.", "state.locked", "file.locked", "file.foreign"];
+    let exit = if refused.iter().any(|code| failure.code.starts_with(code)) { Exit::Refused } else { Exit::Failed };
+    if output == Output::Json {
+        let report = serde_json::json!({
+            "error": { "code": failure.code, "message": failure.to_string(), "hint": failure.hint, "retry": failure.retry }
+        });
+        println!("{report}");
+        return exit;
+    }
+    eprintln!("error[{}]: {failure}", failure.code);
+    if let Some(hint) = &failure.hint {
+        eprintln!("hint: {hint}");
+    }
+    exit
+}
+
+/// Logs go to stderr. `RUNNER_LOG` overrides what `-v` says, in tracing's filter language.
+pub fn start_logging(verbose: u8, json: bool) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "runner=info,warn",
+        _ => "runner=debug,info",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RUNNER_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(style() == Style::Colour);
+    // A second start (in tests) keeps the first.
+    let _ = if json { builder.json().try_init() } else { builder.compact().try_init() };
+}
+
+/// A time as people read it.
+pub fn time(ms: crate::time::Millis) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(ms);
+    time.map_or_else(|| ms.to_string(), |time| time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
+}

@@ -1,0 +1,54 @@
+//! `runner reset`: forgets how far pipelines were. The output that they wrote stays.
+
+use super::Common;
+use super::output::{self, Exit, Output};
+use super::specs::{SpecArgs, plans};
+use crate::deploy::open_journal;
+use crate::plan::Plan;
+use crate::plan::resolve::Servers;
+use crate::report::Failure;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    specs: SpecArgs,
+    /// Only this pipeline.
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+    /// Do it; without this the command only says what it would forget.
+    #[arg(long)]
+    yes: bool,
+}
+
+pub fn run(args: Args, common: &Common) -> Exit {
+    let plans = match plans(&args.specs, &Servers::default(), common.output) {
+        Ok((_, plans)) => plans,
+        Err(exit) => return exit,
+    };
+    let chosen = |plan: &&Plan| args.pipeline.as_ref().is_none_or(|name| *name == plan.name);
+    for plan in plans.iter().filter(chosen) {
+        match reset(plan, args.yes) {
+            Ok(journal) if common.output == Output::Json => {
+                println!("{}", serde_json::json!({ "pipeline": plan.name, "journal": journal, "reset": args.yes }));
+            }
+            Ok(journal) if args.yes => println!("{}: forgot {journal}", plan.name),
+            Ok(journal) => println!("{}: would forget {journal}", plan.name),
+            Err(failure) => return output::failure(&failure, common.output),
+        }
+    }
+    if args.yes {
+        return Exit::Done;
+    }
+    eprintln!("hint: nothing was changed; `--yes` does it");
+    Exit::Refused
+}
+
+/// Takes the journal over, so that no other instance writes it, and clears it.
+fn reset(plan: &Plan, really: bool) -> Result<String, Failure> {
+    let mut journal = open_journal(plan)?;
+    if really {
+        journal.acquire()?;
+        journal.clear()?;
+    }
+    Ok(journal.describe())
+}

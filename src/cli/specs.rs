@@ -1,0 +1,49 @@
+//! From the paths of a command line to plans.
+
+use std::path::{Path, PathBuf};
+
+use super::output::{self, Exit, Output};
+use crate::plan::resolve::World;
+use crate::plan::{Plan, build};
+use crate::report::Diagnostics;
+use crate::spec::{self, Documents, Values};
+
+/// Which specs, and the values that their tags ask for.
+#[derive(Debug, clap::Args)]
+pub struct SpecArgs {
+    /// Files, or folders that are searched for *.yaml and *.yml.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub values: ValueArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ValueArgs {
+    /// A value for `{{ values.NAME }}`; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub sets: Vec<String>,
+    /// A YAML file of values; may be repeated, later ones win.
+    #[arg(long = "values", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads the documents; on errors all of them are printed.
+pub fn documents(args: &SpecArgs, output: Output) -> Result<(Documents, Diagnostics), Exit> {
+    let values = Values::read(&args.values.files, &args.values.sets).map_err(|f| {
+        output::failure(&f, output);
+        Exit::SpecWrong
+    })?;
+    Ok(spec::load(&args.paths, &values))
+}
+
+/// Reads and plans; all errors of specs and plans are printed in one run.
+pub fn plans(args: &SpecArgs, world: &dyn World, output: Output) -> Result<(Documents, Vec<Plan>), Exit> {
+    let (documents, mut diagnostics) = documents(args, output)?;
+    let (plans, found) = build(&documents, Path::new("."), world);
+    diagnostics.0.extend(found.0);
+    match output::diagnostics(&diagnostics, output) {
+        Some(exit) => Err(exit),
+        None => Ok((documents, plans)),
+    }
+}

@@ -1,0 +1,212 @@
+//! One name space of sources, transforms and sinks: who reads from whom, and in which order.
+//!
+//! The order in which things are written never matters; transforms come out sorted so that a step's
+//! input stands before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::report::{Diagnostic, Diagnostics, Place};
+use crate::spec::{InputRef, PipelineSpec, Port};
+
+/// Something that can be read from; an index into the spec's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Target {
+    Source(usize),
+    Transform(usize),
+}
+
+/// Who reads from whom in one pipeline.
+#[derive(Debug, Default)]
+pub(super) struct Wiring {
+    /// Transforms, inputs first. One without a usable input is not among them.
+    pub order: Vec<usize>,
+    /// Per transform: where it reads.
+    pub inputs: BTreeMap<usize, (Target, Port)>,
+    /// Per sink.
+    pub sink_inputs: BTreeMap<usize, (Target, Port)>,
+    /// What leads to a sink; the rest is checked and then left out.
+    pub used: BTreeSet<Target>,
+}
+
+impl Wiring {
+    /// Indexes of the sources that lead to a sink, in the order written.
+    pub fn used_sources(&self) -> impl Iterator<Item = usize> {
+        self.used.iter().filter_map(|target| match target {
+            Target::Source(index) => Some(*index),
+            Target::Transform(_) => None,
+        })
+    }
+
+    /// Nothing is left out, whether it leads to a sink or not.
+    pub fn use_everything(&mut self, spec: &PipelineSpec) {
+        self.used.extend((0..spec.sources.len()).map(Target::Source));
+        self.used.extend(self.order.iter().copied().map(Target::Transform));
+    }
+
+    /// Indexes of the transforms that lead to a sink, inputs first.
+    pub fn used_steps(&self) -> impl Iterator<Item = usize> {
+        self.order.iter().copied().filter(|index| self.used.contains(&Target::Transform(*index)))
+    }
+}
+
+/// Resolves every `from`. Unknown names, doubled names and cycles are errors, what nobody reads is a warning.
+pub(super) fn wire(spec: &PipelineSpec, out: &mut Diagnostics) -> Wiring {
+    let names = name_space(spec, out);
+    let mut wiring = Wiring::default();
+    for (index, transform) in spec.transforms.iter().enumerate() {
+        if let Some(input) = resolve(&transform.from, &names, spec, out) {
+            wiring.inputs.insert(index, input);
+        }
+    }
+    for (index, sink) in spec.sinks.iter().enumerate() {
+        if let Some(input) = sink.from.as_ref().and_then(|from| resolve(from, &names, spec, out)) {
+            wiring.sink_inputs.insert(index, input);
+        }
+    }
+    wiring.order = sorted(spec, &wiring.inputs, out);
+    wiring.used = used(&wiring);
+    warn_unused(spec, &wiring, out);
+    wiring
+}
+
+fn name_space<'a>(spec: &'a PipelineSpec, out: &mut Diagnostics) -> BTreeMap<&'a str, Option<Target>> {
+    let mut names: BTreeMap<&str, (Option<Target>, &Place)> = BTreeMap::new();
+    let sources = spec.sources.iter().enumerate().map(|(i, s)| (&s.name, Some(Target::Source(i))));
+    let transforms = spec.transforms.iter().enumerate().map(|(i, t)| (&t.name, Some(Target::Transform(i))));
+    let sinks = spec.sinks.iter().map(|s| (&s.name, None));
+    for (name, target) in sources.chain(transforms).chain(sinks) {
+        match names.get(name.value.as_str()) {
+            Some((_, first)) => out.push(
+                Diagnostic::error("names.twice", format!("the name `{}` is given twice", name.value))
+                    .at(&name.place)
+                    .note(format!("first at {first}; sources, transforms and sinks share one name space")),
+            ),
+            None => {
+                names.insert(&name.value, (target, &name.place));
+            }
+        }
+    }
+    names.into_iter().map(|(name, (target, _))| (name, target)).collect()
+}
+
+fn resolve(
+    from: &InputRef,
+    names: &BTreeMap<&str, Option<Target>>,
+    spec: &PipelineSpec,
+    out: &mut Diagnostics,
+) -> Option<(Target, Port)> {
+    match names.get(from.name.as_str()) {
+        Some(Some(target)) => {
+            if from.port == Port::Late && !is_windowed(*target, spec) {
+                out.push(
+                    Diagnostic::error("names.no_late", format!("`{}` has no port `.late`", from.name))
+                        .at(&from.place)
+                        .note("only an aggregate with a `window` has late rows"),
+                );
+                return None;
+            }
+            Some((*target, from.port))
+        }
+        Some(None) => {
+            out.push(
+                Diagnostic::error("names.from_sink", format!("`{}` is a sink: nothing can be read from it", from.name))
+                    .at(&from.place)
+                    .hint("read from what the sink reads"),
+            );
+            None
+        }
+        None => {
+            let known: Vec<&str> = names.iter().filter(|(_, target)| target.is_some()).map(|(name, _)| *name).collect();
+            out.push(
+                Diagnostic::error("names.unknown", format!("there is no source or transform `{}`", from.name))
+                    .at(&from.place)
+                    .note(format!("there are: {}", known.join(", ")))
+                    .did_you_mean(&from.name, known.iter().copied()),
+            );
+            None
+        }
+    }
+}
+
+fn is_windowed(target: Target, spec: &PipelineSpec) -> bool {
+    let Target::Transform(index) = target else { return false };
+    matches!(&spec.transforms[index].verb, crate::spec::Verb::Aggregate(aggregate) if aggregate.window.is_some())
+}
+
+/// Inputs first; transforms on a cycle are named with their path and left out, and so is what hangs on them.
+fn sorted(spec: &PipelineSpec, inputs: &BTreeMap<usize, (Target, Port)>, out: &mut Diagnostics) -> Vec<usize> {
+    let mut order = Vec::new();
+    let mut done: BTreeSet<usize> = BTreeSet::new();
+    let mut on_cycle: BTreeSet<usize> = BTreeSet::new();
+    for start in 0..spec.transforms.len() {
+        // Every step has one input, so its past is a path: follow it back until something is known.
+        let mut path = Vec::new();
+        let mut at = start;
+        let grounded = loop {
+            if done.contains(&at) {
+                break true;
+            }
+            if on_cycle.contains(&at) {
+                break false;
+            }
+            if let Some(begin) = path.iter().position(|step| *step == at) {
+                out.push(cycle(spec, &path[begin..]));
+                on_cycle.extend(&path);
+                break false;
+            }
+            path.push(at);
+            match inputs.get(&at) {
+                Some((Target::Transform(before), _)) => at = *before,
+                Some((Target::Source(_), _)) => break true,
+                None => break false,
+            }
+        };
+        if grounded {
+            done.extend(&path);
+            order.extend(path.into_iter().rev());
+        }
+    }
+    order
+}
+
+fn cycle(spec: &PipelineSpec, steps: &[usize]) -> Diagnostic {
+    let name = |step: &usize| format!("`{}`", spec.transforms[*step].name.value);
+    let mut path: Vec<String> = steps.iter().rev().map(name).collect();
+    path.push(path[0].clone());
+    Diagnostic::error("names.cycle", format!("{} reads its own output", name(&steps[0])))
+        .at(&spec.transforms[steps[0]].from.place)
+        .note(format!("the cycle is {}", path.join(" → ")))
+}
+
+fn used(wiring: &Wiring) -> BTreeSet<Target> {
+    let mut used = BTreeSet::new();
+    for (target, _) in wiring.sink_inputs.values() {
+        let mut at = Some(*target);
+        while let Some(target) = at.filter(|target| used.insert(*target)) {
+            at = match target {
+                Target::Transform(index) => wiring.inputs.get(&index).map(|(before, _)| *before),
+                Target::Source(_) => None,
+            };
+        }
+    }
+    used
+}
+
+/// Warns at the last step only: what leads to an unused step is read, by that step.
+fn warn_unused(spec: &PipelineSpec, wiring: &Wiring, out: &mut Diagnostics) {
+    let read: BTreeSet<Target> = wiring.inputs.values().chain(wiring.sink_inputs.values()).map(|(t, _)| *t).collect();
+    let sources = spec.sources.iter().enumerate().map(|(i, s)| (Target::Source(i), &s.name));
+    let transforms = spec.transforms.iter().enumerate().map(|(i, t)| (Target::Transform(i), &t.name));
+    for (target, name) in sources.chain(transforms).filter(|(target, _)| !read.contains(target)) {
+        // A wrong `from` elsewhere may be the reader that is missing here.
+        if wiring.inputs.len() < spec.transforms.len() || wiring.sink_inputs.len() < spec.sinks.len() {
+            return;
+        }
+        let what = if matches!(target, Target::Source(_)) { "source" } else { "transform" };
+        out.push(
+            Diagnostic::warning("names.unused", format!("nothing reads from the {what} `{}`", name.value))
+                .at(&name.place)
+                .label("left out"),
+        );
+    }
+}

@@ -1,0 +1,463 @@
+//! Sources: which columns and metadata a source brings, and what of it is read.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Fields, Schema};
+
+use super::codecs::{Chosen, Reading};
+use super::columns::{refuse_reserved, user_fields, user_names};
+use super::shape::Shape;
+use super::topics::{self, Topics};
+use super::{Scope, codecs, connections, of_failure, schemas, time};
+use crate::connectors::{Source, Wanted, datagen, file, kafka};
+use crate::data::meta;
+use crate::formats::Format;
+use crate::plan::bodies::FileOptions;
+use crate::plan::outline::{Outline, SourceOutline, TopicOutline, TopicState};
+use crate::plan::resolve::{Answer, Cluster};
+use crate::plan::{SourcePlan, TimePlan};
+use crate::report::{Diagnostic, Diagnostics};
+use crate::spec::{FromNode, SourceSpec, Spanned, TimeSpec};
+
+/// A source that checked: everything it could give.
+#[derive(Debug)]
+pub(super) struct SourceDraft {
+    name: String,
+    source: Arc<dyn Source>,
+    /// `None`: its rows are typed already.
+    values: Option<Reading>,
+    /// Decodes `_key`; `None`: bytes, or there are none.
+    keys: Option<Reading>,
+    everything: Shape,
+    time_spec: Option<TimeSpec>,
+    outline: SourceOutline,
+}
+
+/// Checks a source; its outline follows with [`SourceDraft::plan`].
+pub(super) fn draft(
+    scope: &Scope,
+    spec: &SourceSpec,
+    index: usize,
+    topics: &Topics,
+    outline: &mut Outline,
+    out: &mut Diagnostics,
+) -> Option<SourceDraft> {
+    let check = SourceCheck { scope, spec, index };
+    match spec.connector.value.as_str() {
+        "kafka" => check.kafka(topics, outline, out),
+        "datagen" => check.datagen(out),
+        "file" => check.file(out),
+        other => {
+            out.push(
+                Diagnostic::error("source.connector", format!("`{other}` cannot be a source"))
+                    .at(&spec.connector.place)
+                    .note("sources are kafka, datagen and file"),
+            );
+            None
+        }
+    }
+}
+
+struct SourceCheck<'a> {
+    scope: &'a Scope<'a>,
+    spec: &'a SourceSpec,
+    index: usize,
+}
+
+/// Metadata of a source that is not Kafka.
+const PLAIN_METADATA: &[&str] = &[meta::PARTITION, meta::OFFSET, meta::TIME];
+const FILE_METADATA: &[&str] = &[meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::TIME];
+
+impl SourceCheck<'_> {
+    fn datagen(&self, out: &mut Diagnostics) -> Option<SourceDraft> {
+        self.refuse(&["connection", "format", "schema", "columns", "key_format"], "datagen makes typed rows", out);
+        let options = datagen::Options::from_node(&self.spec.body, out)?;
+        let place = &self.spec.body.place;
+        let source = datagen::Datagen::from_options(&options, place, &self.scope.pipeline.folder, out)?;
+        let columns = source.schema();
+        let outline = SourceOutline {
+            connector: "datagen",
+            from: match options.count {
+                Some(count) => format!("{count} records"),
+                None => "without end".into(),
+            },
+            format: "typed rows".into(),
+            time: String::new(),
+        };
+        self.finish(Arc::new(source), &columns, None, None, PLAIN_METADATA, self.spec.time.clone(), outline, out)
+    }
+
+    fn file(&self, out: &mut Diagnostics) -> Option<SourceDraft> {
+        self.refuse(&["connection", "key_format"], "a file has neither", out);
+        let options = FileOptions::from_node(&self.spec.body, out)?;
+        let Some(format) = &self.spec.format else {
+            out.push(topics::no_format(&self.spec.name, &self.spec.place, "file"));
+            return None;
+        };
+        let Chosen::Codec(codec) = codecs::format(format, false, out)? else { return None };
+        if codec == Format::Avro {
+            out.push(crate::spec::not_available("`format: avro` in a file", &format.name.place));
+            return None;
+        }
+        let declared = self.spec.columns.as_ref().map(|columns| schemas::declared(columns, out));
+        let reading = Reading::plain(codec, declared, &self.spec.place, out)?;
+        let columns = reading.columns();
+        let path = self.scope.pipeline.folder.join(&options.path.value);
+        let source = file::FileSource::new(path.to_string_lossy(), reading.framing());
+        let outline = SourceOutline {
+            connector: "file",
+            from: format!("files `{}`", options.path.value),
+            format: reading.describe(),
+            time: String::new(),
+        };
+        let source: Arc<dyn Source> = Arc::new(source);
+        self.finish(source, &columns, Some(reading), None, FILE_METADATA, self.spec.time.clone(), outline, out)
+    }
+
+    fn kafka(&self, topics: &Topics, outline: &mut Outline, out: &mut Diagnostics) -> Option<SourceDraft> {
+        let options = kafka::KafkaSourceOptions::from_node(&self.spec.body, out)?;
+        options.check(out);
+        let topic = options.topic.value.0.as_str();
+        let document = topics.declared(topic);
+        let declared = document.map(|document| &document.spec);
+        let connection = self.spec.connection.as_ref().or(declared.and_then(|topic| topic.connection.as_ref()));
+        let connection = connections::find(
+            connection,
+            &self.spec.connector.place,
+            Some(&self.scope.pipeline.spec),
+            self.scope.documents,
+            out,
+        )?;
+        let cluster = connection.cluster(self.scope.world, out)?;
+        let written = topics.written(topic, &cluster.brokers);
+
+        let format = topics::format(
+            "format",
+            self.spec.format.as_ref(),
+            declared.and_then(|topic| topic.format.as_ref()),
+            written.map(|written| (&written.format, written.by.as_str())),
+            out,
+        );
+        let Some(format) = format else {
+            out.push(topics::no_format(&self.spec.name, &self.spec.place, "kafka"));
+            return None;
+        };
+        let Chosen::Codec(format) = codecs::format(format, false, out)? else { return None };
+        let columns =
+            topics::columns(self.spec.columns.as_ref(), declared.and_then(|topic| topic.columns.as_ref()), out);
+        let reading = if format == Format::Avro {
+            let (schema, folder) = match (&self.spec.schema, document) {
+                (None, Some(document)) => (document.spec.schema.as_ref(), document.folder.as_path()),
+                (own, _) => (own.as_ref(), self.scope.pipeline.folder.as_path()),
+            };
+            self.avro(topic, &connection, schema, folder, written.and_then(|w| w.schema.clone()), outline, out)
+        } else {
+            let declared = columns.map(|columns| schemas::declared(columns, out));
+            let declared = declared.or_else(|| written.map(|written| Schema::clone(&written.columns)));
+            Reading::plain(format, declared, &self.spec.place, out)
+        };
+        let key_format = topics::format(
+            "key_format",
+            self.spec.key_format.as_ref(),
+            declared.and_then(|topic| topic.key_format.as_ref()),
+            None,
+            out,
+        );
+        let keys = match key_format {
+            Some(format) => match codecs::format(format, false, out)? {
+                Chosen::Codec(format) => self.keys(format, topic, &connection, outline, out)?,
+                Chosen::Original => None,
+            },
+            None => None,
+        };
+        let state = self.topic_state(&cluster, topic, written.is_some(), declared.is_some_and(|t| t.create), out);
+        let reading = reading?;
+
+        let group = options
+            .group
+            .as_ref()
+            .map_or_else(|| format!("runner-{}", self.scope.pipeline.metadata.name.value), |group| group.value.clone());
+        let properties = options.properties.as_ref().map(kafka::Properties::to_map).unwrap_or_default();
+        let from = codecs::start_in_words(options.start.as_ref(), options.until.as_ref());
+        let client = codecs::client(&cluster, &options.topic.place, out)?.with(&properties);
+        let source = kafka::KafkaSource::new(
+            client,
+            topic,
+            &group,
+            options.start.clone().unwrap_or_default(),
+            options.until.clone(),
+        );
+        let outline_line = SourceOutline {
+            connector: "kafka",
+            from: format!("topic `{topic}`{}, {from}", partitions_in_words(&state)),
+            format: reading.describe(),
+            time: String::new(),
+        };
+        codecs::add_connection(outline, &connection, &cluster);
+        codecs::add_topic(outline, TopicOutline::of(cluster, topic, state, declared));
+        let time_spec = time::merged(self.spec.time.as_ref(), declared.and_then(|topic| topic.time.as_ref()));
+        let columns = reading.columns();
+        let visible: &[&str] = meta::VISIBLE;
+        let source: Arc<dyn Source> = Arc::new(source);
+        self.finish(source, &columns, Some(reading), keys, visible, time_spec, outline_line, out)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "where a schema may come from")]
+    fn avro(
+        &self,
+        topic: &str,
+        connection: &connections::Connection,
+        schema: Option<&crate::spec::SchemaRef>,
+        folder: &Path,
+        planned: Option<String>,
+        outline: &mut Outline,
+        out: &mut Diagnostics,
+    ) -> Option<Reading> {
+        let registries = schemas::registries(self.scope, connection, out)?;
+        codecs::add_registry(outline, connection, &registries);
+        let subject = schemas::subject(topic, crate::registry::Side::Value);
+        let found = match planned.filter(|_| schema.is_none()) {
+            Some(text) => schemas::Search::Found(schemas::Found { text, from: "what this command writes".into() }),
+            None => {
+                let place = schema.map_or(&self.spec.place, |schema| &schema.place);
+                schemas::Wanted { scope: self.scope, schema, folder, subject: &subject, registries: &registries, place }
+                    .of_source(out)?
+            }
+        };
+        match found {
+            schemas::Search::Found(found) => Reading::avro(found, registries.running, &self.spec.place, out),
+            schemas::Search::NotAsked(what) => {
+                outline.unchecked.push(format!("{what}, and so all that reads from `{}`", self.spec.name.value));
+                out.push(
+                    Diagnostic::warning("plan.not_checked", format!("`{}` was not checked", self.spec.name.value))
+                        .at(&self.spec.place)
+                        .label(format!("{what} is known to the registry only"))
+                        .hint("run `runner plan`, which asks it, or name a file with `schema: {file: x.avsc}`"),
+                );
+                None
+            }
+        }
+    }
+
+    /// How `_key` is decoded; the inner `None`: as bytes.
+    fn keys(
+        &self,
+        format: Format,
+        topic: &str,
+        connection: &connections::Connection,
+        outline: &mut Outline,
+        out: &mut Diagnostics,
+    ) -> Option<Option<Reading>> {
+        let place = &self.spec.place;
+        match format {
+            Format::Bytes => return Some(None),
+            Format::Avro => {}
+            other => return Reading::key(other, None, place, out).map(Some),
+        }
+        let registries = schemas::registries(self.scope, connection, out)?;
+        codecs::add_registry(outline, connection, &registries);
+        let subject = schemas::subject(topic, crate::registry::Side::Key);
+        let folder = &self.scope.pipeline.folder;
+        let wanted = schemas::Wanted {
+            scope: self.scope,
+            schema: None,
+            folder,
+            subject: &subject,
+            registries: &registries,
+            place,
+        };
+        match wanted.of_source(out)? {
+            schemas::Search::Found(found) => {
+                Reading::key(Format::Avro, Some((found, registries.running)), place, out).map(Some)
+            }
+            schemas::Search::NotAsked(what) => {
+                outline.unchecked.push(what);
+                None
+            }
+        }
+    }
+
+    fn topic_state(
+        &self,
+        cluster: &Cluster,
+        topic: &str,
+        is_written: bool,
+        creates: bool,
+        out: &mut Diagnostics,
+    ) -> TopicState {
+        let place = &self.spec.connector.place;
+        match self.scope.world.topic(cluster, topic) {
+            Ok(Answer::Known(Some(info))) => TopicState::Exists(info),
+            Ok(Answer::Known(None)) if is_written => TopicState::CreatedByOther,
+            Ok(Answer::Known(None)) if creates => TopicState::Create,
+            Ok(Answer::Known(None)) => {
+                out.push(
+                    Diagnostic::error("kafka.no_topic", format!("there is no topic `{topic}`"))
+                        .at(place)
+                        .note(format!("asked the brokers at {}", cluster.shown))
+                        .hint("correct the name, or declare it with a `kind: Topic` document to have it created"),
+                );
+                TopicState::NotAsked
+            }
+            Ok(Answer::NotAsked) => TopicState::NotAsked,
+            Err(failure) => {
+                out.push(of_failure(failure, place));
+                TopicState::NotAsked
+            }
+        }
+    }
+
+    /// Complains about common keys that mean nothing here.
+    fn refuse(&self, keys: &[&str], why: &str, out: &mut Diagnostics) {
+        let spec = self.spec;
+        let format = |format: &Option<crate::spec::FormatSpec>| format.as_ref().map(|f| f.name.place.clone());
+        let written = [
+            ("connection", spec.connection.as_ref().map(|name| name.place.clone())),
+            ("format", format(&spec.format)),
+            ("schema", spec.schema.as_ref().map(|schema| schema.place.clone())),
+            ("columns", spec.columns.as_ref().map(|columns| columns.place.clone())),
+            ("key_format", format(&spec.key_format)),
+        ];
+        for (key, place) in written.iter().filter(|(key, _)| keys.contains(key)) {
+            if let Some(place) = place {
+                let title = format!("`{key}` means nothing for `{}`", spec.connector.value);
+                out.push(Diagnostic::error("source.key", title).at(place).label(why).hint("leave it out"));
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a source, put together once")]
+    fn finish(
+        &self,
+        source: Arc<dyn Source>,
+        columns: &Schema,
+        values: Option<Reading>,
+        keys: Option<Reading>,
+        metadata: &[&str],
+        time_spec: Option<TimeSpec>,
+        mut outline: SourceOutline,
+        out: &mut Diagnostics,
+    ) -> Option<SourceDraft> {
+        refuse_reserved(columns.fields().iter().map(|field| (field.name().as_str(), &self.spec.place)), out);
+        let key = keys.as_ref().and_then(Reading::key_field);
+        let metadata = metadata.iter().filter_map(|name| match &key {
+            Some(key) if *name == meta::KEY => Some(key.clone()),
+            _ => meta::field(name),
+        });
+        let own = user_fields(columns).cloned();
+        let everything = Arc::new(Schema::new(own.chain(metadata).collect::<Vec<Field>>()));
+        let (time, _) = time::plan(time_spec.as_ref(), &everything, source.has_timestamps(), out)?;
+        outline.time = time_in_words(&time, time_spec.as_ref());
+        let everything = Shape { columns: everything, changes: false, group: None, source: self.index };
+        Some(SourceDraft { name: self.spec.name.value.clone(), source, values, keys, everything, time_spec, outline })
+    }
+}
+
+impl SourceDraft {
+    pub fn everything(&self) -> Shape {
+        self.everything.clone()
+    }
+
+    pub fn outline(&self) -> SourceOutline {
+        self.outline.clone()
+    }
+
+    /// The source with only those columns and metadata that are `wanted`.
+    pub fn plan(&self, wanted: &BTreeSet<String>, out: &mut Diagnostics) -> Option<(SourcePlan, Shape)> {
+        let has_timestamps = self.source.has_timestamps();
+        let (_, read_by_time) = time::plan(self.time_spec.as_ref(), &self.everything.columns, has_timestamps, out)?;
+        let in_use = |name: &str| wanted.contains(name) || read_by_time.iter().any(|column| column == name);
+        let all = user_names(&self.everything.columns);
+        let mut kept: Vec<String> = all.iter().filter(|name| in_use(name)).cloned().collect();
+        // Decoders need a column to count rows by; typed rows come whole.
+        let can_project = self.values.as_ref().is_some_and(Reading::can_project);
+        if !can_project {
+            kept = all;
+        } else if kept.is_empty() {
+            kept.extend(all.into_iter().next());
+        }
+
+        let everything = &self.everything.columns;
+        let metadata = everything.fields().iter().filter(|f| meta::is_meta(f.name()) && in_use(f.name())).cloned();
+        let is_kafka = self.source.connector() == "kafka";
+        let hidden = [meta::KEY_BYTES, meta::VALUE_BYTES, meta::HEADERS_LIST];
+        let hidden = hidden.iter().filter(|name| wanted.contains(**name) && (is_kafka || **name == meta::VALUE_BYTES));
+        // Typed rows have no bytes to keep.
+        let hidden = hidden.filter(|_| self.values.is_some()).filter_map(|name| meta::field(name)).map(Arc::new);
+        let own = kept.iter().filter_map(|name| everything.field_with_name(name).ok()).cloned().map(Arc::new);
+        let columns = Arc::new(Schema::new(own.chain(metadata).chain(hidden).collect::<Fields>()));
+
+        let (time, _) = time::plan(self.time_spec.as_ref(), &columns, has_timestamps, out)?;
+        let has = |name: &str| columns.column_with_name(name).is_some();
+        let plan = SourcePlan {
+            name: self.name.clone(),
+            source: self.source.clone(),
+            values: self.values.as_ref().map(|reading| reading.open_for(&kept)),
+            keys: self
+                .keys
+                .as_ref()
+                .filter(|_| has(meta::KEY))
+                .map(|reading| reading.open_for(&[meta::KEY.to_owned()])),
+            schema: columns.clone(),
+            wanted: Wanted {
+                keys: has(meta::KEY) || has(meta::KEY_BYTES),
+                headers: has(meta::HEADERS) || has(meta::HEADERS_LIST),
+            },
+            time,
+        };
+        Some((plan, Shape { columns, ..self.everything.clone() }))
+    }
+}
+
+fn partitions_in_words(state: &TopicState) -> String {
+    match state {
+        TopicState::Exists(info) if info.partitions == 1 => " (1 partition)".into(),
+        TopicState::Exists(info) => format!(" ({} partitions)", info.partitions),
+        TopicState::Create | TopicState::CreatedByOther => " (will be created)".into(),
+        TopicState::NotAsked => String::new(),
+    }
+}
+
+fn time_in_words(time: &TimePlan, spec: Option<&TimeSpec>) -> String {
+    let duration = crate::time::duration::format;
+    let from = match &time.field {
+        crate::plan::TimeField::Timestamp => "Kafka timestamp".to_owned(),
+        crate::plan::TimeField::Clock => "clock".to_owned(),
+        crate::plan::TimeField::Expr(_) => spec
+            .and_then(|spec| spec.field.as_ref())
+            .map_or_else(String::new, |field: &Spanned<String>| field.value.clone()),
+    };
+    let idle = time.idle_ms.map_or_else(|| "never".to_owned(), duration);
+    format!("{from}, lag {}, idle {idle}", duration(time.lag_ms))
+}
+
+/// What of a source changes results, for the fingerprint. Positions, groups, servers and client settings do not.
+pub(super) fn meaning(spec: &SourceSpec, plan: &SourcePlan) -> serde_json::Value {
+    let mut body = spec.body.to_json();
+    if let Some(object) = body.as_object_mut() {
+        for key in ["start", "until", "group", "properties", "on_expired", "rate", "interval", "max_interval", "count"]
+        {
+            object.remove(key);
+        }
+    }
+    let columns: Vec<String> =
+        user_fields(&plan.schema).map(|field| format!("{} {}", field.name(), crate::expr::type_word(field))).collect();
+    let field = match &plan.time.field {
+        crate::plan::TimeField::Timestamp => "timestamp".to_owned(),
+        crate::plan::TimeField::Clock => "clock".to_owned(),
+        crate::plan::TimeField::Expr(_) => {
+            let field = spec.time.as_ref().and_then(|time| time.field.as_ref());
+            field.map_or_else(String::new, |field| field.value.clone())
+        }
+    };
+    serde_json::json!({
+        "name": spec.name.value,
+        "connector": spec.connector.value,
+        "body": body,
+        "format": spec.format.as_ref().map(|format| &format.name.value),
+        "columns": columns,
+        "time": { "field": field, "max_ahead": plan.time.max_ahead_ms },
+    })
+}

@@ -1,0 +1,237 @@
+//! What a plan asks of the world: registries, brokers, secrets.
+//!
+//! [`Servers`] asks them, [`Offline`] asks nobody: then the plan says what it could not check.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::connectors::kafka::{self, Topics};
+use crate::registry::http::PLAN_PATIENCE;
+use crate::registry::{Auth, EmbeddedRegistry, HttpRegistry, Registered, Registry, Settings, Verdict};
+use crate::report::Failure;
+use crate::spec::{RegistryConnection, Secret};
+use crate::time::Millis;
+
+/// The brokers of a connection.
+#[derive(Clone, PartialEq)]
+pub struct Cluster {
+    /// The connection's name.
+    pub connection: String,
+    /// Nobody declared the connection.
+    pub built_in: bool,
+    /// The brokers as the user wrote them: for people.
+    pub shown: String,
+    /// `host:port`, separated by commas, secrets filled in.
+    pub brokers: String,
+    /// The client's own settings, secrets filled in: never printed.
+    pub properties: BTreeMap<String, String>,
+}
+
+impl Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cluster({} at {})", self.connection, self.shown)
+    }
+}
+
+/// What is known of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicInfo {
+    pub partitions: u32,
+    /// `None`: kept for ever.
+    pub retention_ms: Option<Millis>,
+    pub compacted: bool,
+    /// The broker puts its own time on records.
+    pub log_append_time: bool,
+    /// Largest record that it takes.
+    pub message_bytes_max: Option<usize>,
+}
+
+/// What the world said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer<T> {
+    Known(T),
+    /// Nobody was asked.
+    NotAsked,
+}
+
+/// A connection's registry, twice.
+#[derive(Debug, Clone)]
+pub struct Registries {
+    /// For questions while planning, with little patience; `None`: nobody is to be asked.
+    pub asked: Option<Arc<dyn Registry>>,
+    /// For the running pipeline, with more.
+    pub running: Arc<dyn Registry>,
+    /// For people.
+    pub shown: String,
+}
+
+/// Who is asked while a plan is made. Calls block, at most about two seconds where a server is away.
+pub trait World: Debug {
+    /// Fills in secrets. Offline they stay as they were written.
+    fn fill(&self, text: &Secret) -> Result<String, Failure>;
+
+    /// The registry of a connection; an embedded one is kept in `state_dir`.
+    fn registry(&self, registry: &RegistryConnection, state_dir: &Path) -> Result<Registries, Failure>;
+
+    /// A topic; `Known(None)`: there is none of that name.
+    fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure>;
+}
+
+/// Asks nobody: `runner validate`.
+#[derive(Debug, Default)]
+pub struct Offline;
+
+impl World for Offline {
+    fn fill(&self, text: &Secret) -> Result<String, Failure> {
+        Ok(text.to_string())
+    }
+
+    fn registry(&self, registry: &RegistryConnection, _: &Path) -> Result<Registries, Failure> {
+        let shown = match registry {
+            RegistryConnection::Url { url, .. } => url.value.to_string(),
+            RegistryConnection::Embedded => "the embedded registry".into(),
+        };
+        Ok(Registries { asked: None, running: Arc::new(Unasked(shown.clone())), shown })
+    }
+
+    fn topic(&self, _: &Cluster, _: &str) -> Result<Answer<Option<TopicInfo>>, Failure> {
+        Ok(Answer::NotAsked)
+    }
+}
+
+/// Stands in a plan that is only checked.
+#[derive(Debug)]
+struct Unasked(String);
+
+impl Unasked {
+    fn refuse<T>(&self) -> Result<T, Failure> {
+        Err(Failure::bug("plan.offline", format!("a plan made without servers asks {}", self.0)))
+    }
+}
+
+impl Registry for Unasked {
+    fn latest(&self, _: &str) -> Result<Option<Registered>, Failure> {
+        self.refuse()
+    }
+
+    fn version(&self, _: &str, _: i32) -> Result<Option<Registered>, Failure> {
+        self.refuse()
+    }
+
+    fn by_id(&self, _: i32) -> Result<Option<Arc<str>>, Failure> {
+        self.refuse()
+    }
+
+    fn lookup(&self, _: &str, _: &str) -> Result<Option<Registered>, Failure> {
+        self.refuse()
+    }
+
+    fn register(&self, _: &str, _: &str) -> Result<i32, Failure> {
+        self.refuse()
+    }
+
+    fn compatible(&self, _: &str, _: &str) -> Result<Verdict, Failure> {
+        self.refuse()
+    }
+
+    fn describe(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// Asks the servers of the connections. One that is away is waited for only once.
+#[derive(Debug, Default)]
+pub struct Servers {
+    /// By brokers: a client, or what was wrong.
+    clusters: Mutex<BTreeMap<String, Result<Arc<Topics>, Away>>>,
+    /// The same by URL.
+    registries: Mutex<BTreeMap<String, Result<Registries, Away>>>,
+}
+
+/// A failure that can be told again.
+#[derive(Debug, Clone)]
+struct Away {
+    code: &'static str,
+    retry: bool,
+    message: String,
+    hint: Option<String>,
+}
+
+impl From<Failure> for Away {
+    fn from(failure: Failure) -> Self {
+        let message = failure.to_string();
+        Away { code: failure.code, retry: failure.retry, message, hint: failure.hint }
+    }
+}
+
+impl From<Away> for Failure {
+    fn from(away: Away) -> Self {
+        let mut failure = match away.retry {
+            true => Failure::outside(away.code, away.message),
+            false => Failure::user(away.code, away.message),
+        };
+        failure.hint = away.hint;
+        failure
+    }
+}
+
+impl Servers {
+    fn topics(&self, cluster: &Cluster) -> Result<Arc<Topics>, Failure> {
+        let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        let connect = || {
+            let cluster = kafka::Cluster::new(cluster.brokers.clone(), cluster.properties.clone())?;
+            Topics::connect(&cluster).map(Arc::new)
+        };
+        let known = clusters.entry(cluster.brokers.clone()).or_insert_with(|| connect().map_err(Away::from));
+        known.clone().map_err(Failure::from)
+    }
+}
+
+impl World for Servers {
+    fn fill(&self, text: &Secret) -> Result<String, Failure> {
+        text.resolve()
+    }
+
+    fn registry(&self, registry: &RegistryConnection, state_dir: &Path) -> Result<Registries, Failure> {
+        let (url, username, password) = match registry {
+            RegistryConnection::Url { url, username, password } => (url, username, password),
+            RegistryConnection::Embedded => {
+                let embedded: Arc<dyn Registry> = Arc::new(EmbeddedRegistry::open(state_dir.join("registry"))?);
+                return Ok(Registries { asked: Some(embedded.clone()), shown: embedded.describe(), running: embedded });
+            }
+        };
+        let filled = |secret: &Option<Secret>| secret.as_ref().map(Secret::resolve).transpose();
+        let auth = match (filled(username)?, filled(password)?) {
+            (None, None) => Auth::None,
+            (user, password) => Auth::Basic { user: user.unwrap_or_default(), password: password.unwrap_or_default() },
+        };
+        let settings = Settings { auth, ..Settings::new(url.value.resolve()?) };
+        let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        let connect = || {
+            let asked = HttpRegistry::new(Settings { patience: PLAN_PATIENCE, ..settings.clone() })?;
+            asked.ping()?;
+            let running = Arc::new(HttpRegistry::new(settings.clone())?);
+            Ok::<_, Failure>(Registries { shown: asked.describe(), asked: Some(Arc::new(asked)), running })
+        };
+        let known = registries.entry(settings.url.clone()).or_insert_with(|| connect().map_err(Away::from));
+        known.clone().map_err(Failure::from)
+    }
+
+    fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure> {
+        let topics = self.topics(cluster)?;
+        let Some(partitions) = topics.partitions(topic)? else { return Ok(Answer::Known(None)) };
+        let config = topics.config(topic)?;
+        let is = |name: &str, word: &str| config.get(name).is_some_and(|value| value.contains(word));
+        let number = |name: &str| config.get(name).and_then(|value| value.parse::<i64>().ok());
+        Ok(Answer::Known(Some(TopicInfo {
+            partitions: partitions as u32,
+            // −1 means for ever.
+            retention_ms: number("retention.ms").filter(|ms| *ms >= 0),
+            compacted: is("cleanup.policy", "compact"),
+            log_append_time: is("message.timestamp.type", "LogAppendTime"),
+            message_bytes_max: number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()),
+        })))
+    }
+}
