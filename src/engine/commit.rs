@@ -300,6 +300,7 @@ mod tests {
             namespace: "default".into(),
             name: "p".into(),
             sources: Vec::new(),
+            outline: Default::default(),
             steps: Vec::new(),
             sinks: Vec::new(),
             dead_letter: None,
