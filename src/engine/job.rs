@@ -35,6 +35,7 @@ use crate::time::{Clock, Millis};
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const NEIGHBOUR_GONE: &str = "job.neighbour_gone";
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -311,9 +312,7 @@ impl Threads {
         let mut outcome = outcome;
         let drained = async {
             while let Some(event) = self.events.recv().await {
-                if let (ToCoordinator::Failed(failure), true) = (event, outcome.is_ok()) {
-                    outcome = Err(failure);
-                }
+                note_failure(&mut outcome, event);
             }
         };
         tokio::select! {
@@ -321,9 +320,7 @@ impl Threads {
             () = drained => {}
         }
         while let Ok(event) = self.events.try_recv() {
-            if let (ToCoordinator::Failed(failure), true) = (event, outcome.is_ok()) {
-                outcome = Err(failure);
-            }
+            note_failure(&mut outcome, event);
         }
         self.report_progress();
         outcome
@@ -351,7 +348,18 @@ fn thread(
 
 /// A neighbour's channel is closed: it failed, and its own message says why.
 fn gone() -> Failure {
-    Failure::bug("job.neighbour_gone", "a thread of the pipeline ended too early")
+    Failure::bug(NEIGHBOUR_GONE, "a thread of the pipeline ended too early")
+}
+
+/// Keeps the first failure that says why: that a neighbour is gone is often seen before its message.
+fn note_failure(outcome: &mut Result<Outcome, Failure>, event: ToCoordinator) {
+    let open = match outcome {
+        Ok(_) => true,
+        Err(known) => known.code == NEIGHBOUR_GONE,
+    };
+    if let (ToCoordinator::Failed(failure), true) = (event, open) {
+        *outcome = Err(failure);
+    }
 }
 
 struct LaneThread {
@@ -552,4 +560,19 @@ fn positions(plan: &Plan, record: &EpochRecord) -> Positions {
         Some((index, ranges.iter().map(|(partition, range)| (*partition, range.to.clone())).collect()))
     };
     plan.sources.iter().enumerate().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_wins_over_the_closed_channel_that_it_left_behind() {
+        let failed = |code| ToCoordinator::Failed(Failure::user(code, "it says why"));
+        let mut outcome = Err(gone());
+        note_failure(&mut outcome, ToCoordinator::Event(Event::Tick));
+        note_failure(&mut outcome, failed("record.bad"));
+        note_failure(&mut outcome, failed("later.one"));
+        assert_eq!(outcome.unwrap_err().code, "record.bad");
+    }
 }

@@ -3,4 +3,5 @@
 mod errors;
 mod house;
 mod kafka;
+mod runner;
 mod servers;
