@@ -37,6 +37,7 @@ const IDLE_WAIT: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_REPORT: Duration = Duration::from_secs(2);
+const NEIGHBOUR_GONE: &str = "job.neighbour_gone";
 
 /// How to run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -325,9 +326,7 @@ impl Threads {
         let mut outcome = outcome;
         let drained = async {
             while let Some(event) = self.events.recv().await {
-                if let (ToCoordinator::Failed(failure), true) = (event, outcome.is_ok()) {
-                    outcome = Err(failure);
-                }
+                note_failure(&mut outcome, event);
             }
         };
         tokio::select! {
@@ -335,9 +334,7 @@ impl Threads {
             () = drained => {}
         }
         while let Ok(event) = self.events.try_recv() {
-            if let (ToCoordinator::Failed(failure), true) = (event, outcome.is_ok()) {
-                outcome = Err(failure);
-            }
+            note_failure(&mut outcome, event);
         }
         if let Some(reporting) = self.report_progress() {
             // A broker that is away must not hold up the end.
@@ -368,7 +365,18 @@ fn thread(
 
 /// A neighbour's channel is closed: it failed, and its own message says why.
 fn gone() -> Failure {
-    Failure::bug("job.neighbour_gone", "a thread of the pipeline ended too early")
+    Failure::bug(NEIGHBOUR_GONE, "a thread of the pipeline ended too early")
+}
+
+/// Keeps the first failure that says why: that a neighbour is gone is often seen before its message.
+fn note_failure(outcome: &mut Result<Outcome, Failure>, event: ToCoordinator) {
+    let open = match outcome {
+        Ok(_) => true,
+        Err(known) => known.code == NEIGHBOUR_GONE,
+    };
+    if let (ToCoordinator::Failed(failure), true) = (event, open) {
+        *outcome = Err(failure);
+    }
 }
 
 struct LaneThread {
@@ -523,9 +531,15 @@ pub fn record(
         watermark: mark.watermark,
         clock: mark.clock,
         needed,
-        learnt: BTreeMap::new(),
+        learnt: learnt(plan),
         ended,
     }
+}
+
+/// I8: what was learnt from registries stands in the first epoch that uses it, or in one before.
+fn learnt(plan: &Plan) -> BTreeMap<i32, String> {
+    let decoders = plan.sources.iter().flat_map(|source| source.values.iter().chain(&source.keys));
+    decoders.flat_map(|decoder| decoder.take_learnt()).collect()
 }
 
 struct CommitThread {
@@ -566,4 +580,19 @@ fn positions(plan: &Plan, record: &EpochRecord) -> Positions {
         Some((index, ranges.iter().map(|(partition, range)| (*partition, range.to.clone())).collect()))
     };
     plan.sources.iter().enumerate().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_wins_over_the_closed_channel_that_it_left_behind() {
+        let failed = |code| ToCoordinator::Failed(Failure::user(code, "it says why"));
+        let mut outcome = Err(gone());
+        note_failure(&mut outcome, ToCoordinator::Event(Event::Tick));
+        note_failure(&mut outcome, failed("record.bad"));
+        note_failure(&mut outcome, failed("later.one"));
+        assert_eq!(outcome.unwrap_err().code, "record.bad");
+    }
 }

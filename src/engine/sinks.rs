@@ -64,6 +64,15 @@ impl SinkThread {
         self.durable.load(SeqCst)
     }
 
+    /// # Errors
+    /// The thread has given up, although nobody has handed it an epoch since.
+    pub fn check(&self) -> Result<(), Failure> {
+        match &self.thread {
+            Some(thread) if thread.is_finished() => Err(self.failed()),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until everything handed over is written.
     pub fn finish(&mut self) -> Result<(), Failure> {
         self.epochs = None;
@@ -144,5 +153,37 @@ impl Work {
         }
         self.durable.store(self.received, SeqCst);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::SinkProgress;
+
+    struct Full;
+
+    impl Writer for Full {
+        fn progress(&self) -> Option<SinkProgress> {
+            None
+        }
+        fn write(&mut self, _lineage: &str, _epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
+            Err(Failure::user("file.truncated", "somebody cut the file"))
+        }
+    }
+
+    #[test]
+    fn a_sink_that_gave_up_is_noticed_without_another_epoch() {
+        let sink = SinkThread::start("s".into(), false, Box::new(Full), "l".into(), 0).unwrap();
+        assert!(sink.check().is_ok());
+        let rows = EncodedRows {
+            records: vec![crate::data::EncodedRecord { key: None, value: None, timestamp: None, headers: 0..0 }],
+            ..EncodedRows::default()
+        };
+        sink.give(1, vec![rows]).unwrap();
+        while !sink.thread.as_ref().unwrap().is_finished() {
+            std::thread::yield_now();
+        }
+        assert_eq!(sink.check().unwrap_err().code, "file.truncated");
     }
 }

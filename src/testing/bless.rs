@@ -49,7 +49,7 @@ fn list(expected: &Expected, observed: &Observed) -> String {
     let shown = rows.iter().map(|row| {
         let mut row = shown_row(row, expected.schema.as_deref());
         if let (Some(object), false) = (row.as_object_mut(), listed.is_empty()) {
-            object.retain(|column, _| listed.iter().any(|name| *name == column));
+            object.retain(|column, _| listed.contains(&column));
         }
         format!("\n      {}", flow(&row))
     });

@@ -110,7 +110,7 @@ pub fn run(given: &Given, variant: Variant) -> Result<Observed, Failure> {
         drive.item(item)?;
     }
     given.sources.iter().for_each(MemorySource::end);
-    drive.surviving(Drive::to_the_end)?;
+    drive.surviving(Drive::reach_end)?;
     Ok(drive.observed())
 }
 
@@ -180,7 +180,7 @@ impl Drive<'_> {
         Ok(())
     }
 
-    fn to_the_end(&mut self) -> Result<(), Failure> {
+    fn reach_end(&mut self) -> Result<(), Failure> {
         for _ in 0..STEPS_MAX {
             self.cut()?;
             if self.finished {

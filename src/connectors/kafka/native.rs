@@ -37,6 +37,8 @@ pub(super) struct Events {
     refused: Mutex<Option<Refused>>,
     /// How often a transaction began before the broker had finished the one before it.
     conflicts: AtomicU64,
+    /// How often a broker went away or could not be reached.
+    outages: AtomicU64,
 }
 
 /// A record that could not be delivered.
@@ -64,6 +66,11 @@ impl Events {
 
     pub fn conflicts(&self) -> u64 {
         self.conflicts.load(Ordering::Relaxed)
+    }
+
+    /// Grows with every outage; that a broker is back is told by what comes from it.
+    pub fn outages(&self) -> u64 {
+        self.outages.load(Ordering::Relaxed)
     }
 }
 
@@ -292,6 +299,7 @@ unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *cons
     // SAFETY: librdkafka passes a string and our opaque pointer.
     let (events, reason) = unsafe { (events(opaque), text(reason)) };
     let Some(events) = events else { return };
+    events.outages.fetch_add(1, Ordering::Relaxed);
     // That all are down is what the errors before it, with their reasons, come to.
     if code == RDKafkaErrorCode::AllBrokersDown as c_int {
         return;

@@ -40,6 +40,8 @@ pub(super) struct KafkaReader {
     more: bool,
     /// What `limit` could not say.
     failed: Option<Failure>,
+    /// How many outages of brokers the ends that were seen have outlived.
+    outages: u64,
 }
 
 /// A partition at work.
@@ -126,6 +128,7 @@ impl KafkaReader {
             slots,
             more: false,
             failed: None,
+            outages: 0,
         };
         reader.assign_unparked()?;
         Ok(reader)
@@ -167,6 +170,30 @@ impl KafkaReader {
             return Ok(());
         }
         self.consumer.unassign(&met).map_err(|error| self.failure("stop reading", error))
+    }
+
+    /// I5: what is disconnected is at no end, however long ago it was. Partitions that stood at theirs
+    /// are assigned anew, because librdkafka tells of an end once: it is seen again with the first
+    /// answer of a broker that is back.
+    fn doubt_ends(&mut self) -> Result<(), Failure> {
+        let outages = self.consumer.client().events().outages();
+        if std::mem::replace(&mut self.outages, outages) == outages {
+            return Ok(());
+        }
+        let mut doubted = Vec::new();
+        for (partition, slot) in (0..).zip(&mut self.slots) {
+            let Some(slot) = slot.as_mut().filter(|slot| slot.assigned) else { continue };
+            slot.end_known = false;
+            if std::mem::take(&mut slot.at_eof) {
+                slot.assigned = false;
+                doubted.push(partition);
+            }
+        }
+        if doubted.is_empty() {
+            return Ok(());
+        }
+        self.consumer.unassign(&doubted).map_err(|error| self.failure("begin again to read", error))?;
+        self.assign_unparked()
     }
 
     fn failure(&self, doing: &str, error: NativeError) -> Failure {
@@ -266,6 +293,7 @@ impl Reader for KafkaReader {
             });
         }
         self.park()?;
+        self.doubt_ends()?;
         if let Some(failure) = troubles.into_iter().find_map(|trouble| self.trouble(trouble)) {
             return Err(failure);
         }
@@ -325,5 +353,28 @@ impl std::fmt::Debug for KafkaReader {
         let slots = (0..).zip(&self.slots).filter_map(|(p, slot)| Some((p, slot.as_ref()?.next)));
         let positions: BTreeMap<Partition, Offset> = slots.collect();
         f.debug_struct("KafkaReader").field("topic", &self.topic).field("positions", &positions).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i5_an_end_is_none_while_no_broker_answers() {
+        // Nobody listens on port 1.
+        let cluster = Cluster::new("127.0.0.1:1", BTreeMap::new()).unwrap();
+        let share = [PartitionStart { partition: 0, start: Position::offset(7), end: None }];
+        let mut reader = KafkaReader::open(&cluster, &"t".into(), "g", 0, &share, Wanted::default()).unwrap();
+        let slot = reader.slots[0].as_mut().unwrap();
+        (slot.at_eof, slot.end_known) = (true, true);
+        let bell = Bell::new().unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while reader.status(0).at_end && std::time::Instant::now() < deadline {
+            assert!(reader.poll(10, 0).unwrap().is_empty());
+            reader.wait(&bell, Duration::from_millis(100));
+        }
+        assert!(!reader.status(0).at_end, "what was seen before the outage says nothing about now");
+        assert_eq!(reader.position(0), Position::offset(7));
     }
 }

@@ -11,6 +11,7 @@ mod codecs;
 mod columns;
 mod connections;
 mod expressions;
+mod later;
 mod modes;
 mod names;
 mod pipelines;
@@ -62,6 +63,8 @@ enum Extent {
 
 fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent: Extent) -> (Vec<Plan>, Diagnostics) {
     let mut out = Diagnostics::default();
+    later::refuse(documents, &mut out);
+    later::warn_unused(documents, &pipelines::subjects(documents), &mut out);
     let mut topics = Topics::of(documents);
     let mut plans = Vec::new();
     for index in pipelines::ordered(documents) {
