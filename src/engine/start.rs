@@ -12,6 +12,7 @@ use super::graph::Graph;
 use super::lane::{Lane, PartitionCut};
 use super::metrics::Metrics;
 use super::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
+use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::sinks::SinkThread;
 use super::trunk::{Pass, Trunk};
@@ -80,6 +81,7 @@ pub fn start(
     preload(plan, &history);
     let writers = open_writers(plan)?;
     let recovery = recover(plan, &history, &writers, options)?;
+    reported::refuse_moved(plan, &history, &recovery)?;
     let discovered = discover(plan, &recovery)?;
     if recovery.plan_changed {
         let record = plan_record(plan, &history, &recovery, &discovered);

@@ -492,6 +492,7 @@ fn state_dir(pipeline: &Document<PipelineSpec>, folder: &Path) -> PathBuf {
 fn of_failure(failure: Failure, place: &Place) -> Diagnostic {
     let mut diagnostic = Diagnostic::error(failure.code, failure.to_string()).at(place);
     diagnostic.hint = failure.hint;
+    diagnostic.may_pass = failure.retry;
     diagnostic
 }
 
