@@ -321,6 +321,7 @@ mod tests {
             namespace: "default".into(),
             name: "p".into(),
             sources: vec![source_plan],
+            outline: Default::default(),
             steps: Vec::new(),
             sinks: Vec::new(),
             dead_letter: None,

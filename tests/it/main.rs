@@ -1,9 +1,6 @@
 //! The one integration-test binary: each of them links DataFusion, so there is one.
 
-mod cli;
-mod commercials;
 mod errors;
-mod formats;
 mod house;
 mod kafka;
 mod registry;

@@ -8,7 +8,8 @@ use runner::registry::{Auth, HttpRegistry, Registry, Settings};
 
 const A: &str = r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"a","type":"int"}]}"#;
 const A_B: &str = r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"a","type":"int"},{"name":"b","type":"int","default":0}]}"#;
-const A_C: &str = r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"a","type":"int"},{"name":"c","type":"int"}]}"#;
+const A_C: &str =
+    r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"a","type":"int"},{"name":"c","type":"int"}]}"#;
 
 fn registry() -> HttpRegistry {
     HttpRegistry::new(Settings::new(crate::servers::registry())).unwrap()
