@@ -73,7 +73,8 @@ fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent:
         let scope = Scope { documents, pipeline, folder, world, extent, state_dir: state_dir(pipeline, folder) };
         let plan = PipelineCheck::new(scope).plan(&mut topics, &mut out);
         // A plan beside errors would be one that nobody wrote.
-        plans.extend(plan.filter(|_| error_count(&out) == errors_before));
+        let is_whole = pipeline.spec.broken.is_empty();
+        plans.extend(plan.filter(|_| is_whole && error_count(&out) == errors_before));
     }
     remove_repeated(&mut out);
     (plans, out)
