@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
@@ -89,6 +89,20 @@ pub fn topic_with(name: &str, partitions: i32, settings: &[(&str, &str)]) -> Str
     let made = wait_for(admin().create_topics([&new], &AdminOptions::new().operation_timeout(Some(TIMEOUT))));
     made.unwrap()[0].as_ref().unwrap();
     name
+}
+
+/// Whether there is a topic of that name.
+pub fn exists(topic: &str) -> bool {
+    let consumer: BaseConsumer = config().create().unwrap();
+    let metadata = consumer.fetch_metadata(None, TIMEOUT).unwrap();
+    metadata.topics().iter().any(|found| found.name() == topic)
+}
+
+/// One of a topic's settings.
+pub fn setting(topic: &str, name: &str) -> String {
+    let described = wait_for(admin().describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()));
+    let config = described.unwrap().remove(0).unwrap();
+    config.entry_map()[name].value.clone().unwrap()
 }
 
 /// Removes the records of a partition below an offset, as retention would.
