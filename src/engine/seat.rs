@@ -331,7 +331,6 @@ mod tests {
             journal: JournalPlace::File("j".into()),
             state_dir: "s".into(),
             fingerprint: String::new(),
-            outline: Default::default(),
         });
         let graph = Graph::of(&plan).unwrap();
         let starts = source.discover(&BTreeMap::new()).unwrap();
