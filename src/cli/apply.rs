@@ -244,6 +244,7 @@ impl Voice {
         } else {
             let replayed = match report.replayed_epochs {
                 0 => String::new(),
+                1 => format!(", after replaying 1 epoch ({} rows)", report.replayed_rows),
                 epochs => format!(", after replaying {epochs} epochs ({} rows)", report.replayed_rows),
             };
             eprintln!("{name}: resumes behind epoch {}{replayed}", report.last_epoch);

@@ -1,8 +1,13 @@
 //! The one integration-test binary: each of them links DataFusion, so there is one.
 
+mod cli;
+mod commercials;
 mod errors;
+mod formats;
+mod gate;
 mod house;
 mod kafka;
 mod registry;
 mod runner;
 mod servers;
+mod specs;
