@@ -220,7 +220,6 @@ pub struct TimeSpec {
     pub unit: Option<Spanned<TimeUnit>>,
     pub lag: Option<DurationMs>,
     pub idle: Option<Idle>,
-    pub align: Option<DurationMs>,
     pub max_ahead: Option<DurationMs>,
     pub place: Place,
 }

@@ -70,8 +70,6 @@ crate::options! {
         pub lag: Option<DurationMs>,
         /// After how long without a record a partition no longer holds the watermark, or `never`. Example: `idle: 5s`.
         pub idle: Option<Idle>,
-        /// How far a partition may be ahead of the slowest.
-        pub align: Option<DurationMs>,
         /// Event times further ahead of the clock are dead letters. Default 1h.
         pub max_ahead: Option<DurationMs>,
     }
@@ -279,7 +277,18 @@ impl FromNode for FormatSpec {
         Some(FormatSpec { name: Spanned { value: name.to_owned(), place: place.clone() }, options })
     }
 
-    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
+    }
+}
+
+/// One definition, which `schema` replaces where the formats' options are known.
+impl schemars::JsonSchema for FormatSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Format".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
         let map = json_schema!({
             "type": "object",
             "propertyNames": { "enum": FORMATS },
@@ -292,9 +301,13 @@ impl FromNode for FormatSpec {
 
 impl FromNode for TimeSpec {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let TimeKeys { field, unit, lag, idle, align, max_ahead } = FromNode::from_node(node, out)?;
+        let mut map = MapReader::new(node, out)?;
+        let later = map.later("align", out);
+        let keys = TimeKeys::read_keys(&mut map, out);
+        map.finish(out);
+        let TimeKeys { field, unit, lag, idle, max_ahead } = keys?;
         let field = field.map(|Sql(field)| field);
-        Some(TimeSpec { field, unit, lag, idle, align, max_ahead, place: node.place.clone() })
+        (!later).then(|| TimeSpec { field, unit, lag, idle, max_ahead, place: node.place.clone() })
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
