@@ -87,7 +87,7 @@ fn judged(case: &Case, blessing: Option<&mut Blessing>) -> (usize, Option<String
 }
 
 fn print_result(result: &Result, output: Output) {
-    if output == Output::Json {
+    if output.is_json() {
         let line = serde_json::json!({
             "test": result.name, "passed": result.failure.is_none(), "runs": result.runs,
             "seconds": result.time.as_secs_f64(), "failure": result.failure,

@@ -19,7 +19,10 @@ use crate::plan::Plan;
 use crate::report::Failure;
 
 const TRIM_EVERY: Duration = Duration::from_secs(10);
+/// Over all sinks.
+const TRANSACTION_BYTES_MAX: usize = 16 << 20;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const REACQUIRE_PAUSE: Duration = Duration::from_millis(400);
 
 /// Everything that an epoch leaves behind.
 #[derive(Debug)]
@@ -67,6 +70,7 @@ impl Committer {
         let count: usize = rows.values().flatten().map(EncodedRows::len).sum();
         let outputs: Vec<SinkRows> =
             self.transactional().filter_map(|sink| rows.remove(&sink).map(|rows| SinkRows { sink, rows })).collect();
+        refuse_oversized(epoch, &outputs)?;
         let (mut records, progress) = self.progress_records();
         records.push(Record::Epoch(record));
         self.append(&records, &outputs, Some(epoch))?;
@@ -94,7 +98,11 @@ impl Committer {
     }
 
     /// Notes in the journal what sinks without a memory have delivered since. Cheap if nothing.
+    ///
+    /// # Errors
+    /// A sink has given up meanwhile, or the journal cannot be written.
     pub fn note_progress(&mut self) -> Result<(), Failure> {
+        self.sinks.values().try_for_each(SinkThread::check)?;
         let (records, progress) = self.progress_records();
         if !records.is_empty() {
             self.append(&records, &[], None)?;
@@ -159,29 +167,45 @@ impl Committer {
     /// Becomes the writer again and says whether `epoch` is in the journal. Only what is read
     /// after `acquire` decides (I15).
     fn reacquire(&mut self, epoch: Option<Epoch>) -> Result<bool, Failure> {
-        let history = loop {
-            match self.journal.acquire() {
-                Ok(records) => break History::of(records),
-                Err(failure) if failure.retry => {
-                    tracing::warn!("{failure}; trying again");
-                    std::thread::sleep(Duration::from_millis(500));
-                }
+        loop {
+            let failure = match self.own_again() {
+                Ok(history) => return Ok(epoch.is_some_and(|epoch| history.epochs.contains_key(&epoch))),
+                Err(failure) if failure.retry => failure,
                 Err(failure) => return Err(failure),
-            }
-        };
+            };
+            tracing::warn!("{failure}; trying again");
+            // At random, so that two do not fence each other for ever.
+            let random = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
+            std::thread::sleep(REACQUIRE_PAUSE + Duration::from_millis(random));
+        }
+    }
+
+    /// One attempt; gives what was read after taking over.
+    fn own_again(&mut self) -> Result<History, Failure> {
+        let history = History::of(self.journal.acquire()?);
         self.refuse_newer(&history)?;
         self.owner.incarnation += 1;
         match self.journal.append(&[Record::Owner(self.owner.clone())], &[])? {
-            Appended::Committed => {}
-            Appended::Aborted(failure) | Appended::Unknown(failure) | Appended::Fenced(failure) => return Err(failure),
+            Appended::Committed => Ok(history),
+            Appended::Aborted(failure) | Appended::Unknown(failure) => Err(failure),
+            Appended::Fenced(failure) => {
+                let history = History::of(self.journal.read()?);
+                self.refuse_newer(&history)?;
+                Err(failure)
+            }
         }
-        Ok(epoch.is_some_and(|epoch| history.epochs.contains_key(&epoch)))
     }
 
     fn refuse_newer(&self, history: &History) -> Result<(), Failure> {
         match &history.owner {
-            Some(owner) if owner.instance != self.owner.instance => Err(taken_over(owner)),
-            _ => Ok(()),
+            Some(owner) if owner.instance == self.owner.instance => Ok(()),
+            Some(owner) => Err(taken_over(owner)),
+            // Ours was there, and trimming keeps it.
+            None => Err(Failure::user(
+                "refused.journal_gone",
+                format!("the journal ({}) was removed while this pipeline ran", self.journal.describe()),
+            )
+            .hint("somebody deleted it, or is starting the pipeline with `--fresh`")),
         }
     }
 
@@ -202,9 +226,29 @@ impl Committer {
         }
         // The record of the slowest sink's last epoch says what it needs, so it stays too.
         let keep = oldest.saturating_sub(1).min(slowest);
-        self.needed = self.needed.split_off(&keep);
-        self.journal.trim(keep)
+        match self.journal.trim(keep) {
+            Ok(()) => self.needed = self.needed.split_off(&keep),
+            // What stays too long hurts nobody, and the epoch is committed.
+            Err(failure) if failure.retry => tracing::warn!("{failure}; the journal is trimmed later"),
+            Err(failure) => return Err(failure),
+        }
+        Ok(())
     }
+}
+
+/// I10: a transaction carries at most so much; an epoch that gives more ends the run for now.
+fn refuse_oversized(epoch: Epoch, outputs: &[SinkRows]) -> Result<(), Failure> {
+    let bytes: usize = outputs.iter().flat_map(|output| &output.rows).map(|rows| rows.arena.len()).sum();
+    if bytes <= TRANSACTION_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Failure::user(
+        "commit.too_large",
+        format!(
+            "epoch {epoch} gives {bytes} bytes of output, and a transaction carries at most {TRANSACTION_BYTES_MAX}"
+        ),
+    )
+    .hint("lower `epoch.max_bytes`, or use fewer groups per window: larger outputs come in a later release"))
 }
 
 /// The refusal of an instance that was replaced.
@@ -216,4 +260,143 @@ pub fn taken_over(owner: &Owner) -> Failure {
             owner.host, owner.pid, owner.incarnation
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::plan::{EpochSettings, ErrorPolicy, JournalPlace};
+    use crate::time::Watermark;
+
+    /// A journal whose appends end as told, and are committed afterwards. What ends as unknown was written.
+    #[derive(Default, Clone)]
+    struct Told {
+        outcomes: Arc<Mutex<VecDeque<Appended>>>,
+        records: Arc<Mutex<Vec<Record>>>,
+        trim_fails: bool,
+    }
+
+    impl Journal for Told {
+        fn acquire(&mut self) -> Result<Vec<Record>, Failure> {
+            self.read()
+        }
+        fn read(&mut self) -> Result<Vec<Record>, Failure> {
+            Ok(self.records.lock().unwrap().clone())
+        }
+        fn append(&mut self, records: &[Record], _outputs: &[SinkRows]) -> Result<Appended, Failure> {
+            let outcome = self.outcomes.lock().unwrap().pop_front().unwrap_or(Appended::Committed);
+            if matches!(outcome, Appended::Committed | Appended::Unknown(_)) {
+                self.records.lock().unwrap().extend_from_slice(records);
+            }
+            Ok(outcome)
+        }
+        fn trim(&mut self, _epoch: Epoch) -> Result<(), Failure> {
+            if self.trim_fails { Err(away()) } else { Ok(()) }
+        }
+        fn clear(&mut self) -> Result<(), Failure> {
+            self.records.lock().unwrap().clear();
+            Ok(())
+        }
+        fn describe(&self) -> String {
+            "memory".into()
+        }
+    }
+
+    fn away() -> Failure {
+        Failure::outside("kafka.unreachable", "no broker answers")
+    }
+
+    fn owner(instance: &str) -> Owner {
+        Owner { incarnation: 1, host: "h".into(), pid: 1, instance: instance.into() }
+    }
+
+    fn committer(journal: &Told) -> Committer {
+        let plan = Plan {
+            namespace: "default".into(),
+            name: "p".into(),
+            sources: Vec::new(),
+            outline: Default::default(),
+            steps: Vec::new(),
+            sinks: Vec::new(),
+            dead_letter: None,
+            errors: ErrorPolicy::Skip,
+            epoch: EpochSettings::default(),
+            lanes: None,
+            journal: JournalPlace::File("j".into()),
+            state_dir: "s".into(),
+            fingerprint: String::new(),
+        };
+        journal.records.lock().unwrap().push(Record::Owner(owner("us")));
+        let history = History::of(journal.records.lock().unwrap().clone());
+        let journal = Box::new(journal.clone());
+        Committer::new(Arc::new(plan), journal, owner("us"), BTreeMap::new(), &history, Arc::default())
+    }
+
+    fn commit(epoch: Epoch) -> Commit {
+        let record = EpochRecord {
+            lineage: "l".into(),
+            incarnation: 1,
+            epoch,
+            partitions: BTreeMap::new(),
+            watermark: Watermark::NONE,
+            clock: 0,
+            needed: epoch + 1,
+            learnt: BTreeMap::new(),
+            ended: false,
+        };
+        Commit { record, rows: BTreeMap::new() }
+    }
+
+    fn epochs(journal: &Told) -> Vec<Epoch> {
+        let records = journal.records.lock().unwrap();
+        let of = |record: &Record| if let Record::Epoch(epoch) = record { Some(epoch.epoch) } else { None };
+        records.iter().filter_map(of).collect()
+    }
+
+    fn newest_owner(journal: &Told) -> Option<Owner> {
+        History::of(journal.records.lock().unwrap().clone()).owner
+    }
+
+    #[test]
+    fn i11_an_epoch_of_unknown_outcome_is_not_sent_again_if_it_is_there() {
+        let journal = Told::default();
+        journal.outcomes.lock().unwrap().push_back(Appended::Unknown(away()));
+        committer(&journal).commit(commit(1)).unwrap();
+        assert_eq!(epochs(&journal), [1]);
+        assert_eq!(newest_owner(&journal), Some(Owner { incarnation: 2, ..owner("us") }));
+    }
+
+    #[test]
+    fn i15_a_broker_that_goes_away_while_it_is_taken_over_again_ends_nothing() {
+        let journal = Told::default();
+        let outcomes = [Appended::Unknown(away()), Appended::Aborted(away()), Appended::Fenced(away())];
+        journal.outcomes.lock().unwrap().extend(outcomes);
+        committer(&journal).commit(commit(1)).unwrap();
+        assert_eq!(epochs(&journal), [1]);
+    }
+
+    #[test]
+    fn i15_another_owner_or_none_stops_the_one_before() {
+        let stopped = |records: Vec<Record>| {
+            let journal = Told::default();
+            let mut committer = committer(&journal);
+            *journal.records.lock().unwrap() = records;
+            journal.outcomes.lock().unwrap().push_back(Appended::Fenced(away()));
+            committer.commit(commit(1)).unwrap_err().code
+        };
+        assert_eq!(stopped(vec![Record::Owner(owner("them"))]), "refused.taken_over");
+        assert_eq!(stopped(vec![]), "refused.journal_gone");
+    }
+
+    #[test]
+    fn a_journal_that_cannot_be_trimmed_now_ends_nothing() {
+        let journal = Told { trim_fails: true, ..Told::default() };
+        let mut committer = committer(&journal);
+        committer.trimmed = Instant::now().checked_sub(TRIM_EVERY).unwrap();
+        committer.commit(commit(1)).unwrap();
+        assert!(committer.needed.contains_key(&1), "the next trim must still know what is needed");
+    }
 }

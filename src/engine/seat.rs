@@ -321,6 +321,7 @@ mod tests {
             namespace: "default".into(),
             name: "p".into(),
             sources: vec![source_plan],
+            outline: Default::default(),
             steps: Vec::new(),
             sinks: Vec::new(),
             dead_letter: None,
@@ -330,7 +331,6 @@ mod tests {
             journal: JournalPlace::File("j".into()),
             state_dir: "s".into(),
             fingerprint: String::new(),
-            outline: crate::plan::Outline::default(),
         });
         let graph = Graph::of(&plan).unwrap();
         let starts = source.discover(&BTreeMap::new()).unwrap();

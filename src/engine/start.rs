@@ -12,6 +12,7 @@ use super::graph::Graph;
 use super::lane::{Lane, PartitionCut};
 use super::metrics::Metrics;
 use super::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
+use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::sinks::SinkThread;
 use super::trunk::{Pass, Trunk};
@@ -77,8 +78,10 @@ pub fn start(
         history = History::of(journal.acquire()?);
     }
     let owner = own(journal.as_mut(), &mut history)?;
+    preload(plan, &history);
     let writers = open_writers(plan)?;
     let recovery = recover(plan, &history, &writers, options)?;
+    reported::refuse_moved(plan, &history, &recovery)?;
     let discovered = discover(plan, &recovery)?;
     if recovery.plan_changed {
         let record = plan_record(plan, &history, &recovery, &discovered);
@@ -147,6 +150,16 @@ fn own(journal: &mut dyn Journal, history: &mut History) -> Result<Owner, Failur
                 *history = History::of(journal.acquire()?);
             }
         }
+    }
+}
+
+/// I8: what earlier runs learnt from registries is not asked again; replay needs none.
+fn preload(plan: &Plan, history: &History) {
+    for (id, schema) in history.epochs.values().flat_map(|record| &record.learnt) {
+        plan.sources
+            .iter()
+            .flat_map(|source| source.values.iter().chain(&source.keys))
+            .for_each(|d| d.preload(*id, schema));
     }
 }
 
@@ -347,7 +360,8 @@ fn same_as_recorded(
     cut: &PartitionCut,
     range: &crate::journal::PartitionRecord,
 ) -> Result<(), Failure> {
-    if cut.read == range.read && cut.rejected == range.rejected {
+    // The position says more than the count: which file it was, which seed comes next.
+    if cut.read == range.read && cut.rejected == range.rejected && cut.to == range.to {
         return Ok(());
     }
     let missing = range.read.saturating_sub(cut.read);
@@ -362,4 +376,28 @@ fn same_as_recorded(
         ),
     )
     .hint("retention, compaction or a recreated topic removed them; start over with `--fresh`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::PartitionRecord;
+
+    #[test]
+    fn i17_as_many_records_from_elsewhere_are_other_records() {
+        let at = |mtime: i64| Position(serde_json::json!({"path": "b.csv", "mtime": mtime, "row": 2}));
+        let cut = |to: Position| PartitionCut {
+            from: at(0),
+            to,
+            read: 2,
+            rejected: Vec::new(),
+            max_time: None,
+            max_timestamp: None,
+        };
+        let PartitionCut { from, to, read, rejected, max_time, max_timestamp } = cut(at(7));
+        let range = PartitionRecord { from, to, read, rejected, max_time, max_timestamp };
+        assert!(same_as_recorded("s", 0, 1, &cut(at(7)), &range).is_ok());
+        let failure = same_as_recorded("s", 0, 1, &cut(at(8)), &range).unwrap_err();
+        assert_eq!(failure.code, "refused.source_changed");
+    }
 }

@@ -79,6 +79,14 @@ pub struct SourcePlan {
 /// Makes a decoder for a lane; holds schema, format and registry.
 pub trait OpenDecoder: std::fmt::Debug + Send + Sync {
     fn open(&self) -> Result<Box<dyn crate::formats::Decoder>, crate::report::Failure>;
+
+    /// Writer schemas that were fetched from the registry since the last call, by id (I8).
+    fn take_learnt(&self) -> BTreeMap<i32, String> {
+        BTreeMap::new()
+    }
+
+    /// Makes a writer schema known that an earlier run learnt (I8).
+    fn preload(&self, _id: i32, _schema: &str) {}
 }
 
 /// Makes an encoder for a lane.

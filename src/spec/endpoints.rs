@@ -70,6 +70,8 @@ crate::options! {
         pub lag: Option<DurationMs>,
         /// After how long without a record a partition no longer holds the watermark, or `never`. Example: `idle: 5s`.
         pub idle: Option<Idle>,
+        /// How far a partition may be ahead of the slowest. Comes in a later release.
+        pub align: Option<DurationMs>,
         /// Event times further ahead of the clock are dead letters. Default 1h.
         pub max_ahead: Option<DurationMs>,
     }
@@ -301,13 +303,9 @@ impl schemars::JsonSchema for FormatSpec {
 
 impl FromNode for TimeSpec {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let mut map = MapReader::new(node, out)?;
-        let later = map.later("align", out);
-        let keys = TimeKeys::read_keys(&mut map, out);
-        map.finish(out);
-        let TimeKeys { field, unit, lag, idle, max_ahead } = keys?;
+        let TimeKeys { field, unit, lag, idle, align, max_ahead } = FromNode::from_node(node, out)?;
         let field = field.map(|Sql(field)| field);
-        (!later).then(|| TimeSpec { field, unit, lag, idle, max_ahead, place: node.place.clone() })
+        Some(TimeSpec { field, unit, lag, idle, align, max_ahead, place: node.place.clone() })
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {

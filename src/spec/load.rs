@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::documents::{Document, Documents, Metadata};
 use super::options::not_available;
 use super::template::Values;
-use super::{FromNode, MapReader, Node, Spanned, Value, is_document_name, yaml};
+use super::{FromNode, MapReader, Node, PipelineSpec, Spanned, Value, is_document_name, yaml};
 use crate::report::{Diagnostic, Diagnostics, Place, SourceFile};
 
 /// The version of the language.
@@ -19,7 +19,9 @@ pub const KINDS: &[&str] = &["Pipeline", "Topic", "Schema", "Connection", "Test"
 
 /// Reads files, and folders with all their *.yaml and *.yml, into documents.
 ///
-/// Errors of all files are in the diagnostics; a document with an error is not among the documents.
+/// Errors of all files are in the diagnostics. A document with an error is not among the documents,
+/// except a pipeline whose parts are wrong: it says which (`PipelineSpec::broken`), so that the plan
+/// can find what else is wrong in the same run.
 /// Hidden folders are passed over, and so is, with a warning, a document in a folder that is not of
 /// this language.
 pub fn load(paths: &[PathBuf], values: &Values) -> (Documents, Diagnostics) {
@@ -201,8 +203,9 @@ impl<'a> Loader<'a> {
     /// Reads the body, also when the document is lost already: all errors come in one run.
     fn load_kind(&mut self, kind: &Spanned<String>, metadata: Option<Metadata>, spec: &Node, node: &Node) {
         let (documents, out) = (&mut self.documents, &mut self.out);
+        let errors_before = out.0.len();
         match kind.value.as_str() {
-            "Pipeline" => documents.pipelines.extend(document(metadata, spec, node, out)),
+            "Pipeline" => documents.pipelines.extend(pipeline(metadata, spec, node, out)),
             "Topic" => documents.topics.extend(document(metadata, spec, node, out)),
             "Schema" => documents.schemas.extend(document(metadata, spec, node, out)),
             "Connection" => documents.connections.extend(document(metadata, spec, node, out)),
@@ -214,6 +217,7 @@ impl<'a> Loader<'a> {
                     .did_you_mean(other, KINDS.iter().copied()),
             ),
         }
+        documents.lost |= kind.value != "Pipeline" && out.0.len() > errors_before;
     }
 
     /// True for a name that its kind does not have yet.
@@ -231,6 +235,27 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// A pipeline with errors is kept, marked as broken, for what the plan still finds wrong with it.
+fn pipeline(
+    metadata: Option<Metadata>,
+    spec: &Node,
+    node: &Node,
+    out: &mut Diagnostics,
+) -> Option<Document<PipelineSpec>> {
+    let errors_before = out.0.len();
+    let read = PipelineSpec::from_node(spec, out);
+    let (metadata, mut spec) = (metadata?, read?);
+    if out.0.len() > errors_before {
+        // No part has this name: it only says that something is broken.
+        spec.broken.insert(String::new());
+    }
+    Some(Document { metadata, spec, folder: folder_of(node), place: node.place.clone() })
+}
+
+fn folder_of(node: &Node) -> PathBuf {
+    Path::new(&node.place.file.name).parent().unwrap_or(Path::new("")).to_owned()
+}
+
 fn document<T: FromNode>(
     metadata: Option<Metadata>,
     spec: &Node,
@@ -239,11 +264,10 @@ fn document<T: FromNode>(
 ) -> Option<Document<T>> {
     let errors_before = out.0.len();
     let spec = T::from_node(spec, out);
-    let folder = Path::new(&node.place.file.name).parent().unwrap_or(Path::new("")).to_owned();
     let (metadata, spec) = (metadata?, spec?);
     // A reader may complain and go on; what it gives is then not what the user meant.
     let clean = out.0.len() == errors_before;
-    clean.then(|| Document { metadata, spec, folder, place: node.place.clone() })
+    clean.then(|| Document { metadata, spec, folder: folder_of(node), place: node.place.clone() })
 }
 
 crate::options! {

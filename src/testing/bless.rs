@@ -50,7 +50,7 @@ fn list(expected: &Expected, observed: &Observed) -> String {
     let shown = rows.iter().map(|row| {
         let mut row = shown_row(row, expected.schema.as_deref());
         if let (Some(object), false) = (row.as_object_mut(), listed.is_empty()) {
-            object.retain(|column, _| listed.iter().any(|name| *name == column));
+            object.retain(|column, _| listed.contains(&column));
         } else if let Some(object) = row.as_object_mut() {
             // What a record has beside its value is compared only where a test asks for it.
             object.retain(|column, _| !meta::is_meta(column));

@@ -14,7 +14,7 @@ use crate::connectors::memory::{MemorySink, MemorySource};
 use crate::data::meta;
 use crate::formats::{Decoder, DecoderSpec, Format};
 use crate::plan::resolve::{Answer, Cluster, Registries, TopicInfo, World};
-use crate::plan::{Input, Mode, OpenDecoder, Plan, SinkPlan, SourcePlan, build};
+use crate::plan::{Input, Mode, OpenDecoder, Plan, SinkPlan, SourcePlan, build_whole};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::report::{Diagnostic, Diagnostics, Failure};
 use crate::spec::{self, Document, Node, PipelineSpec, RegistryConnection, Secret, TestSpec, Value, Values};
@@ -110,14 +110,15 @@ fn planned(
         );
         return None;
     }
-    let mut values = Values::default();
-    values.env = test.spec.env.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect();
-    if let Some(serde_json::Value::Object(given)) = test.spec.values.as_ref().map(Node::to_json) {
-        values.values = given;
-    }
+    let env = test.spec.env.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect();
+    let given = test.spec.values.as_ref().map(Node::to_json);
+    let values = match given {
+        Some(serde_json::Value::Object(values)) => Values { env, values },
+        _ => Values { env, ..Values::default() },
+    };
     let (documents, found) = spec::load(&[path], &values);
     out.0.extend(found.0);
-    let (plans, found) = build(&documents, Path::new("."), world);
+    let (plans, found) = build_whole(&documents, Path::new("."), world);
     // Warnings are for `validate`; a test is about rows.
     out.0.extend(found.0.into_iter().filter(|d| d.severity == crate::report::Severity::Error));
     if out.has_errors() {

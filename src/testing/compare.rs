@@ -164,11 +164,11 @@ mod tests {
     fn the_longest_common_rows_stay_in_a_difference() {
         let rows = |values: &[i64]| values.iter().map(|v| serde_json::json!({"v": v})).collect::<Vec<_>>();
         let (expected, actual) = (rows(&[1, 2, 3]), rows(&[1, 3, 4]));
-        let shown: Vec<_> = lines(&expected, &actual, |e, a| same(e, a), Json::clone);
-        let (same, missing, surplus) = (Difference::Same, Difference::Missing, Difference::Surplus);
+        let shown: Vec<_> = lines(&expected, &actual, same, Json::clone);
+        let (stays, missing, surplus) = (Difference::Same, Difference::Missing, Difference::Surplus);
         assert_eq!(
             shown,
-            [same("{v: 1}".into()), missing("{v: 2}".into()), same("{v: 3}".into()), surplus("{v: 4}".into())]
+            [stays("{v: 1}".into()), missing("{v: 2}".into()), stays("{v: 3}".into()), surplus("{v: 4}".into())]
         );
     }
 }

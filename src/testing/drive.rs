@@ -122,7 +122,7 @@ pub fn run_on(
         drive.item(item)?;
     }
     given.sources.iter().for_each(MemorySource::end);
-    drive.surviving(Drive::to_the_end)
+    drive.surviving(Drive::reach_end)
 }
 
 struct Drive<'a> {
@@ -192,7 +192,7 @@ impl Drive<'_> {
         Ok(())
     }
 
-    fn to_the_end(&mut self) -> Result<(), Failure> {
+    fn reach_end(&mut self) -> Result<(), Failure> {
         for _ in 0..STEPS_MAX {
             self.cut()?;
             if self.finished {

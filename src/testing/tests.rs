@@ -667,6 +667,7 @@ fn i20_a_restart_reads_on_behind_what_its_output_has() {
 #[test]
 fn i6_alignment_is_refused_as_long_as_it_does_not_work() {
     let text = SECONDS.replace("time: { idle: never }", "time: { align: 1m }");
-    let (_, found) = spec::load_text("test.yaml", &text, &Values::default());
+    let (documents, _) = spec::load_text("test.yaml", &text, &Values::default());
+    let (_, found) = build(&documents, Path::new("."), &TestWorld::new());
     assert_eq!(found.0.iter().map(|found| found.code).collect::<Vec<_>>(), ["spec.not_available"]);
 }

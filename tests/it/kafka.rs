@@ -91,6 +91,19 @@ fn a_backlog_is_read_grouped_by_partition_and_ordered() {
     assert_eq!(values(&later, 3), ["3:500"]);
 }
 
+/// I10: what a poll brings may come on top of a lane's share of an epoch.
+#[test]
+fn a_poll_brings_about_half_a_mebibyte_however_large_the_records_are() {
+    let topic = servers::topic("large", 1);
+    let large = |index: usize| TestRecord::to(0, format!("{index:020000}"));
+    servers::produce(&topic, &(0..300).map(large).collect::<Vec<_>>());
+    let (_, mut reader) = open(&source(&topic, Start::Earliest, None));
+    let batches = poll_until(&mut *reader, 10_000, all_at_end(1));
+    assert_eq!(batches.iter().map(RawBatch::len).sum::<usize>(), 300);
+    let largest = batches.iter().map(RawBatch::bytes).max().unwrap();
+    assert!(largest <= 600_000, "one poll brought {largest} bytes");
+}
+
 #[test]
 fn nothing_is_handed_over_at_a_limit_and_nothing_is_lost_when_it_is_lifted() {
     let topic = servers::topic("limit", 2);

@@ -3,4 +3,6 @@
 mod errors;
 mod house;
 mod kafka;
+mod registry;
+mod runner;
 mod servers;

@@ -37,6 +37,8 @@ pub(super) struct Events {
     refused: Mutex<Option<Refused>>,
     /// How often a transaction began before the broker had finished the one before it.
     conflicts: AtomicU64,
+    /// How often a broker went away or could not be reached.
+    outages: AtomicU64,
 }
 
 /// A record that could not be delivered.
@@ -64,6 +66,11 @@ impl Events {
 
     pub fn conflicts(&self) -> u64 {
         self.conflicts.load(Ordering::Relaxed)
+    }
+
+    /// Grows with every outage; that a broker is back is told by what comes from it.
+    pub fn outages(&self) -> u64 {
+        self.outages.load(Ordering::Relaxed)
     }
 }
 
@@ -278,6 +285,8 @@ unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, facility: *
     match (level, facility.as_str()) {
         // One set of properties serves consumers and producers: that half of it is of no use to one is no news.
         (_, "CONFWARN") => tracing::debug!(target: "kafka", "{facility}: {line}"),
+        // That no broker was ever reached is said by whoever wanted one, with this reason.
+        (_, "FAIL") if line.contains("/bootstrap: ") => tracing::debug!(target: "kafka", "{facility}: {line}"),
         (0..=2, _) => tracing::error!(target: "kafka", "{facility}: {line}"),
         (3..=4, _) => tracing::warn!(target: "kafka", "{facility}: {line}"),
         (5..=6, _) => tracing::debug!(target: "kafka", "{facility}: {line}"),
@@ -290,6 +299,7 @@ unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *cons
     // SAFETY: librdkafka passes a string and our opaque pointer.
     let (events, reason) = unsafe { (events(opaque), text(reason)) };
     let Some(events) = events else { return };
+    events.outages.fetch_add(1, Ordering::Relaxed);
     // That all are down is what the errors before it, with their reasons, come to.
     if code == RDKafkaErrorCode::AllBrokersDown as c_int {
         return;

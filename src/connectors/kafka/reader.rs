@@ -25,8 +25,11 @@ use crate::time::Millis;
 
 /// How long after the last record an end behind a marker is seen.
 const END_WITHIN: Duration = Duration::from_millis(200);
-/// A poll ends after about this many bytes, however few rows they are.
-const POLL_BYTES_MAX: usize = 8 << 20;
+/// A poll ends after about this many bytes, however few rows they are. Every lane's last poll may
+/// go beyond its share of an epoch by so much, and an epoch must fit into a transaction (I10).
+const POLL_BYTES_MAX: usize = 512 << 10;
+/// What a record is taken for before one was seen.
+const RECORD_BYTES: usize = 64 << 10;
 
 /// A consumer of some partitions, in one lane.
 pub(super) struct KafkaReader {
@@ -38,8 +41,12 @@ pub(super) struct KafkaReader {
     slots: Vec<Option<Slot>>,
     /// More may be in the queue than the last poll took.
     more: bool,
+    /// Mean size of the records of the last take.
+    record_bytes: usize,
     /// What `limit` could not say.
     failed: Option<Failure>,
+    /// How many outages of brokers the ends that were seen have outlived.
+    outages: u64,
 }
 
 /// A partition at work.
@@ -125,7 +132,9 @@ impl KafkaReader {
             wanted,
             slots,
             more: false,
+            record_bytes: RECORD_BYTES,
             failed: None,
+            outages: 0,
         };
         reader.assign_unparked()?;
         Ok(reader)
@@ -167,6 +176,30 @@ impl KafkaReader {
             return Ok(());
         }
         self.consumer.unassign(&met).map_err(|error| self.failure("stop reading", error))
+    }
+
+    /// I5: what is disconnected is at no end, however long ago it was. Partitions that stood at theirs
+    /// are assigned anew, because librdkafka tells of an end once: it is seen again with the first
+    /// answer of a broker that is back.
+    fn doubt_ends(&mut self) -> Result<(), Failure> {
+        let outages = self.consumer.client().events().outages();
+        if std::mem::replace(&mut self.outages, outages) == outages {
+            return Ok(());
+        }
+        let mut doubted = Vec::new();
+        for (partition, slot) in (0..).zip(&mut self.slots) {
+            let Some(slot) = slot.as_mut().filter(|slot| slot.assigned) else { continue };
+            slot.end_known = false;
+            if std::mem::take(&mut slot.at_eof) {
+                slot.assigned = false;
+                doubted.push(partition);
+            }
+        }
+        if doubted.is_empty() {
+            return Ok(());
+        }
+        self.consumer.unassign(&doubted).map_err(|error| self.failure("begin again to read", error))?;
+        self.assign_unparked()
     }
 
     fn failure(&self, doing: &str, error: NativeError) -> Failure {
@@ -257,15 +290,22 @@ impl Reader for KafkaReader {
         self.more = true;
         while self.more && rows < rows_max && bytes < POLL_BYTES_MAX {
             let (slots, wanted) = (&mut self.slots, self.wanted);
-            self.more = self.consumer.take(rows_max - rows, |message| match accept(slots, wanted, message) {
+            let (rows_before, bytes_before) = (rows, bytes);
+            // The client hands over many at once: no more than are likely to fit.
+            let fitting = ((POLL_BYTES_MAX - bytes) / self.record_bytes).clamp(1, rows_max - rows);
+            self.more = self.consumer.take(fitting, |message| match accept(slots, wanted, message) {
                 Ok(taken) => {
                     rows += 1;
                     bytes += taken;
                 }
                 Err(trouble) => troubles.push(trouble),
             });
+            if bytes > bytes_before {
+                self.record_bytes = ((bytes - bytes_before) / (rows - rows_before)).max(1);
+            }
         }
         self.park()?;
+        self.doubt_ends()?;
         if let Some(failure) = troubles.into_iter().find_map(|trouble| self.trouble(trouble)) {
             return Err(failure);
         }
@@ -325,5 +365,28 @@ impl std::fmt::Debug for KafkaReader {
         let slots = (0..).zip(&self.slots).filter_map(|(p, slot)| Some((p, slot.as_ref()?.next)));
         let positions: BTreeMap<Partition, Offset> = slots.collect();
         f.debug_struct("KafkaReader").field("topic", &self.topic).field("positions", &positions).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i5_an_end_is_none_while_no_broker_answers() {
+        // Nobody listens on port 1.
+        let cluster = Cluster::new("127.0.0.1:1", BTreeMap::new()).unwrap();
+        let share = [PartitionStart { partition: 0, start: Position::offset(7), end: None }];
+        let mut reader = KafkaReader::open(&cluster, &"t".into(), "g", 0, &share, Wanted::default()).unwrap();
+        let slot = reader.slots[0].as_mut().unwrap();
+        (slot.at_eof, slot.end_known) = (true, true);
+        let bell = Bell::new().unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while reader.status(0).at_end && std::time::Instant::now() < deadline {
+            assert!(reader.poll(10, 0).unwrap().is_empty());
+            reader.wait(&bell, Duration::from_millis(100));
+        }
+        assert!(!reader.status(0).at_end, "what was seen before the outage says nothing about now");
+        assert_eq!(reader.position(0), Position::offset(7));
     }
 }

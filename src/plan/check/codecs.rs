@@ -1,5 +1,6 @@
 //! The formats of a source's and a sink's bytes, with all that opening them needs.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -134,6 +135,16 @@ struct Values(DecoderSpec);
 impl OpenDecoder for Values {
     fn open(&self) -> Result<Box<dyn Decoder>, Failure> {
         self.0.open()
+    }
+
+    fn take_learnt(&self) -> BTreeMap<i32, String> {
+        self.0.avro.as_ref().map(|avro| avro.writers.take_learnt()).unwrap_or_default()
+    }
+
+    fn preload(&self, id: i32, schema: &str) {
+        if let Some(avro) = &self.0.avro {
+            avro.writers.preload(id, schema);
+        }
     }
 }
 

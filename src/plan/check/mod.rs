@@ -11,6 +11,7 @@ mod codecs;
 mod columns;
 mod connections;
 mod expressions;
+mod later;
 mod modes;
 mod names;
 mod pipelines;
@@ -62,6 +63,8 @@ enum Extent {
 
 fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent: Extent) -> (Vec<Plan>, Diagnostics) {
     let mut out = Diagnostics::default();
+    later::refuse(documents, &mut out);
+    later::warn_unused(documents, &pipelines::subjects(documents), &mut out);
     let mut topics = Topics::of(documents);
     let mut plans = Vec::new();
     for index in pipelines::ordered(documents) {
@@ -70,7 +73,8 @@ fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent:
         let scope = Scope { documents, pipeline, folder, world, extent, state_dir: state_dir(pipeline, folder) };
         let plan = PipelineCheck::new(scope).plan(&mut topics, &mut out);
         // A plan beside errors would be one that nobody wrote.
-        plans.extend(plan.filter(|_| error_count(&out) == errors_before));
+        let is_whole = pipeline.spec.broken.is_empty();
+        plans.extend(plan.filter(|_| is_whole && error_count(&out) == errors_before));
     }
     remove_repeated(&mut out);
     (plans, out)
@@ -488,6 +492,7 @@ fn state_dir(pipeline: &Document<PipelineSpec>, folder: &Path) -> PathBuf {
 fn of_failure(failure: Failure, place: &Place) -> Diagnostic {
     let mut diagnostic = Diagnostic::error(failure.code, failure.to_string()).at(place);
     diagnostic.hint = failure.hint;
+    diagnostic.may_pass = failure.retry;
     diagnostic
 }
 

@@ -32,3 +32,20 @@ fn topics(body: &Node) -> impl Iterator<Item = &str> {
     let many = body.get("topics").and_then(Node::items).unwrap_or_default();
     body.get("topic").into_iter().chain(many).filter_map(Node::as_str)
 }
+
+/// Subjects that sources and sinks read or write: those of their topics, and those that they name.
+pub(super) fn subjects(documents: &Documents) -> BTreeSet<String> {
+    let mut subjects = BTreeSet::new();
+    for pipeline in &documents.pipelines {
+        let (read, written) = read_and_written(pipeline);
+        for topic in read.union(&written) {
+            subjects.extend([format!("{topic}-value"), format!("{topic}-key")]);
+        }
+        let sources = pipeline.spec.sources.iter().map(|source| &source.schema);
+        let schemas = sources.chain(pipeline.spec.sinks.iter().map(|sink| &sink.schema)).flatten();
+        subjects.extend(schemas.filter_map(|schema| Some(schema.subject.as_ref()?.value.clone())));
+    }
+    let topics = documents.topics.iter().filter_map(|topic| topic.spec.schema.as_ref()?.subject.as_ref());
+    subjects.extend(topics.map(|subject| subject.value.clone()));
+    subjects
+}

@@ -21,6 +21,7 @@ pub(super) fn merged(own: Option<&TimeSpec>, topic: Option<&TimeSpec>) -> Option
             unit: own.unit.clone().or_else(|| topic.unit.clone()),
             lag: own.lag.or(topic.lag),
             idle: own.idle.or(topic.idle),
+            align: own.align.or(topic.align),
             max_ahead: own.max_ahead.or(topic.max_ahead),
             place: own.place.clone(),
         }),
