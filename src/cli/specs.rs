@@ -28,13 +28,21 @@ pub struct ValueArgs {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads the documents; on errors all of them are printed.
+/// Reads the documents.
 pub fn documents(args: &SpecArgs, output: Output) -> Result<(Documents, Diagnostics), Exit> {
-    let values = Values::read(&args.values.files, &args.values.sets).map_err(|f| {
-        output::failure(&f, output);
+    Ok(spec::load(&args.paths, &values(args, output)?))
+}
+
+/// Reads the tests among the documents.
+pub fn tests(args: &SpecArgs, output: Output) -> Result<(Documents, Diagnostics), Exit> {
+    Ok(spec::load_tests(&args.paths, &values(args, output)?))
+}
+
+fn values(args: &SpecArgs, output: Output) -> Result<Values, Exit> {
+    Values::read(&args.values.files, &args.values.sets).map_err(|failure| {
+        output::failure(&failure, output);
         Exit::SpecWrong
-    })?;
-    Ok(spec::load(&args.paths, &values))
+    })
 }
 
 /// Plans without an error.
