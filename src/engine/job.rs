@@ -34,6 +34,8 @@ use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
 const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// How long a job that failed waits for its workers to end in good order.
+const FAILED_PATIENCE: Duration = Duration::from_secs(10);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_REPORT: Duration = Duration::from_secs(2);
@@ -322,7 +324,13 @@ impl Threads {
             bell.ring();
         }
         let workers = std::mem::take(&mut self.workers);
-        let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|worker| drop(worker.join())));
+        let (done, joined) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            workers.into_iter().for_each(|worker| drop(worker.join()));
+            // Nobody waits any more where the job gave up.
+            let _ = done.send(());
+        });
+        let failed = outcome.is_err();
         let mut outcome = outcome;
         let drained = async {
             while let Some(event) = self.events.recv().await {
@@ -332,6 +340,9 @@ impl Threads {
         tokio::select! {
             _ = joined => {}
             () = drained => {}
+            // A failure must be heard also while a worker waits for a server or a disk. A stop waits: what was
+            // read is to be committed, and a second Ctrl-C ends at once.
+            () = tokio::time::sleep(FAILED_PATIENCE), if failed => {}
         }
         while let Ok(event) = self.events.try_recv() {
             note_failure(&mut outcome, event);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::commit::{Committer, taken_over};
 use super::coordinator::{Coordinator, Resumed, SourceTiming};
@@ -23,6 +24,8 @@ use crate::plan::Plan;
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
+/// Between two attempts to commit the owner record.
+const OWN_PAUSE: Duration = Duration::from_millis(500);
 /// Version of the plan record's format.
 const PLAN_VERSION: u32 = 1;
 
@@ -131,7 +134,10 @@ fn own(journal: &mut dyn Journal, history: &mut History) -> Result<Owner, Failur
         let owner = Owner { incarnation, host: host_name(), pid: std::process::id(), instance: instance.clone() };
         match journal.append(&[Record::Owner(owner.clone())], &[])? {
             Appended::Committed => return Ok(owner),
-            Appended::Aborted(failure) if failure.retry => tracing::warn!("{failure}; trying again"),
+            Appended::Aborted(failure) if failure.retry => {
+                tracing::warn!("{failure}; trying again");
+                std::thread::sleep(OWN_PAUSE);
+            }
             Appended::Aborted(failure) => return Err(failure),
             Appended::Unknown(_) => *history = History::of(journal.acquire()?),
             Appended::Fenced(failure) => {
@@ -146,7 +152,7 @@ fn own(journal: &mut dyn Journal, history: &mut History) -> Result<Owner, Failur
                 }
                 // At random, so that two starters do not fence each other for ever.
                 let random = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
-                std::thread::sleep(std::time::Duration::from_millis(50 + random * 4));
+                std::thread::sleep(Duration::from_millis(50 + random * 4));
                 *history = History::of(journal.acquire()?);
             }
         }
