@@ -18,14 +18,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::branch::Output;
 use super::commit::{Commit, Committer};
 use super::coordinator::{Action, Coordinator, Event, LaneReport};
-use super::lane::{LaneOutput, PartitionCut};
+use super::lane::PartitionCut;
 use super::metrics::Metrics;
 use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::start::{StartOptions, StartReport, Started, start};
-use super::trunk::{Pass, Trunk};
+use super::trunk::{Reading, Trunk};
 use crate::connectors::Bell;
 use crate::data::{Epoch, Mark, Partition, Position};
 use crate::journal::{EpochRecord, Journal, PartitionRecord};
@@ -396,7 +397,7 @@ struct LaneThread {
     control: Receiver<ToLane>,
     bell: Bell,
     events: mpsc::Sender<ToCoordinator>,
-    outputs: SyncSender<(usize, Epoch, LaneOutput)>,
+    outputs: SyncSender<(usize, Epoch, Output)>,
     stop: Arc<Stop>,
     /// The lane's share of `epoch.max_bytes`; then it waits for the cut.
     max_bytes: usize,
@@ -480,7 +481,7 @@ struct TrunkThread {
     plan: Arc<Plan>,
     trunk: Trunk,
     jobs: Receiver<ToTrunk>,
-    outputs: Receiver<(usize, Epoch, LaneOutput)>,
+    outputs: Receiver<(usize, Epoch, Output)>,
     lane_count: usize,
     commits: SyncSender<ToCommitter>,
     lineage: String,
@@ -491,7 +492,7 @@ struct TrunkThread {
 impl TrunkThread {
     fn run(mut self) -> Result<(), Failure> {
         while let Ok(ToTrunk { mark, ranges, ended }) = self.jobs.recv() {
-            let mut outputs: Vec<Option<LaneOutput>> = (0..self.lane_count).map(|_| None).collect();
+            let mut outputs: Vec<Option<Output>> = (0..self.lane_count).map(|_| None).collect();
             while outputs.iter().any(Option::is_none) {
                 let Ok((lane, epoch, output)) = self.outputs.recv() else { return Ok(()) };
                 if epoch != mark.epoch {
@@ -500,7 +501,7 @@ impl TrunkThread {
                 outputs[lane] = Some(output);
             }
             let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
-            let merged = self.trunk.merge(&mark, outputs.into_iter().flatten().collect(), rows_read, Pass::Live)?;
+            let merged = self.trunk.merge(&mark, outputs.into_iter().flatten().collect(), rows_read, Reading::Live)?;
             self.metrics.rows_in.fetch_add(rows_read, Relaxed);
             self.metrics.state_bytes.fetch_max(self.trunk.state_bytes() as u64, Relaxed);
             let record = record(&self.plan, &self.lineage, self.incarnation, &mark, ranges, merged.needed, ended);
