@@ -1,28 +1,27 @@
 //! `runner apply`: checks specs, makes the world fit them, runs their pipelines.
 //!
-//! Opens with what it found and will do, then one status line a second on a terminal, and ends with
+//! A server that is away is named and waited for. Opens with what it found and will do, then one status line a second on a terminal, and ends with
 //! totals. Everything of that goes to stderr: stdout belongs to the console sinks.
 
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Common;
 use super::output::{self, Exit, Output};
-use super::specs::{SpecArgs, plans};
+use super::patience::Patience;
+use super::specs::{Planned, SpecArgs, documents};
+use super::stops::Stops;
 use crate::deploy::{Change, open_journal, prepare};
-use crate::engine::job::Stop;
 use crate::engine::metrics::Snapshot;
 use crate::engine::start::{StartOptions, StartReport};
 use crate::engine::{Job, Metrics, Outcome, RunOptions};
 use crate::plan::resolve::Servers;
-use crate::plan::{Plan, describe};
-use crate::report::Failure;
-use crate::time::{Clock, SystemClock};
-
-/// How long a server that is away is waited for between two attempts.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+use crate::plan::{Plan, build, describe};
+use crate::report::{Diagnostics, Failure, to_json};
+use crate::spec::{Entry, Node, PipelineSpec, Value};
+use crate::time::SystemClock;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -31,32 +30,96 @@ pub struct Args {
     /// Forget the journals: every source begins at its `start` again. Output that is there stays.
     #[arg(long)]
     fresh: bool,
+    /// Where Kafka sources end, instead of the spec's `until`: at their end as of now.
+    #[arg(long, value_enum, value_name = "PLACE")]
+    until: Option<UntilArg>,
     /// Lanes per source, instead of the spec's `lanes` or the number of cores.
     #[arg(long, value_name = "COUNT")]
     lanes: Option<usize>,
 }
 
+/// `--until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum UntilArg {
+    End,
+}
+
 pub fn run(args: Args, common: &Common) -> Exit {
-    let plans = match plans(&args.specs, &Servers::default(), common.output) {
-        Ok((_, plans)) => plans,
+    let output = if common.output.is_json() { Output::JsonBesideRows } else { Output::Text };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let failure = Failure::outside("engine.thread", "cannot start a thread").because(error);
+            return output::failure(&failure, output);
+        }
+    };
+    let stops = Arc::new(Stops::default());
+    runtime.spawn(stops.clone().watch_signals());
+    let mut patience = Patience::new(&stops, output);
+    let planned = match plans_patiently(&args, output, &stops, &mut patience) {
+        Ok(Some(planned)) => planned,
+        Ok(None) => return Exit::Done,
         Err(exit) => return exit,
     };
-    if plans.is_empty() {
+    if planned.plans.is_empty() {
         eprintln!("nothing to run: the specs declare no pipeline");
         return Exit::Done;
     }
-    let voice = Voice { output: common.output, status: wants_status(&plans) };
-    plans.iter().for_each(|plan| voice.plan(plan));
-    let ended = prepare(&plans).and_then(|prepared| {
-        voice.prepared(&prepared);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::outside("engine.thread", "cannot start").because(error))?;
-        let options = RunOptions { start: StartOptions { fresh: args.fresh, lanes: args.lanes } };
-        run_all(plans, options, &runtime, &voice)
+    let voice = Voice { output, status: wants_status(&planned.plans) };
+    voice.plans(&planned);
+    let options = RunOptions { start: StartOptions { fresh: args.fresh, lanes: args.lanes } };
+    let ended = patience.until_done(|| prepare(&planned.plans)).and_then(|prepared| {
+        let Some(changes) = prepared else { return Ok(()) };
+        voice.prepared(&changes);
+        run_all(planned.plans, options, &runtime, &voice, &stops, &mut patience)
     });
     match ended {
         Ok(()) => Exit::Done,
-        Err(failure) => output::failure(&failure, common.output),
+        Err(failure) => output::failure(&failure, output),
+    }
+}
+
+/// Plans; where servers are away and nothing else is wrong, again until they answer. `None`: Ctrl-C.
+fn plans_patiently(
+    args: &Args,
+    output: Output,
+    stops: &Stops,
+    patience: &mut Patience,
+) -> Result<Option<Planned>, Exit> {
+    let (mut documents, found) = documents(&args.specs, output)?;
+    if args.until == Some(UntilArg::End) {
+        documents.pipelines.iter_mut().for_each(|pipeline| read_until_end(&mut pipeline.spec));
+    }
+    while !stops.asked() {
+        let world = Servers::telling(|failure| patience.tell(failure.code, &failure.to_string()));
+        let (plans, planning) = build(&documents, Path::new("."), &world);
+        drop(world);
+        let warnings = Diagnostics(found.0.iter().cloned().chain(planning.0).collect());
+        if warnings.may_all_pass() {
+            let away = warnings.0.iter().filter(|diagnostic| diagnostic.may_pass);
+            away.for_each(|diagnostic| patience.tell(diagnostic.code, &diagnostic.title));
+            patience.wait();
+            continue;
+        }
+        if let Some(exit) = output::diagnostics(&warnings, output) {
+            return Err(exit);
+        }
+        patience.over();
+        return Ok(Some(Planned { documents, plans, warnings }));
+    }
+    Ok(None)
+}
+
+/// What `until: end` at each Kafka source would do.
+fn read_until_end(pipeline: &mut PipelineSpec) {
+    for source in pipeline.sources.iter_mut().filter(|source| source.connector.value == "kafka") {
+        let place = source.body.place.clone();
+        if let Value::Map(entries) = &mut source.body.value {
+            entries.retain(|entry| entry.key != "until");
+            let value = Node { place: place.clone(), value: Value::String("end".into()) };
+            entries.push(Entry { key: "until".into(), key_place: place, value });
+        }
     }
 }
 
@@ -72,16 +135,17 @@ fn run_all(
     options: RunOptions,
     runtime: &tokio::runtime::Runtime,
     voice: &Voice,
+    stops: &Stops,
+    patience: &mut Patience,
 ) -> Result<(), Failure> {
-    let stops = Arc::new(Stops::default());
-    runtime.spawn(stops.clone().watch_signals());
     let clock = SystemClock::shared();
     let started = Instant::now();
     let mut jobs = Vec::new();
     let mut outcome = Ok(());
     for plan in plans {
         let plan = Arc::new(plan);
-        match start(&plan, options, &clock, runtime, &stops) {
+        let start = || Job::start(plan.clone(), open_journal(&plan)?, options, clock.clone(), runtime.handle());
+        match patience.until_done(start) {
             Ok(Some(job)) => {
                 voice.started(&plan.name, &job.report);
                 stops.add(job.stop_handle());
@@ -95,32 +159,8 @@ fn run_all(
             }
         }
     }
-    let ended = runtime.block_on(watch(jobs, voice, &stops, started));
+    let ended = runtime.block_on(watch(jobs, voice, stops, started));
     outcome.and(ended)
-}
-
-/// Starts a job, waiting for servers that are away. `None`: stopped meanwhile.
-fn start(
-    plan: &Arc<Plan>,
-    options: RunOptions,
-    clock: &Arc<dyn Clock>,
-    runtime: &tokio::runtime::Runtime,
-    stops: &Stops,
-) -> Result<Option<Job>, Failure> {
-    loop {
-        if stops.asked.load(SeqCst) {
-            return Ok(None);
-        }
-        let journal = open_journal(plan)?;
-        match Job::start(plan.clone(), journal, options, clock.clone(), runtime.handle()) {
-            Ok(job) => return Ok(Some(job)),
-            Err(failure) if failure.retry => {
-                eprintln!("waiting: {failure}");
-                std::thread::sleep(RETRY_PAUSE);
-            }
-            Err(failure) => return Err(failure),
-        }
-    }
 }
 
 async fn watch(jobs: Vec<(String, Job)>, voice: &Voice, stops: &Stops, started: Instant) -> Result<(), Failure> {
@@ -164,43 +204,6 @@ async fn first_done(tasks: &mut [tokio::task::JoinHandle<Ended>]) -> (Result<End
     .await
 }
 
-/// Everything that is to be stopped together.
-#[derive(Debug, Default)]
-struct Stops {
-    asked: AtomicBool,
-    jobs: Mutex<Vec<Arc<Stop>>>,
-}
-
-impl Stops {
-    fn add(&self, job: Arc<Stop>) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push(job.clone());
-        if self.asked.load(SeqCst) {
-            job.stop();
-        }
-    }
-
-    fn stop(&self) {
-        self.asked.store(true, SeqCst);
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|job| job.stop());
-    }
-
-    /// The first Ctrl-C (or SIGTERM) drains and commits, the second ends at once.
-    async fn watch_signals(self: Arc<Self>) {
-        let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
-        for first in [true, false] {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = term.recv() => {}
-            }
-            if !first {
-                std::process::exit(130);
-            }
-            eprintln!("stopping: commits what was read; again ends at once");
-            self.stop();
-        }
-    }
-}
-
 /// What the command says, as text or as JSON lines.
 struct Voice {
     output: Output,
@@ -209,17 +212,21 @@ struct Voice {
 }
 
 impl Voice {
-    fn plan(&self, plan: &Plan) {
-        match self.output {
-            Output::Text => eprintln!("{}", describe::text(plan)),
-            Output::Json => eprintln!("{}", serde_json::json!({ "plan": describe::json(plan) })),
+    fn plans(&self, planned: &Planned) {
+        if self.output.is_json() && !planned.warnings.0.is_empty() {
+            self.output.print(&serde_json::json!({ "diagnostics": to_json(&planned.warnings) }));
+        }
+        for plan in &planned.plans {
+            match self.output {
+                Output::Text => eprintln!("{}", describe::text(plan)),
+                json => json.print(&serde_json::json!({ "plan": describe::json(plan) })),
+            }
         }
     }
 
     fn prepared(&self, changes: &[Change]) {
-        if self.output == Output::Json {
-            eprintln!("{}", serde_json::json!({ "prepared": changes }));
-            return;
+        if self.output.is_json() {
+            return self.output.print(&serde_json::json!({ "prepared": changes }));
         }
         for change in changes {
             match change {
@@ -230,13 +237,14 @@ impl Voice {
     }
 
     fn started(&self, name: &str, report: &StartReport) {
-        if self.output == Output::Json {
-            eprintln!("{}", serde_json::json!({ "pipeline": name, "started": report }));
+        if self.output.is_json() {
+            self.output.print(&serde_json::json!({ "pipeline": name, "started": report }));
         } else if report.first_run {
             eprintln!("{name}: starts; journal in {}", report.journal);
         } else {
             let replayed = match report.replayed_epochs {
                 0 => String::new(),
+                1 => format!(", after replaying 1 epoch ({} rows)", report.replayed_rows),
                 epochs => format!(", after replaying {epochs} epochs ({} rows)", report.replayed_rows),
             };
             eprintln!("{name}: resumes behind epoch {}{replayed}", report.last_epoch);
@@ -265,7 +273,7 @@ impl Voice {
     fn ended(&self, done: Result<Ended, tokio::task::JoinError>) -> Result<(), Failure> {
         let (name, outcome) = done.map_err(|error| Failure::bug("job.panic", "a job panicked").because(error))?;
         let outcome = outcome?;
-        if self.output == Output::Text {
+        if !self.output.is_json() {
             let what = match outcome {
                 Outcome::Ended => "its sources have ended",
                 Outcome::Stopped => "stopped; the next apply resumes here",
@@ -277,14 +285,12 @@ impl Voice {
 
     fn totals(&self, metrics: &[(String, Arc<Metrics>)], elapsed: Duration) {
         let sum = sum(metrics);
-        if self.output == Output::Json {
+        if self.output.is_json() {
             let by_pipeline: serde_json::Map<String, serde_json::Value> =
                 metrics.iter().map(|(name, metrics)| (name.clone(), serde_json::json!(metrics.snapshot()))).collect();
-            eprintln!(
-                "{}",
-                serde_json::json!({ "totals": sum, "pipelines": by_pipeline, "seconds": elapsed.as_secs_f64() })
-            );
-            return;
+            let seconds = elapsed.as_secs_f64();
+            let report = serde_json::json!({ "totals": sum, "pipelines": by_pipeline, "seconds": seconds });
+            return self.output.print(&report);
         }
         let seconds = elapsed.as_secs_f64();
         eprintln!(

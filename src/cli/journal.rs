@@ -25,7 +25,7 @@ pub struct Args {
 pub fn run(verb: Verb, common: &Common) -> Exit {
     let Verb::Show(args) = verb;
     let plans = match plans(&args.specs, &Servers::default(), common.output) {
-        Ok((_, plans)) => plans,
+        Ok(planned) => planned.plans,
         Err(exit) => return exit,
     };
     for plan in &plans {
@@ -45,8 +45,8 @@ pub fn run(verb: Verb, common: &Common) -> Exit {
         }
         for record in &records[skipped..] {
             match common.output {
-                Output::Json => println!("{}", serde_json::json!(record)),
                 Output::Text => println!("  {}", line(record)),
+                json => json.print(&serde_json::json!(record)),
             }
         }
     }

@@ -6,10 +6,12 @@
 mod apply;
 mod journal;
 mod output;
+mod patience;
 mod plan;
 mod reset;
 mod schema;
 mod specs;
+mod stops;
 mod test;
 mod validate;
 

@@ -10,6 +10,23 @@ use crate::report::{Diagnostics, Failure, Style, render};
 pub enum Output {
     Text,
     Json,
+    /// The same on stderr, for `apply`: its stdout belongs to the console sinks.
+    #[value(skip)]
+    JsonBesideRows,
+}
+
+impl Output {
+    pub fn is_json(self) -> bool {
+        self != Output::Text
+    }
+
+    /// Prints one report of a program's kind, on a line of its own.
+    pub fn print(self, report: &serde_json::Value) {
+        match self {
+            Output::JsonBesideRows => eprintln!("{report}"),
+            Output::Text | Output::Json => println!("{report}"),
+        }
+    }
 }
 
 /// How a command ended.
@@ -34,25 +51,34 @@ pub fn style() -> Style {
     if wanted && std::io::stderr().is_terminal() { Style::Colour } else { Style::Plain }
 }
 
-/// Prints diagnostics; says how the command ends if they are errors.
+/// Prints diagnostics; says how the command ends if they are errors. As JSON, warnings alone are not printed:
+/// they stand in the command's own report.
 pub fn diagnostics(diagnostics: &Diagnostics, output: Output) -> Option<Exit> {
-    if output == Output::Json && !diagnostics.0.is_empty() {
-        println!("{}", crate::report::to_json(diagnostics));
-    } else {
+    if !output.is_json() {
         eprint!("{}", render(diagnostics, style()));
+    } else if diagnostics.has_errors() {
+        output.print(&serde_json::json!({ "diagnostics": crate::report::to_json(diagnostics) }));
     }
-    diagnostics.has_errors().then_some(Exit::SpecWrong)
+    let exit = if diagnostics.may_all_pass() { Exit::Failed } else { Exit::SpecWrong };
+    diagnostics.has_errors().then_some(exit)
 }
 
 /// Prints a failure; its code says whether it is a refusal.
 pub fn failure(failure: &Failure, output: Output) -> Exit {
-    let refused = ["refused.", "state.locked", "file.locked", "file.foreign"];
+    let refused = [
+        "refused.",
+        "state.locked",
+        "file.locked",
+        "file.foreign",
+        "file.truncated",
+        "kafka.expired",
+        "kafka.recreated",
+    ];
     let exit = if refused.iter().any(|code| failure.code.starts_with(code)) { Exit::Refused } else { Exit::Failed };
-    if output == Output::Json {
-        let report = serde_json::json!({
+    if output.is_json() {
+        output.print(&serde_json::json!({
             "error": { "code": failure.code, "message": failure.to_string(), "hint": failure.hint, "retry": failure.retry }
-        });
-        println!("{report}");
+        }));
         return exit;
     }
     eprintln!("error[{}]: {failure}", failure.code);

@@ -2,9 +2,10 @@
 
 use super::Common;
 use super::output::{Exit, Output};
-use super::specs::{SpecArgs, plans};
+use super::specs::{Planned, SpecArgs, plans};
 use crate::plan::describe;
 use crate::plan::resolve::Servers;
+use crate::report::to_json;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -13,18 +14,18 @@ pub struct Args {
 }
 
 pub fn run(args: Args, common: &Common) -> Exit {
-    let plans = match plans(&args.specs, &Servers::default(), common.output) {
-        Ok((_, plans)) => plans,
+    let Planned { plans, warnings, .. } = match plans(&args.specs, &Servers::default(), common.output) {
+        Ok(planned) => planned,
         Err(exit) => return exit,
     };
     match common.output {
-        Output::Json => {
-            let plans: Vec<_> = plans.iter().map(describe::json).collect();
-            println!("{}", serde_json::json!({ "plans": plans }));
-        }
         Output::Text => {
             let texts: Vec<_> = plans.iter().map(describe::text).collect();
             print!("{}", texts.join("\n"));
+        }
+        json => {
+            let plans: Vec<_> = plans.iter().map(describe::json).collect();
+            json.print(&serde_json::json!({ "plans": plans, "diagnostics": to_json(&warnings) }));
         }
     }
     Exit::Done

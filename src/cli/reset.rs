@@ -1,7 +1,7 @@
 //! `runner reset`: forgets how far pipelines were. The output that they wrote stays.
 
 use super::Common;
-use super::output::{self, Exit, Output};
+use super::output::{self, Exit};
 use super::specs::{SpecArgs, plans};
 use crate::deploy::open_journal;
 use crate::plan::Plan;
@@ -22,14 +22,15 @@ pub struct Args {
 
 pub fn run(args: Args, common: &Common) -> Exit {
     let plans = match plans(&args.specs, &Servers::default(), common.output) {
-        Ok((_, plans)) => plans,
+        Ok(planned) => planned.plans,
         Err(exit) => return exit,
     };
     let chosen = |plan: &&Plan| args.pipeline.as_ref().is_none_or(|name| *name == plan.name);
     for plan in plans.iter().filter(chosen) {
         match reset(plan, args.yes) {
-            Ok(journal) if common.output == Output::Json => {
-                println!("{}", serde_json::json!({ "pipeline": plan.name, "journal": journal, "reset": args.yes }));
+            Ok(journal) if common.output.is_json() => {
+                let report = serde_json::json!({ "pipeline": plan.name, "journal": journal, "reset": args.yes });
+                common.output.print(&report);
             }
             Ok(journal) if args.yes => println!("{}: forgot {journal}", plan.name),
             Ok(journal) => println!("{}: would forget {journal}", plan.name),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::output::{self, Exit, Output};
 use crate::plan::resolve::World;
 use crate::plan::{Plan, build};
-use crate::report::Diagnostics;
+use crate::report::{Diagnostic, Diagnostics};
 use crate::spec::{self, Documents, Values};
 
 /// Which specs, and the values that their tags ask for.
@@ -28,22 +28,45 @@ pub struct ValueArgs {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads the documents; on errors all of them are printed.
+/// Reads the documents.
 pub fn documents(args: &SpecArgs, output: Output) -> Result<(Documents, Diagnostics), Exit> {
-    let values = Values::read(&args.values.files, &args.values.sets).map_err(|f| {
-        output::failure(&f, output);
+    Ok(spec::load(&args.paths, &values(args, output)?))
+}
+
+/// Reads the tests among the documents.
+pub fn tests(args: &SpecArgs, output: Output) -> Result<(Documents, Diagnostics), Exit> {
+    Ok(spec::load_tests(&args.paths, &values(args, output)?))
+}
+
+fn values(args: &SpecArgs, output: Output) -> Result<Values, Exit> {
+    Values::read(&args.values.files, &args.values.sets).map_err(|failure| {
+        output::failure(&failure, output);
         Exit::SpecWrong
-    })?;
-    Ok(spec::load(&args.paths, &values))
+    })
+}
+
+/// Plans without an error.
+pub struct Planned {
+    pub documents: Documents,
+    pub plans: Vec<Plan>,
+    /// Printed already, except as JSON.
+    pub warnings: Diagnostics,
 }
 
 /// Reads and plans; all errors of specs and plans are printed in one run.
-pub fn plans(args: &SpecArgs, world: &dyn World, output: Output) -> Result<(Documents, Vec<Plan>), Exit> {
-    let (documents, mut diagnostics) = documents(args, output)?;
-    let (plans, found) = build(&documents, Path::new("."), world);
-    diagnostics.0.extend(found.0);
-    match output::diagnostics(&diagnostics, output) {
+pub fn plans(args: &SpecArgs, world: &dyn World, output: Output) -> Result<Planned, Exit> {
+    let (documents, mut warnings) = documents(args, output)?;
+    let mut plans = Vec::new();
+    if !documents.lost {
+        let (built, found) = build(&documents, Path::new("."), world);
+        plans = built;
+        warnings.0.extend(found.0);
+    }
+    // In the order of the files, whoever found them.
+    let place = |d: &Diagnostic| d.place.as_ref().map(|place| (place.file.name.clone(), place.span.start));
+    warnings.0.sort_by_cached_key(place);
+    match output::diagnostics(&warnings, output) {
         Some(exit) => Err(exit),
-        None => Ok((documents, plans)),
+        None => Ok(Planned { documents, plans, warnings }),
     }
 }

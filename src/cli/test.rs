@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Common;
 use super::output::{self, Exit, Output};
-use super::specs::{SpecArgs, documents};
+use super::specs::{SpecArgs, tests};
 use crate::report::{Diagnostics, Style, render};
 use crate::spec::{Document, TestSpec};
 use crate::testing::bless::Blessing;
@@ -39,7 +39,7 @@ struct Result {
 }
 
 pub fn run(args: Args, common: &Common) -> Exit {
-    let (documents, diagnostics) = match documents(&args.specs, common.output) {
+    let (documents, diagnostics) = match tests(&args.specs, common.output) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
@@ -87,7 +87,7 @@ fn judged(case: &Case, blessing: Option<&mut Blessing>) -> (usize, Option<String
 }
 
 fn print_result(result: &Result, output: Output) {
-    if output == Output::Json {
+    if output.is_json() {
         let line = serde_json::json!({
             "test": result.name, "passed": result.failure.is_none(), "runs": result.runs,
             "seconds": result.time.as_secs_f64(), "failure": result.failure,

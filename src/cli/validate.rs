@@ -1,9 +1,10 @@
 //! `runner validate`: checks specs without asking any server.
 
 use super::Common;
-use super::output::{Exit, Output};
-use super::specs::{SpecArgs, plans};
+use super::output::Exit;
+use super::specs::{Planned, SpecArgs, plans};
 use crate::plan::resolve::Offline;
+use crate::report::to_json;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -12,14 +13,16 @@ pub struct Args {
 }
 
 pub fn run(args: Args, common: &Common) -> Exit {
-    let (documents, plans) = match plans(&args.specs, &Offline, common.output) {
+    let Planned { documents, plans, warnings } = match plans(&args.specs, &Offline, common.output) {
         Ok(found) => found,
         Err(exit) => return exit,
     };
     let unchecked: Vec<&String> = plans.iter().flat_map(|plan| &plan.outline.unchecked).collect();
-    if common.output == Output::Json {
+    if common.output.is_json() {
         let names: Vec<&String> = plans.iter().map(|plan| &plan.name).collect();
-        println!("{}", serde_json::json!({ "valid": true, "pipelines": names, "not_checked": unchecked }));
+        common.output.print(&serde_json::json!({
+            "valid": true, "pipelines": names, "not_checked": unchecked, "diagnostics": to_json(&warnings)
+        }));
         return Exit::Done;
     }
     let others = documents.topics.len() + documents.schemas.len() + documents.connections.len() + documents.tests.len();

@@ -41,6 +41,16 @@ pub struct Wanted {
     pub headers: bool,
 }
 
+/// A report of progress, as the world shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reported {
+    pub position: Position,
+    /// What [`Source::report_progress`] was given, or what another tool wrote in its place.
+    pub metadata: String,
+    /// For people: "group `runner-a`".
+    pub place: String,
+}
+
 /// Where rows come from.
 pub trait Source: Debug + Send + Sync {
     /// The connector's key in the language: `kafka`, `datagen`, `file`.
@@ -66,6 +76,12 @@ pub trait Source: Debug + Send + Sync {
     /// Told now and then, outside of the commit, how far the pipeline is: for lag tools. Failing is a warning (I16).
     fn report_progress(&self, _positions: &BTreeMap<Partition, Position>, _metadata: &str) -> Result<(), Failure> {
         Ok(())
+    }
+
+    /// What stands where progress is reported: the last report, unless somebody else wrote there since.
+    /// Partitions without one are left out: a report may have expired (I16).
+    fn reported(&self) -> Result<BTreeMap<Partition, Reported>, Failure> {
+        Ok(BTreeMap::new())
     }
 }
 

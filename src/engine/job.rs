@@ -22,6 +22,7 @@ use super::commit::{Commit, Committer};
 use super::coordinator::{Action, Coordinator, Event, LaneReport};
 use super::lane::{LaneOutput, PartitionCut};
 use super::metrics::Metrics;
+use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::start::{StartOptions, StartReport, Started, start};
 use super::trunk::{Pass, Trunk};
@@ -35,6 +36,7 @@ use crate::time::{Clock, Millis};
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LAST_REPORT: Duration = Duration::from_secs(2);
 const NEIGHBOUR_GONE: &str = "job.neighbour_gone";
 
 /// How to run.
@@ -144,12 +146,21 @@ struct Threads {
     events: mpsc::Receiver<ToCoordinator>,
     stop: Arc<Stop>,
     metrics: Arc<Metrics>,
-    positions: Arc<Mutex<Positions>>,
+    positions: Arc<Mutex<Reached>>,
+    lineage: String,
     workers: Vec<std::thread::JoinHandle<()>>,
 }
 
 /// Newest committed positions, by source: for lag tools.
 type Positions = BTreeMap<usize, BTreeMap<Partition, Position>>;
+
+/// How far the last committed epoch is.
+#[derive(Debug, Default)]
+struct Reached {
+    epoch: Epoch,
+    /// Taken when they are reported.
+    positions: Positions,
+}
 
 impl Threads {
     fn spawn(
@@ -170,7 +181,7 @@ impl Threads {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Failure::outside("engine.bell", "no file descriptor left").no_retry().because(error))?;
         let stop = Arc::new(Stop { halted: AtomicBool::new(false), events: events.clone(), bells: bells.clone() });
-        let positions = Arc::new(Mutex::new(Positions::new()));
+        let positions = Arc::new(Mutex::new(Reached::default()));
         let mut workers = Vec::new();
         let mut lanes = Vec::new();
         let max_bytes = (plan.epoch.max_bytes / lane_count.max(1)).max(1);
@@ -220,6 +231,7 @@ impl Threads {
             stop: stop.clone(),
             metrics: metrics.clone(),
             positions,
+            lineage: report.lineage.clone(),
             workers,
         };
         let coordinator = runtime.spawn(threads.coordinate());
@@ -235,7 +247,7 @@ impl Threads {
                 event = self.events.recv() => event.unwrap_or(ToCoordinator::Event(Event::Tick)),
                 () = tokio::time::sleep(tick) => ToCoordinator::Event(Event::Tick),
                 _ = reporter.tick() => {
-                    self.report_progress();
+                    drop(self.report_progress());
                     continue;
                 }
             };
@@ -285,19 +297,21 @@ impl Threads {
     }
 
     /// I16: outside of the commit; failing is a warning.
-    fn report_progress(&self) {
-        let positions = std::mem::take(&mut *self.positions.lock().unwrap_or_else(|poison| poison.into_inner()));
+    fn report_progress(&self) -> Option<JoinHandle<()>> {
+        let mut reached = self.positions.lock().unwrap_or_else(|poison| poison.into_inner());
+        let positions = std::mem::take(&mut reached.positions);
         if positions.is_empty() {
-            return;
+            return None;
         }
+        let metadata = reported::metadata(&self.lineage, reached.epoch);
         let plan = self.plan.clone();
-        tokio::task::spawn_blocking(move || {
+        Some(tokio::task::spawn_blocking(move || {
             for (source, positions) in positions {
-                if let Err(failure) = plan.sources[source].source.report_progress(&positions, "") {
+                if let Err(failure) = plan.sources[source].source.report_progress(&positions, &metadata) {
                     tracing::warn!(source = plan.sources[source].name, "{failure}");
                 }
             }
-        });
+        }))
     }
 
     /// Lets every thread end: the lanes first, then what they feed. A failure found on the way wins.
@@ -322,7 +336,10 @@ impl Threads {
         while let Ok(event) = self.events.try_recv() {
             note_failure(&mut outcome, event);
         }
-        self.report_progress();
+        if let Some(reporting) = self.report_progress() {
+            // A broker that is away must not hold up the end.
+            let _ = tokio::time::timeout(LAST_REPORT, reporting).await;
+        }
         outcome
     }
 }
@@ -529,7 +546,7 @@ struct CommitThread {
     committer: Committer,
     commits: Receiver<ToCommitter>,
     events: mpsc::Sender<ToCoordinator>,
-    positions: Arc<Mutex<Positions>>,
+    positions: Arc<Mutex<Reached>>,
     plan: Arc<Plan>,
 }
 
@@ -541,7 +558,10 @@ impl CommitThread {
                     let epoch = commit.record.epoch;
                     let reached = positions(&self.plan, &commit.record);
                     self.committer.commit(commit)?;
-                    self.positions.lock().unwrap_or_else(|poison| poison.into_inner()).extend(reached);
+                    let mut known = self.positions.lock().unwrap_or_else(|poison| poison.into_inner());
+                    known.epoch = epoch;
+                    known.positions.extend(reached);
+                    drop(known);
                     let done = ToCoordinator::Event(Event::Committed { epoch, open_ends });
                     if self.events.blocking_send(done).is_err() {
                         return self.committer.finish();

@@ -13,6 +13,7 @@ pub mod job;
 pub mod lane;
 pub mod metrics;
 pub mod recovery;
+mod reported;
 pub mod seat;
 pub mod sinks;
 pub mod start;

@@ -331,7 +331,6 @@ mod tests {
             journal: JournalPlace::File("j".into()),
             state_dir: "s".into(),
             fingerprint: String::new(),
-            outline: Default::default(),
         });
         let graph = Graph::of(&plan).unwrap();
         let starts = source.discover(&BTreeMap::new()).unwrap();
@@ -345,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_could_not_be_decoded_yet_are_taken_in_later() {
+    fn i8_rows_that_could_not_be_decoded_yet_are_taken_in_later() {
         let (source, registry) = (MemorySource::new("t", 1), Registry::default());
         let mut seat = seat(&source, &registry);
         push(&source, 1);

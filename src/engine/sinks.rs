@@ -3,7 +3,7 @@
 //! The journal commits first; then every other sink gets exactly the epochs that it lacks. A sink
 //! with a memory keeps the epoch beside its data; of one without, the journal keeps it.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -18,6 +18,7 @@ const EPOCHS_WAITING_MAX: usize = 32;
 /// A sink without rows moves its memory on this often, so that it pins no journal.
 const LAZY_ADVANCE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_GOODBYE: Duration = Duration::from_secs(10);
 
 /// The engine's end of a sink's thread.
 #[derive(Debug)]
@@ -28,7 +29,26 @@ pub struct SinkThread {
     epochs: Option<SyncSender<(Epoch, Vec<EncodedRows>)>>,
     durable: Arc<AtomicU64>,
     failure: Arc<Mutex<Option<Failure>>>,
+    /// Nobody waits for what is not written yet.
+    abandoned: Arc<AtomicBool>,
+    /// Hangs up when the thread has ended and its writer is gone.
+    ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Without [`SinkThread::finish`] (a start or run that failed) the thread ends with the first write that
+/// fails. It is waited for, because whoever starts again needs the writer's lock and must see what was
+/// written; but not for ever: a write may block (a pipe that nobody reads).
+impl Drop for SinkThread {
+    fn drop(&mut self) {
+        self.abandoned.store(true, SeqCst);
+        self.epochs = None;
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // An error is the end of its closure, or the time-out: nothing is sent.
+            let _ = self.ended.recv_timeout(LONGEST_GOODBYE);
+        }
+    }
 }
 
 impl SinkThread {
@@ -43,14 +63,17 @@ impl SinkThread {
         let (sender, receiver) = sync_channel(EPOCHS_WAITING_MAX);
         let durable = Arc::new(AtomicU64::new(last));
         let failure = Arc::new(Mutex::new(None));
-        let work = Work { writer, lineage, durable: durable.clone(), received: last };
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let work = Work { writer, lineage, durable: durable.clone(), abandoned: abandoned.clone(), received: last };
         let (failed, of) = (failure.clone(), name.clone());
+        let (alive, ended) = sync_channel(0);
         let thread = std::thread::Builder::new().name(format!("sink-{name}")).spawn(move || {
             if let Err(error) = work.run(&of, receiver) {
                 *failed.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(error);
             }
+            drop(alive);
         })?;
-        Ok(SinkThread { name, forgets, epochs: Some(sender), durable, failure, thread: Some(thread) })
+        Ok(SinkThread { name, forgets, epochs: Some(sender), durable, failure, abandoned, ended, thread: Some(thread) })
     }
 
     /// Hands over an epoch; waits while the sink is too far behind. Epochs it has are left out.
@@ -102,6 +125,7 @@ struct Work {
     writer: Box<dyn Writer>,
     lineage: String,
     durable: Arc<AtomicU64>,
+    abandoned: Arc<AtomicBool>,
     received: Epoch,
 }
 
@@ -144,11 +168,12 @@ impl Work {
     fn write(&mut self, name: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
         let mut pause = Duration::from_millis(50);
         while let Err(failure) = self.writer.write(&self.lineage, epochs) {
-            if !failure.retry {
+            if !failure.retry || self.abandoned.load(SeqCst) {
                 return Err(failure);
             }
             tracing::warn!(sink = name, "{failure}; trying again");
-            std::thread::sleep(pause);
+            // Woken early only to be told that it is abandoned.
+            std::thread::park_timeout(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         self.durable.store(self.received, SeqCst);
@@ -170,6 +195,28 @@ mod tests {
         fn write(&mut self, _lineage: &str, _epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
             Err(Failure::user("file.truncated", "somebody cut the file"))
         }
+    }
+
+    /// Never there; tells when it is dropped.
+    struct Away(#[expect(dead_code, reason = "its count says whether the writer lives")] Arc<()>);
+
+    impl Writer for Away {
+        fn progress(&self) -> Option<SinkProgress> {
+            None
+        }
+        fn write(&mut self, _lineage: &str, _epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
+            Err(Failure::outside("file.write", "the disk is full"))
+        }
+    }
+
+    #[test]
+    fn an_abandoned_sink_leaves_nothing_locked_behind() {
+        let lock = Arc::new(());
+        let writer = Box::new(Away(lock.clone()));
+        let sink = SinkThread::start("s".into(), false, writer, "l".into(), 0).unwrap();
+        sink.give(1, Vec::new()).unwrap();
+        drop(sink);
+        assert_eq!(Arc::strong_count(&lock), 1, "whoever starts again finds it locked");
     }
 
     #[test]

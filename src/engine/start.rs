@@ -12,6 +12,7 @@ use super::graph::Graph;
 use super::lane::{Lane, PartitionCut};
 use super::metrics::Metrics;
 use super::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
+use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::sinks::SinkThread;
 use super::trunk::{Pass, Trunk};
@@ -81,8 +82,9 @@ pub fn start(
     let owner = own(journal.as_mut(), &mut history)?;
     preload(plan, &history);
     let recovery = recover(plan, &history, &writers, options)?;
-    adopt(&mut writers, &recovery)?;
+    reported::refuse_moved(plan, &history, &recovery)?;
     let discovered = discover(plan, &recovery)?;
+    adopt(&mut writers, &recovery)?;
     if recovery.plan_changed {
         let record = plan_record(plan, &history, &recovery, &discovered);
         must_append(journal.as_mut(), Record::Plan(record))?;

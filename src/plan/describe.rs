@@ -137,7 +137,9 @@ fn topics(outline: &Outline, out: &mut String) {
     let lines = outline.topics.iter().map(|topic| {
         let mut text = topic_word(&topic.state).to_owned();
         if topic.state == TopicState::Create {
-            let partitions = topic.partitions.map(|count| format!("{count} partitions"));
+            let partitions = topic
+                .partitions
+                .map(|count| format!("{count} {}", if count == 1 { "partition" } else { "partitions" }));
             let replication = topic.replication.map(|count| format!("replication {count}"));
             let config = topic.config.iter().map(|(name, value)| format!("{name}={value}"));
             for part in partitions.into_iter().chain(replication).chain(config) {

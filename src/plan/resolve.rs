@@ -141,9 +141,13 @@ impl Registry for Unasked {
     }
 }
 
+/// Told of each server that is away, as soon as that is known.
+type Tell<'a> = Box<dyn Fn(&Failure) + 'a>;
+
 /// Asks the servers of the connections. One that is away is waited for only once.
-#[derive(Debug, Default)]
-pub struct Servers {
+#[derive(Default)]
+pub struct Servers<'a> {
+    tell: Option<Tell<'a>>,
     /// By brokers: a client, or what was wrong.
     clusters: Mutex<BTreeMap<String, Result<Arc<Topics>, Away>>>,
     /// The same by URL.
@@ -177,19 +181,38 @@ impl From<Away> for Failure {
     }
 }
 
-impl Servers {
+impl Debug for Servers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Servers").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Servers<'a> {
+    /// A plan asks one server after the other: who waits for it hears of each at once.
+    pub fn telling(tell: impl Fn(&Failure) + 'a) -> Self {
+        Servers { tell: Some(Box::new(tell)), ..Servers::default() }
+    }
+
+    fn away(&self, failure: Failure) -> Away {
+        if let (Some(tell), true) = (&self.tell, failure.retry) {
+            tell(&failure);
+        }
+        Away::from(failure)
+    }
+
     fn topics(&self, cluster: &Cluster) -> Result<Arc<Topics>, Failure> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         let connect = || {
             let cluster = kafka::Cluster::new(cluster.brokers.clone(), cluster.properties.clone())?;
             Topics::connect(&cluster).map(Arc::new)
         };
-        let known = clusters.entry(cluster.brokers.clone()).or_insert_with(|| connect().map_err(Away::from));
+        let known =
+            clusters.entry(cluster.brokers.clone()).or_insert_with(|| connect().map_err(|failure| self.away(failure)));
         known.clone().map_err(Failure::from)
     }
 }
 
-impl World for Servers {
+impl World for Servers<'_> {
     fn fill(&self, text: &Secret) -> Result<String, Failure> {
         text.resolve()
     }
@@ -215,7 +238,8 @@ impl World for Servers {
             let running = Arc::new(HttpRegistry::new(settings.clone())?);
             Ok::<_, Failure>(Registries { shown: asked.describe(), asked: Some(Arc::new(asked)), running })
         };
-        let known = registries.entry(settings.url.clone()).or_insert_with(|| connect().map_err(Away::from));
+        let known =
+            registries.entry(settings.url.clone()).or_insert_with(|| connect().map_err(|failure| self.away(failure)));
         known.clone().map_err(Failure::from)
     }
 

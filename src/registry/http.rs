@@ -21,8 +21,9 @@ use super::avro::Schema;
 use super::{Registered, Registry, Verdict, compatibility};
 use crate::report::Failure;
 
-/// How long a running pipeline waits for a registry that does not answer.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one call of a running pipeline waits for a registry that does not answer. Who calls tries again
+/// by itself, says so, and can be stopped in between: no call may take long.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// The same while planning: a missing server is named within this time.
 pub const PLAN_PATIENCE: Duration = Duration::from_millis(1_500);
 

@@ -26,6 +26,8 @@ pub struct Diagnostic {
     pub notes: Vec<String>,
     /// What to do: "did you mean `brand`?".
     pub hint: Option<String>,
+    /// Nothing is wrong with the spec: a server is away, and asking again may help.
+    pub may_pass: bool,
 }
 
 impl Diagnostic {
@@ -38,7 +40,7 @@ impl Diagnostic {
     }
 
     fn new(severity: Severity, code: &'static str, title: String) -> Self {
-        Diagnostic { severity, code, title, place: None, label: None, notes: Vec::new(), hint: None }
+        Diagnostic { severity, code, title, place: None, label: None, notes: Vec::new(), hint: None, may_pass: false }
     }
 
     pub fn at(mut self, place: &Place) -> Self {
@@ -91,5 +93,10 @@ impl Diagnostics {
 
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|d| d.severity == Severity::Error)
+    }
+
+    /// There are errors, and none of them is the spec's: servers are away.
+    pub fn may_all_pass(&self) -> bool {
+        self.has_errors() && self.0.iter().all(|d| d.severity == Severity::Warning || d.may_pass)
     }
 }

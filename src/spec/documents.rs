@@ -4,6 +4,7 @@
 //! a column or an input exists is for the plan to find out. What a later release brings never
 //! gets here; `load` says so. Readers of these types: `pipeline`, `steps`, `endpoints`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::{Bytes, ColumnType, DurationMs, Node, ReferenceSpec, Secret, Spanned, TestSpec};
@@ -17,6 +18,9 @@ pub struct Documents {
     pub schemas: Vec<Document<SchemaSpec>>,
     pub connections: Vec<Document<ConnectionSpec>>,
     pub tests: Vec<Document<TestSpec>>,
+    /// A document other than a pipeline has an error and is not in the lists: what names it has no
+    /// mistake of its own, so plans are not worth making.
+    pub lost: bool,
 }
 
 /// One document of any kind.
@@ -63,6 +67,9 @@ pub struct PipelineSpec {
     pub epoch: EpochSpec,
     /// At least 1.
     pub lanes: Option<Spanned<usize>>,
+    /// Sources, transforms and sinks whose text is wrong: they are not in the lists, and whoever
+    /// reads from them has no mistake of its own. Not empty: the pipeline can be checked, not run.
+    pub broken: BTreeSet<String>,
 }
 
 /// One source: the connector key's name and its body, and the common keys beside it.

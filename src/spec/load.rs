@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::documents::{Document, Documents, Metadata};
 use super::options::not_available;
 use super::template::Values;
-use super::{FromNode, MapReader, Node, Spanned, Value, is_document_name, yaml};
+use super::{FromNode, MapReader, Node, PipelineSpec, Spanned, Value, is_document_name, yaml};
 use crate::report::{Diagnostic, Diagnostics, Place, SourceFile};
 
 /// The version of the language.
@@ -19,24 +19,23 @@ pub const KINDS: &[&str] = &["Pipeline", "Topic", "Schema", "Connection", "Test"
 
 /// Reads files, and folders with all their *.yaml and *.yml, into documents.
 ///
-/// Errors of all files are in the diagnostics; a document with an error is not among the documents.
+/// Errors of all files are in the diagnostics. A document with an error is not among the documents,
+/// except a pipeline whose parts are wrong: it says which (`PipelineSpec::broken`), so that the plan
+/// can find what else is wrong in the same run.
 /// Hidden folders are passed over, and so is, with a warning, a document in a folder that is not of
 /// this language.
 pub fn load(paths: &[PathBuf], values: &Values) -> (Documents, Diagnostics) {
     let mut loader = Loader::new(values);
-    for path in paths {
-        if path.is_dir() {
-            let mut files = Vec::new();
-            loader.find_files(path, &mut files);
-            if files.is_empty() {
-                let title = format!("there is no *.yaml or *.yml file in `{}`", path.display());
-                loader.out.push(Diagnostic::error("load.empty_folder", title));
-            }
-            files.iter().for_each(|file| loader.load_file(file, Found::InFolder));
-        } else {
-            loader.load_file(path, Found::Named);
-        }
-    }
+    loader.load(paths);
+    (loader.documents, loader.out)
+}
+
+/// Reads the tests among the documents, as [`load`] does. Other documents are passed over with all that
+/// is wrong with them: a test reads its pipeline again, with the values that it gives.
+pub fn load_tests(paths: &[PathBuf], values: &Values) -> (Documents, Diagnostics) {
+    let mut loader = Loader::new(values);
+    loader.tests_only = true;
+    loader.load(paths);
     (loader.documents, loader.out)
 }
 
@@ -56,6 +55,8 @@ enum Found {
 
 struct Loader<'a> {
     values: &'a Values,
+    /// Documents of other kinds are passed over.
+    tests_only: bool,
     /// Files that were read, so that one that is named twice counts once.
     read: BTreeSet<PathBuf>,
     /// Kind, namespace and name → where.
@@ -67,7 +68,23 @@ struct Loader<'a> {
 impl<'a> Loader<'a> {
     fn new(values: &'a Values) -> Self {
         let (documents, out) = Default::default();
-        Loader { values, read: BTreeSet::new(), names: HashMap::new(), documents, out }
+        Loader { values, tests_only: false, read: BTreeSet::new(), names: HashMap::new(), documents, out }
+    }
+
+    fn load(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            if path.is_dir() {
+                let mut files = Vec::new();
+                self.find_files(path, &mut files);
+                if files.is_empty() {
+                    let title = format!("there is no *.yaml or *.yml file in `{}`", path.display());
+                    self.out.push(Diagnostic::error("load.empty_folder", title));
+                }
+                files.iter().for_each(|file| self.load_file(file, Found::InFolder));
+            } else {
+                self.load_file(path, Found::Named);
+            }
+        }
     }
 
     fn find_files(&mut self, folder: &Path, files: &mut Vec<PathBuf>) {
@@ -124,7 +141,13 @@ impl<'a> Loader<'a> {
         let before = self.out.0.len();
         let yaml::Parsed { documents, failed } = yaml::parse(&file, self.values, &mut self.out);
         let syntax = self.out.0.len();
+        let mut passed_over = Vec::new();
         for node in documents {
+            let kind = node.get("kind").and_then(Node::as_str);
+            if self.tests_only && kind.is_some_and(|kind| kind != "Test") {
+                passed_over.push(node.place.span.clone());
+                continue;
+            }
             let is_foreign = node.get("apiVersion").is_none() && node.get("kind").is_none();
             match &node.value {
                 // An empty document, such as what stands before the first `---`.
@@ -140,7 +163,13 @@ impl<'a> Loader<'a> {
         let mut rest = self.out.0.split_off(syntax);
         rest.retain(|diagnostic| !diagnostic.place.as_ref().is_some_and(|place| failed.contains(place)));
         self.out.0.append(&mut rest);
+        let is_passed_over = |diagnostic: &Diagnostic| {
+            let place = diagnostic.place.as_ref().filter(|place| place.file.name == file.name);
+            place.is_some_and(|place| passed_over.iter().any(|document| document.contains(&place.span.start)))
+        };
+        self.out.0.retain(|diagnostic| !is_passed_over(diagnostic));
         // In the order of the file, whoever found them.
+        let before = before.min(self.out.0.len());
         self.out.0[before..].sort_by_key(|diagnostic| diagnostic.place.as_ref().map(|place| place.span.start));
     }
 
@@ -174,8 +203,9 @@ impl<'a> Loader<'a> {
     /// Reads the body, also when the document is lost already: all errors come in one run.
     fn load_kind(&mut self, kind: &Spanned<String>, metadata: Option<Metadata>, spec: &Node, node: &Node) {
         let (documents, out) = (&mut self.documents, &mut self.out);
+        let errors_before = out.0.len();
         match kind.value.as_str() {
-            "Pipeline" => documents.pipelines.extend(document(metadata, spec, node, out)),
+            "Pipeline" => documents.pipelines.extend(pipeline(metadata, spec, node, out)),
             "Topic" => documents.topics.extend(document(metadata, spec, node, out)),
             "Schema" => documents.schemas.extend(document(metadata, spec, node, out)),
             "Connection" => documents.connections.extend(document(metadata, spec, node, out)),
@@ -187,6 +217,7 @@ impl<'a> Loader<'a> {
                     .did_you_mean(other, KINDS.iter().copied()),
             ),
         }
+        documents.lost |= kind.value != "Pipeline" && out.0.len() > errors_before;
     }
 
     /// True for a name that its kind does not have yet.
@@ -204,6 +235,27 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// A pipeline with errors is kept, marked as broken, for what the plan still finds wrong with it.
+fn pipeline(
+    metadata: Option<Metadata>,
+    spec: &Node,
+    node: &Node,
+    out: &mut Diagnostics,
+) -> Option<Document<PipelineSpec>> {
+    let errors_before = out.0.len();
+    let read = PipelineSpec::from_node(spec, out);
+    let (metadata, mut spec) = (metadata?, read?);
+    if out.0.len() > errors_before {
+        // No part has this name: it only says that something is broken.
+        spec.broken.insert(String::new());
+    }
+    Some(Document { metadata, spec, folder: folder_of(node), place: node.place.clone() })
+}
+
+fn folder_of(node: &Node) -> PathBuf {
+    Path::new(&node.place.file.name).parent().unwrap_or(Path::new("")).to_owned()
+}
+
 fn document<T: FromNode>(
     metadata: Option<Metadata>,
     spec: &Node,
@@ -212,11 +264,10 @@ fn document<T: FromNode>(
 ) -> Option<Document<T>> {
     let errors_before = out.0.len();
     let spec = T::from_node(spec, out);
-    let folder = Path::new(&node.place.file.name).parent().unwrap_or(Path::new("")).to_owned();
     let (metadata, spec) = (metadata?, spec?);
     // A reader may complain and go on; what it gives is then not what the user meant.
     let clean = out.0.len() == errors_before;
-    clean.then(|| Document { metadata, spec, folder, place: node.place.clone() })
+    clean.then(|| Document { metadata, spec, folder: folder_of(node), place: node.place.clone() })
 }
 
 crate::options! {

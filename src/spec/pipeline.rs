@@ -1,5 +1,6 @@
 //! The bodies of documents: Pipeline, Topic, Schema, Connection and Test.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
@@ -51,7 +52,7 @@ impl FromNode for AtLeastOne {
 impl FromNode for PipelineSpec {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         let mut map = MapReader::new(node, out)?;
-        let mut names = Vec::new();
+        let mut names = Names::default();
         let sources = read_parts(&mut map, "sources", &mut names, out, read_source);
         let transforms = read_parts(&mut map, "transforms", &mut names, out, read_transform);
         let sinks = read_parts(&mut map, "sinks", &mut names, out, |name, node, out| read_sink(name, node, false, out));
@@ -61,21 +62,25 @@ impl FromNode for PipelineSpec {
         });
         let keys = PipelineKeys::read_keys(&mut map, out);
         map.finish(out);
+        let mut broken = names.broken;
         // A dead letter with an error is not the same as none.
-        let dead_letter = dead_letter.map_or(Some(None), |sink| sink.map(Some));
+        if matches!(dead_letter, Some(None)) {
+            broken.insert("dead_letter".into());
+        }
         let PipelineKeys { connections, epoch, errors, restart, state, memory, lanes } = keys?;
         Some(PipelineSpec {
             connections,
             sources: sources?,
             transforms: transforms?,
             sinks: sinks?,
-            dead_letter: dead_letter?,
+            dead_letter: dead_letter.flatten(),
             errors,
             restart,
             state: state.unwrap_or_default(),
             memory,
             epoch: epoch.unwrap_or_default(),
             lanes: lanes.map(|lanes| Spanned { value: lanes.value.0, place: lanes.place }),
+            broken,
         })
     }
 
@@ -84,11 +89,18 @@ impl FromNode for PipelineSpec {
     }
 }
 
-/// Reads `sources`, `transforms` or `sinks`; `names` holds the names of all parts so far.
+/// The names of a pipeline's parts so far.
+#[derive(Debug, Default)]
+struct Names {
+    all: Vec<Spanned<String>>,
+    broken: BTreeSet<String>,
+}
+
+/// Reads `sources`, `transforms` or `sinks`; parts with an error are left out and noted.
 fn read_parts<T>(
     map: &mut MapReader<'_>,
     key: &'static str,
-    names: &mut Vec<Spanned<String>>,
+    names: &mut Names,
     out: &mut Diagnostics,
     read: impl Fn(&Spanned<String>, &Node, &mut Diagnostics) -> Option<T>,
 ) -> Option<Vec<T>> {
@@ -104,16 +116,17 @@ fn read_parts<T>(
         out.push(Diagnostic::error("pipeline.no_parts", title).at(place));
         return None;
     }
-    let parts: Vec<Option<T>> = entries
-        .iter()
-        .map(|entry| {
-            let name = Spanned { value: entry.key.clone(), place: entry.key_place.clone() };
-            let named = new_name(&name, names, out);
-            names.push(name.clone());
-            read(&name, &entry.value, out).filter(|_| named)
-        })
-        .collect();
-    parts.into_iter().collect()
+    let mut parts = Vec::new();
+    for entry in entries {
+        let name = Spanned { value: entry.key.clone(), place: entry.key_place.clone() };
+        let named = new_name(&name, &names.all, out);
+        names.all.push(name.clone());
+        match read(&name, &entry.value, out).filter(|_| named) {
+            Some(part) => parts.push(part),
+            None => drop(names.broken.insert(name.value)),
+        }
+    }
+    Some(parts)
 }
 
 /// True for a name that is well formed and not taken.

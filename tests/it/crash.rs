@@ -246,6 +246,14 @@ fn fill(brokers: &str, topic: &str, rows: &[Row]) {
     servers::produce_many(brokers, topic, rows.iter().map(record));
 }
 
+/// Properties of a source that keep it busy for seconds on any machine: whenever so many records are fetched,
+/// librdkafka pauses for so long.
+fn throttled(messages: u32, pause_ms: u32) -> String {
+    format!(
+        "{{ queued.min.messages: \"{messages}\", fetch.queue.backoff.ms: \"{pause_ms}\", fetch.message.max.bytes: \"32768\" }}"
+    )
+}
+
 /// The columns of [`Row`] in a source.
 const COLUMNS: &str = "{ n: long, k: string, v: int }";
 

@@ -165,7 +165,7 @@ fn good_specs_load_without_a_word() {
         assert!(!documents.pipelines.is_empty());
     }
     let (documents, _) = spec::load_text("good.yaml", GOOD[0], &values());
-    let Documents { pipelines, topics, schemas, connections, tests } = documents;
+    let Documents { pipelines, topics, schemas, connections, tests, lost: _ } = documents;
     assert_eq!([pipelines.len(), topics.len(), schemas.len(), connections.len(), tests.len()], [1; 5]);
     let pipeline = &pipelines[0];
     assert_eq!(pipeline.metadata.namespace, "tv");

@@ -91,6 +91,19 @@ fn a_backlog_is_read_grouped_by_partition_and_ordered() {
     assert_eq!(values(&later, 3), ["3:500"]);
 }
 
+/// I10: what a poll brings may come on top of a lane's share of an epoch.
+#[test]
+fn a_poll_brings_about_half_a_mebibyte_however_large_the_records_are() {
+    let topic = servers::topic("large", 1);
+    let large = |index: usize| TestRecord::to(0, format!("{index:020000}"));
+    servers::produce(&topic, &(0..300).map(large).collect::<Vec<_>>());
+    let (_, mut reader) = open(&source(&topic, Start::Earliest, None));
+    let batches = poll_until(&mut *reader, 10_000, all_at_end(1));
+    assert_eq!(batches.iter().map(RawBatch::len).sum::<usize>(), 300);
+    let largest = batches.iter().map(RawBatch::bytes).max().unwrap();
+    assert!(largest <= 600_000, "one poll brought {largest} bytes");
+}
+
 #[test]
 fn nothing_is_handed_over_at_a_limit_and_nothing_is_lost_when_it_is_lifted() {
     let topic = servers::topic("limit", 2);
@@ -231,7 +244,7 @@ fn listed(topic: &str, partition: i32, offset: i64) -> TopicOffsets {
 }
 
 #[test]
-fn a_bounded_source_ends_exactly_at_its_end() {
+fn i21_a_bounded_source_ends_exactly_at_its_end() {
     let topic = servers::topic("until", 2);
     servers::produce(&topic, &numbered(0, 0..100));
     let bounded = source(&topic, Start::Earliest, Some(Until::Offsets(listed(&topic, 0, 60))));
@@ -245,7 +258,7 @@ fn a_bounded_source_ends_exactly_at_its_end() {
 }
 
 #[test]
-fn a_known_position_is_kept_and_a_lost_one_counted() {
+fn i17_a_known_position_is_kept_and_a_lost_one_counted() {
     let topic = servers::topic("known", 2);
     (0..2).for_each(|partition| servers::produce(&topic, &numbered(partition, 0..20)));
     let latest = source(&topic, Start::Latest, None);
@@ -379,7 +392,7 @@ fn a_journal_is_read_back_as_it_was_written() {
 }
 
 #[test]
-fn a_second_owner_fences_the_first() {
+fn i15_a_second_owner_fences_the_first() {
     let (name, topic) = (servers::unique("fence"), servers::topic("out", 1));
     let mut first = journal(&name, &topic);
     first.acquire().unwrap();
@@ -399,7 +412,7 @@ fn a_second_owner_fences_the_first() {
 }
 
 #[test]
-fn what_a_dead_owner_left_open_is_aborted_before_the_log_is_read() {
+fn i15_what_a_dead_owner_left_open_is_aborted_before_the_log_is_read() {
     let (name, topic) = (servers::unique("dead"), servers::topic("out", 1));
     let mut alive = journal(&name, &topic);
     alive.acquire().unwrap();
@@ -419,7 +432,7 @@ fn what_a_dead_owner_left_open_is_aborted_before_the_log_is_read() {
 }
 
 #[test]
-fn a_refused_record_takes_the_whole_epoch_back_and_names_the_topic() {
+fn i11_a_refused_record_takes_the_whole_epoch_back_and_names_the_topic() {
     let (name, topic) = (servers::unique("refused"), servers::topic("out", 1));
     let mut journal = journal(&name, &topic);
     journal.acquire().unwrap();
@@ -444,7 +457,7 @@ fn a_refused_record_takes_the_whole_epoch_back_and_names_the_topic() {
 }
 
 #[test]
-fn many_epochs_are_committed_once_each_and_in_order() {
+fn i10_many_epochs_are_committed_once_each_and_in_order() {
     let (name, topic) = (servers::unique("many"), servers::topic("out", 1));
     let mut journal = journal(&name, &topic);
     journal.acquire().unwrap();
@@ -549,7 +562,7 @@ fn keys_go_to_the_partitions_that_java_gives_them() {
 }
 
 #[test]
-fn a_trimmed_journal_keeps_its_plan_its_owner_and_progress() {
+fn i16_a_trimmed_journal_keeps_its_plan_its_owner_and_progress() {
     let (name, topic) = (servers::unique("trim"), servers::topic("out", 1));
     let mut first = journal(&name, &topic);
     first.acquire().unwrap();
@@ -583,7 +596,7 @@ fn a_cleared_journal_is_empty_and_can_be_acquired() {
 }
 
 #[test]
-fn a_topic_that_would_lose_records_is_no_journal() {
+fn i16_a_topic_that_would_lose_records_is_no_journal() {
     let lossy = servers::topic_with("lossy", 1, &[("retention.ms", "60000")]);
     let mut journal = KafkaJournal::new(cluster(), &*lossy, servers::unique("id"), Vec::new()).unwrap();
     let failure = journal.acquire().unwrap_err();

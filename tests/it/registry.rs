@@ -8,10 +8,11 @@ use runner::registry::{Auth, HttpRegistry, Registry, Settings};
 
 const A: &str = r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"a","type":"int"}]}"#;
 const A_B: &str = r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"a","type":"int"},{"name":"b","type":"int","default":0}]}"#;
-const A_C: &str = r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"a","type":"int"},{"name":"c","type":"int"}]}"#;
+const A_C: &str =
+    r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"a","type":"int"},{"name":"c","type":"int"}]}"#;
 
 fn registry() -> HttpRegistry {
-    HttpRegistry::new(Settings::new(crate::servers::registry_url())).unwrap()
+    HttpRegistry::new(Settings::new(crate::servers::registry())).unwrap()
 }
 
 fn subject(test: &str) -> String {
@@ -109,7 +110,7 @@ fn a_missing_server_is_named_within_two_seconds_and_without_credentials() {
 #[test]
 fn the_next_url_is_asked_when_one_is_away() {
     let subject = subject("next");
-    let urls = format!("http://127.0.0.1:9,{}/", crate::servers::registry_url());
+    let urls = format!("http://127.0.0.1:9,{}/", crate::servers::registry());
     let id = HttpRegistry::new(Settings::new(urls)).unwrap().register(&subject, A).unwrap();
     assert_eq!(registry().latest(&subject).unwrap().unwrap().id, id);
 }

@@ -70,10 +70,10 @@ impl Cluster {
         }
         let failure = Failure::outside("kafka.unreachable", format!("no Kafka broker answers at `{}`", self.brokers));
         let failure = match client.events().broken() {
-            Some(reason) => failure.because(reason),
+            Some(reason) => failure.because(plain_reason(&reason)),
             None => failure,
         };
-        failure.hint("is the broker running, and is this its address? it is tried again until it answers")
+        failure.hint("is the broker running, and is this its address?")
     }
 
     pub(super) fn locked_out(&self, reason: String) -> Failure {
@@ -106,6 +106,13 @@ impl Cluster {
     }
 }
 
+/// "here:9092/bootstrap: Connect to … failed: refused (after 0ms in state CONNECT)" without what is said already
+/// and what is of no use.
+fn plain_reason(reason: &str) -> String {
+    let reason = reason.split_once("/bootstrap: ").map_or(reason, |(_, rest)| rest);
+    reason.split_once(" (after ").map_or(reason, |(said, _)| said).to_owned()
+}
+
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = |(name, value): (&String, &String)| {
@@ -121,6 +128,13 @@ impl std::fmt::Debug for Cluster {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_is_what_happened_and_nothing_else() {
+        let reason = "here:9092/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT, 1 identical error(s) suppressed)";
+        assert_eq!(plain_reason(reason), "Connect to ipv4#127.0.0.1:9092 failed: Connection refused");
+        assert_eq!(plain_reason("timed out"), "timed out");
+    }
 
     #[test]
     fn printing_a_cluster_hides_its_secrets() {

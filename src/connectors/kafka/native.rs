@@ -285,6 +285,8 @@ unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, facility: *
     match (level, facility.as_str()) {
         // One set of properties serves consumers and producers: that half of it is of no use to one is no news.
         (_, "CONFWARN") => tracing::debug!(target: "kafka", "{facility}: {line}"),
+        // That no broker was ever reached is said by whoever wanted one, with this reason.
+        (_, "FAIL") if line.contains("/bootstrap: ") => tracing::debug!(target: "kafka", "{facility}: {line}"),
         (0..=2, _) => tracing::error!(target: "kafka", "{facility}: {line}"),
         (3..=4, _) => tracing::warn!(target: "kafka", "{facility}: {line}"),
         (5..=6, _) => tracing::debug!(target: "kafka", "{facility}: {line}"),

@@ -4,7 +4,6 @@
 //! ill-valued property is found while the plan is made, and refuses those that the engine sets for
 //! its guarantees.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::c_char;
 
@@ -48,22 +47,14 @@ impl FromNode for Properties {
                 None => all.push((Spanned { value: entry.key.clone(), place: entry.key_place.clone() }, value)),
             }
         }
-        (all.len() == entries.len()).then_some(Properties(all))
-    }
-}
-
-impl schemars::JsonSchema for Properties {
-    fn inline_schema() -> bool {
-        true
+        // What is wrong was said: the rest of the source or sink is checked all the same.
+        Some(Properties(all))
     }
 
-    fn schema_name() -> Cow<'static, str> {
-        "Properties".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "object",
+            "propertyNames": { "not": { "enum": REFUSED.iter().map(|(name, _)| name).collect::<Vec<_>>() } },
             "additionalProperties": { "type": ["string", "number", "boolean"] }
         })
     }

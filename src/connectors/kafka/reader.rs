@@ -25,8 +25,11 @@ use crate::time::Millis;
 
 /// How long after the last record an end behind a marker is seen.
 const END_WITHIN: Duration = Duration::from_millis(200);
-/// A poll ends after about this many bytes, however few rows they are.
-const POLL_BYTES_MAX: usize = 8 << 20;
+/// A poll ends after about this many bytes, however few rows they are. Every lane's last poll may
+/// go beyond its share of an epoch by so much, and an epoch must fit into a transaction (I10).
+const POLL_BYTES_MAX: usize = 512 << 10;
+/// What a record is taken for before one was seen.
+const RECORD_BYTES: usize = 64 << 10;
 
 /// A consumer of some partitions, in one lane.
 pub(super) struct KafkaReader {
@@ -38,6 +41,8 @@ pub(super) struct KafkaReader {
     slots: Vec<Option<Slot>>,
     /// More may be in the queue than the last poll took.
     more: bool,
+    /// Mean size of the records of the last take.
+    record_bytes: usize,
     /// What `limit` could not say.
     failed: Option<Failure>,
     /// How many outages of brokers the ends that were seen have outlived.
@@ -133,6 +138,7 @@ impl KafkaReader {
             wanted,
             slots,
             more: false,
+            record_bytes: RECORD_BYTES,
             failed: None,
             outages: 0,
         };
@@ -290,13 +296,19 @@ impl Reader for KafkaReader {
         self.more = true;
         while self.more && rows < rows_max && bytes < POLL_BYTES_MAX {
             let (slots, wanted) = (&mut self.slots, self.wanted);
-            self.more = self.consumer.take(rows_max - rows, |message| match accept(slots, wanted, message) {
+            let (rows_before, bytes_before) = (rows, bytes);
+            // The client hands over many at once: no more than are likely to fit.
+            let fitting = ((POLL_BYTES_MAX - bytes) / self.record_bytes).clamp(1, rows_max - rows);
+            self.more = self.consumer.take(fitting, |message| match accept(slots, wanted, message) {
                 Ok(taken) => {
                     rows += 1;
                     bytes += taken;
                 }
                 Err(trouble) => troubles.push(trouble),
             });
+            if bytes > bytes_before {
+                self.record_bytes = ((bytes - bytes_before) / (rows - rows_before)).max(1);
+            }
         }
         self.park()?;
         self.doubt_ends()?;

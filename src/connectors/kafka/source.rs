@@ -12,7 +12,7 @@ use super::native::Client;
 use super::options::{Start, Until};
 use super::reader::KafkaReader;
 use super::topics::{self, Bounds, Topics};
-use crate::connectors::{PartitionStart, Reader, Source, Wanted};
+use crate::connectors::{PartitionStart, Reader, Reported, Source, Wanted};
 use crate::data::{Offset, Partition, Position, SourceIndex};
 use crate::report::Failure;
 use crate::time::{Clock, SystemClock};
@@ -242,6 +242,14 @@ impl Source for KafkaSource {
         };
         let positions: Vec<_> = known_offsets(positions)?.into_iter().collect();
         topics::commit_group(&self.cluster, client, &self.topic, &positions, metadata)
+    }
+
+    fn reported(&self) -> Result<BTreeMap<Partition, Reported>, Failure> {
+        let place = format!("group `{}` in topic `{}`", self.group, self.topic);
+        let reported = |(partition, GroupPosition { offset, metadata })| {
+            (partition, Reported { position: Position::offset(offset), metadata, place: place.clone() })
+        };
+        Ok(self.group_position()?.into_iter().map(reported).collect())
     }
 }
 

@@ -73,7 +73,8 @@ fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent:
         let scope = Scope { documents, pipeline, folder, world, extent, state_dir: state_dir(pipeline, folder) };
         let plan = PipelineCheck::new(scope).plan(&mut topics, &mut out);
         // A plan beside errors would be one that nobody wrote.
-        plans.extend(plan.filter(|_| error_count(&out) == errors_before));
+        let is_whole = pipeline.spec.broken.is_empty();
+        plans.extend(plan.filter(|_| is_whole && error_count(&out) == errors_before));
     }
     remove_repeated(&mut out);
     (plans, out)
@@ -491,6 +492,7 @@ fn state_dir(pipeline: &Document<PipelineSpec>, folder: &Path) -> PathBuf {
 fn of_failure(failure: Failure, place: &Place) -> Diagnostic {
     let mut diagnostic = Diagnostic::error(failure.code, failure.to_string()).at(place);
     diagnostic.hint = failure.hint;
+    diagnostic.may_pass = failure.retry;
     diagnostic
 }
 
@@ -585,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kafka_source_decodes_only_what_is_in_use() {
+    fn declared_columns_are_all_checked_and_keys_are_read_on_demand() {
         let spec = format!(
             "{HEAD}  sources:
     r:
@@ -599,7 +601,7 @@ mod tests {
         );
         let (plans, codes) = built(&spec);
         assert_eq!(codes, [] as [&str; 0]);
-        assert_eq!(columns(&plans[0].sources[0].schema), ["brand", "at", "_offset", "_time"]);
+        assert_eq!(columns(&plans[0].sources[0].schema), ["brand", "rating", "note", "at", "_offset", "_time"]);
         assert!(!plans[0].sources[0].wanted.keys && !plans[0].sources[0].wanted.headers);
     }
 

@@ -115,6 +115,8 @@ fn resolve(
             );
             None
         }
+        // What is wrong with it was said already.
+        None if spec.broken.contains(&from.name) => None,
         None => {
             let known: Vec<&str> = names.iter().filter(|(_, target)| target.is_some()).map(|(name, _)| *name).collect();
             out.push(
@@ -199,7 +201,10 @@ fn warn_unused(spec: &PipelineSpec, wiring: &Wiring, out: &mut Diagnostics) {
     let transforms = spec.transforms.iter().enumerate().map(|(i, t)| (Target::Transform(i), &t.name));
     for (target, name) in sources.chain(transforms).filter(|(target, _)| !read.contains(target)) {
         // A wrong `from` elsewhere may be the reader that is missing here.
-        if wiring.inputs.len() < spec.transforms.len() || wiring.sink_inputs.len() < spec.sinks.len() {
+        if !spec.broken.is_empty()
+            || wiring.inputs.len() < spec.transforms.len()
+            || wiring.sink_inputs.len() < spec.sinks.len()
+        {
             return;
         }
         let what = if matches!(target, Target::Source(_)) { "source" } else { "transform" };

@@ -14,7 +14,7 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
         "  epoch: {{ max_bytes: 64KiB }}
   sources:
     rows:
-      kafka: {{ topic: in, until: end }}
+      kafka: {{ topic: in, until: end, properties: {} }}
       format: json
       columns: {COLUMNS}
       time: {{ lag: 1s, idle: never }}
@@ -28,7 +28,8 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
     windows: {{ from: per_k, kafka: {{ topic: windows }}, format: json }}
     copy: {{ from: rows, kafka: {{ topic: copy }}, format: json }}
     lines: {{ from: rows, file: {{ path: out.jsonl }}, format: json }}
-"
+",
+        throttled(1_000, 100)
     ));
     let mut commits = place.watched_journal();
     let runner = place.apply();

@@ -9,8 +9,7 @@ const ROWS: i64 = 60_000;
 /// Counters, choices and free text of two tasks, seeded.
 fn source() -> String {
     format!(
-        "  epoch: {{ max_bytes: 128KiB }}
-  sources:
+        "  sources:
     rows:
       datagen:
         columns:
@@ -19,7 +18,7 @@ fn source() -> String {
           uid: {{ type: string, length: 12 }}
           v: {{ type: double, range: {{ min: 0, max: 1000 }} }}
         count: {ROWS}
-        rate: max
+        rate: 25000
         seed: 42
         tasks: 2
 "

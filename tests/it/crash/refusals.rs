@@ -97,8 +97,48 @@ fn a_topic_that_was_made_again_is_refused() {
     let (place, input) = stopped_with_an_open_window("made-again");
     servers::delete_topic(&input);
     servers::create_topic(servers::kafka(), &input, 2, &[]);
-    assert_refused(place.apply().wait(), &["was read up to offset 30 and ends at 0", "--fresh"]);
+    assert_refused(place.apply().wait(), &["now gives 30 records less", "--fresh"]);
     assert_fresh_works(&place);
+}
+
+/// Where nothing is replayed the position itself tells.
+#[test]
+fn a_position_behind_the_end_of_its_topic_is_refused() {
+    let (place, input) = (Place::new("behind"), servers::topic("behind", 1));
+    servers::produce(&input, &[TestRecord::to(0, "a"), TestRecord::to(0, "b")]);
+    place.spec(&format!(
+        "  sources: {{ rows: {{ kafka: {{ topic: {input}, until: end }}, format: string }} }}
+  sinks: {{ lines: {{ from: rows, file: {{ path: out.txt }}, format: string }} }}
+"
+    ));
+    place.apply().wait().with_code(0);
+    servers::delete_topic(&input);
+    servers::create_topic(servers::kafka(), &input, 1, &[]);
+    assert_refused(place.apply().wait(), &["was read up to offset 2 and ends at 0", "--fresh"]);
+    servers::produce(&input, &[TestRecord::to(0, "c")]);
+    place.apply_with(&["--fresh"]).wait().with_code(0);
+    assert_eq!(std::fs::read_to_string(place.path("out.txt")).unwrap(), "a\nb\nc\n");
+}
+
+/// `--fresh` gives the output to the new lineage before it writes anything: a crash right behind it, before
+/// the first row came to the file, must not make the file a stranger.
+#[test]
+fn a_file_belongs_to_a_fresh_run_from_its_beginning() {
+    let (place, input) = (finished("fresh-crash"), servers::topic("fresh-crash-in", 1));
+    place.spec(&format!(
+        "  sources: {{ rows: {{ kafka: {{ topic: {input}, until: end }}, format: string }} }}
+  sinks:
+    out: {{ from: rows, kafka: {{ topic: {} }}, format: string }}
+    lines: {{ from: rows, file: {{ path: out.jsonl }}, format: string }}
+",
+        servers::unique("fresh-crash")
+    ));
+    // The topic is empty: this ends before an epoch was cut.
+    place.apply_with(&["--fresh"]).wait().with_code(0);
+    servers::produce(&input, &[TestRecord::to(0, "{\"n\":10}")]);
+    let ended = place.apply().wait().with_code(0);
+    assert!(ended.stderr.contains("resumes behind epoch 0"), "{}", ended.stderr);
+    assert_eq!(place.lines("out.jsonl").len(), 11);
 }
 
 /// A finished run of counted rows into a file and a topic.

@@ -71,6 +71,7 @@ fn a_second_interrupt_ends_at_once() {
     );
     let runner = Runner::spawn_unheard(&["apply", "spec.yaml"], place.folder.path());
     runner.wait_stderr(": starts");
+    assert!(!runner.ended_within(Duration::from_secs(1)), "time to fill the pipe:\n{}", runner.stderr());
     runner.signal(libc::SIGINT);
     runner.wait_stderr("stopping");
     assert!(!runner.ended_within(Duration::from_millis(500)), "{}", runner.stderr());

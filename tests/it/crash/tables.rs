@@ -14,12 +14,13 @@ fn a_killed_endless_aggregate_ends_with_the_right_row_per_key() {
     place.spec(&format!(
         "  epoch: {{ max_bytes: 256KiB }}
   sources:
-    rows: {{ kafka: {{ topic: {input}, until: end }}, format: json, columns: {COLUMNS} }}
+    rows: {{ kafka: {{ topic: {input}, until: end, properties: {} }}, format: json, columns: {COLUMNS} }}
   transforms:
     per_k: {{ from: rows, group_by: [k], aggregate: {{ cnt: count(*), total: sum(n), mean: avg(v) }} }}
   sinks:
     newest: {{ from: per_k, kafka: {{ topic: {newest} }}, format: json, mode: upsert }}
-"
+",
+        throttled(5_000, 50)
     ));
 
     let (kills, last) = place.killed_until_done(&mut random, 200..900);

@@ -17,7 +17,7 @@ fn kill_nine_under_a_million_records() {
         "  epoch: {{ max_bytes: 512KiB }}
   sources:
     rows:
-      kafka: {{ topic: {input}, until: end }}
+      kafka: {{ topic: {input}, until: end, properties: {} }}
       format: json
       columns: {COLUMNS}
       time: {{ lag: 2s, idle: never }}
@@ -32,7 +32,8 @@ fn kill_nine_under_a_million_records() {
     windows: {{ from: per_k, kafka: {{ topic: {windows} }}, format: json }}
     good_rows: {{ from: good, kafka: {{ topic: {good} }}, format: json }}
     good_lines: {{ from: good, file: {{ path: out/good.jsonl }}, format: json }}
-"
+",
+        throttled(5_000, 50)
     ));
 
     let begun = Instant::now();

@@ -1,0 +1,76 @@
+//! Ctrl-C: what is to be stopped together, and pauses that it cuts short.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::engine::job::Stop;
+
+/// Everything that is to be stopped together.
+#[derive(Debug, Default)]
+pub struct Stops {
+    asked: AtomicBool,
+    jobs: Mutex<Vec<Arc<Stop>>>,
+    stopped: Condvar,
+}
+
+impl Stops {
+    /// A job to be stopped with the others; at once, if that is over.
+    pub fn add(&self, job: Arc<Stop>) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push(job.clone());
+        if self.asked() {
+            job.stop();
+        }
+    }
+
+    pub fn asked(&self) -> bool {
+        self.asked.load(SeqCst)
+    }
+
+    pub fn stop(&self) {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        self.asked.store(true, SeqCst);
+        jobs.iter().for_each(|job| job.stop());
+        self.stopped.notify_all();
+    }
+
+    /// Waits. False: it was cut short, and nothing more is to be started.
+    pub fn pause(&self, time: Duration) -> bool {
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.stopped.wait_timeout_while(jobs, time, |_| !self.asked());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        !self.asked()
+    }
+
+    /// The first Ctrl-C (or SIGTERM) drains and commits, the second ends at once.
+    pub async fn watch_signals(self: Arc<Self>) {
+        let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+        for first in [true, false] {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = term.recv() => {}
+            }
+            if !first {
+                std::process::exit(130);
+            }
+            let running = !self.jobs.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            eprintln!("stopping{}; again ends at once", if running { ": commits what was read" } else { "" });
+            self.stop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_cuts_a_pause_short_and_lasts() {
+        let stops = Arc::new(Stops::default());
+        let other = stops.clone();
+        let thread = std::thread::spawn(move || other.pause(Duration::from_secs(60)));
+        stops.stop();
+        assert!(!thread.join().unwrap());
+        assert!(!stops.pause(Duration::ZERO));
+    }
+}
