@@ -19,7 +19,7 @@ use super::sinks::SinkThread;
 use super::trunk::{Reading, Trunk};
 use crate::connectors::{Bell, Delivery, PartitionStart, Writer};
 use crate::data::{Epoch, Mark, Partition, Position};
-use crate::journal::{Appended, EpochRecord, Journal, Owner, PlanRecord, Record};
+use crate::journal::{Appended, EpochRecord, Journal, Owner, PlanRecord, Record, host_name};
 use crate::plan::Plan;
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
@@ -75,6 +75,8 @@ pub fn start(
     clock: Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<Started, Failure> {
+    // Sinks lock what they write: whoever cannot have them must not take the journal from one that has.
+    let mut writers = open_writers(plan)?;
     let mut history = History::of(journal.acquire()?);
     if options.fresh {
         journal.clear()?;
@@ -82,10 +84,10 @@ pub fn start(
     }
     let owner = own(journal.as_mut(), &mut history)?;
     preload(plan, &history);
-    let writers = open_writers(plan)?;
     let recovery = recover(plan, &history, &writers, options)?;
     reported::refuse_moved(plan, &history, &recovery)?;
     let discovered = discover(plan, &recovery)?;
+    adopt(&mut writers, &recovery)?;
     if recovery.plan_changed {
         let record = plan_record(plan, &history, &recovery, &discovered);
         must_append(journal.as_mut(), Record::Plan(record))?;
@@ -169,13 +171,20 @@ fn preload(plan: &Plan, history: &History) {
     }
 }
 
-fn host_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname").map_or("localhost".into(), |name| name.trim().to_owned())
-}
-
 fn open_writers(plan: &Plan) -> Result<BTreeMap<usize, Box<dyn Writer>>, Failure> {
     let other = plan.sinks.iter().enumerate().filter(|(_, sink)| sink.sink.delivery() != Delivery::Transaction);
     other.map(|(index, sink)| Ok((index, sink.sink.open()?))).collect()
+}
+
+/// I12: output of an earlier lineage takes on ours before anything is journaled under it. A crash in between
+/// leaves a journal that is as empty as it was; one behind it finds sinks that belong to the journal.
+fn adopt(writers: &mut BTreeMap<usize, Box<dyn Writer>>, recovery: &Recovery) -> Result<(), Failure> {
+    for writer in writers.values_mut() {
+        if writer.progress().is_some_and(|progress| progress.lineage != recovery.lineage) {
+            writer.write(&recovery.lineage, &[(recovery.last, Vec::new())])?;
+        }
+    }
+    Ok(())
 }
 
 fn recover(

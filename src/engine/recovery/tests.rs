@@ -115,6 +115,9 @@ fn i12_foreign_and_impossible_sinks_are_refused() {
     let (foreign, ahead) = (refused(("other", 1)), refused(("L", 7)));
     assert_eq!((foreign.code, ahead.code), ("refused.lineage", "refused.sink_ahead"));
     assert!(foreign.hint.unwrap().contains("--fresh"));
+    // New to the journal, and written by another run all the same.
+    let added = run(records(), &[sink("g", Delivery::Remembers, Some(("other", 1)))]).unwrap_err();
+    assert_eq!(added.code, "refused.lineage");
     let orphan = run(vec![], &[sink("f", Delivery::Remembers, Some(("L", 3)))]).unwrap_err();
     assert_eq!(orphan.code, "refused.lineage");
 }
