@@ -203,6 +203,7 @@ fn recover(
         namespace: &plan.namespace,
         name: &plan.name,
         fingerprint: &plan.fingerprint,
+        reads: &reads(plan),
         fresh: options.fresh,
     };
     recovery::decide(history, facts, &sinks, &uuid::Uuid::new_v4().to_string())
@@ -236,8 +237,12 @@ fn plan_record(plan: &Plan, history: &History, recovery: &Recovery, discovered: 
         from_epoch: recovery.last + 1,
         starts,
         sinks: plan.sinks.iter().map(|sink| (sink.name.clone(), added(&sink.name))).collect(),
-        resolved: serde_json::Value::Null,
+        resolved: serde_json::json!({ recovery::READS: reads(plan) }),
     }
+}
+
+fn reads(plan: &Plan) -> BTreeMap<String, String> {
+    plan.sources.iter().map(|source| (source.name.clone(), source.source.reads())).collect()
 }
 
 fn must_append(journal: &mut dyn Journal, record: Record) -> Result<(), Failure> {

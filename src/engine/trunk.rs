@@ -193,9 +193,12 @@ impl ErrorBudget {
             ErrorPolicy::FailAbove(share) => {
                 self.add(rows, bad);
                 if self.bad as f64 > share * ERROR_WINDOW_ROWS as f64 {
-                    let message = format!("{} of the last {} rows are bad", self.bad, self.rows);
+                    // This epoch is not committed, so the dead letter's sink has nothing of it to look at.
+                    let newest = dead.iter().rfind(|dead| dead.code != "late").map(described);
+                    let newest = newest.map_or(String::new(), |record| format!("; the newest: {record}"));
+                    let message = format!("{} of the last {} rows are bad{newest}", self.bad, self.rows);
                     return Err(Failure::user("errors.too_many", message)
-                        .hint("look at the dead letters, or raise `errors.fail_above`"));
+                        .hint("mend what is wrong with them, or raise `errors.fail_above`"));
                 }
                 Ok(())
             }
@@ -219,13 +222,18 @@ impl ErrorBudget {
 
 /// Without a dead letter the first bad record ends the run with its place and bytes.
 fn first_bad_record(dead: &DeadLetter) -> Failure {
+    Failure::user("record.bad", described(dead))
+        .hint("give the pipeline a `dead_letter:` sink to keep such records, or `errors: {skip: true}` to count and skip them")
+}
+
+/// Who refused which record, why, and its bytes.
+fn described(dead: &DeadLetter) -> String {
     let place = match (&*dead.topic, dead.offset) {
         ("", offset) if offset < 0 => String::new(),
         (topic, offset) => format!(" at {topic}[{}]@{offset}", dead.partition),
     };
     let value = dead.value.as_deref().map(preview).map_or(String::new(), |value| format!("; its value is {value}"));
-    Failure::user("record.bad", format!("`{}` refused a record{place}: {}{value}", dead.step, dead.reason))
-        .hint("give the pipeline a `dead_letter:` sink to keep such records, or `errors: {skip: true}` to count and skip them")
+    format!("`{}` refused a record{place}: {}{value}", dead.step, dead.reason)
 }
 
 fn preview(bytes: &[u8]) -> String {
