@@ -160,7 +160,7 @@ pub fn exists(topic: &str) -> bool {
 
 /// One of a topic's settings.
 pub fn setting(topic: &str, name: &str) -> String {
-    let described = wait_for(admin().describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()));
+    let described = wait_for(admin(kafka()).describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()));
     let config = described.unwrap().remove(0).unwrap();
     config.entry_map()[name].value.clone().unwrap()
 }
