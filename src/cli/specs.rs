@@ -28,13 +28,21 @@ pub struct ValueArgs {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads the documents; on errors all of them are printed.
+/// Reads the documents.
 pub fn documents(args: &SpecArgs, output: Output) -> Result<(Documents, Diagnostics), Exit> {
-    let values = Values::read(&args.values.files, &args.values.sets).map_err(|f| {
-        output::failure(&f, output);
+    Ok(spec::load(&args.paths, &values(args, output)?))
+}
+
+/// Reads the tests among the documents.
+pub fn tests(args: &SpecArgs, output: Output) -> Result<(Documents, Diagnostics), Exit> {
+    Ok(spec::load_tests(&args.paths, &values(args, output)?))
+}
+
+fn values(args: &SpecArgs, output: Output) -> Result<Values, Exit> {
+    Values::read(&args.values.files, &args.values.sets).map_err(|failure| {
+        output::failure(&failure, output);
         Exit::SpecWrong
-    })?;
-    Ok(spec::load(&args.paths, &values))
+    })
 }
 
 /// Plans without an error.
@@ -47,18 +55,24 @@ pub struct Planned {
 
 /// Reads and plans; all errors of specs and plans are printed in one run.
 pub fn plans(args: &SpecArgs, world: &dyn World, output: Output) -> Result<Planned, Exit> {
-    let (documents, mut warnings) = documents(args, output)?;
-    let mut plans = Vec::new();
-    if !documents.lost {
-        let (built, found) = build(&documents, Path::new("."), world);
-        plans = built;
-        warnings.0.extend(found.0);
-    }
-    // In the order of the files, whoever found them.
-    let place = |d: &Diagnostic| d.place.as_ref().map(|place| (place.file.name.clone(), place.span.start));
-    warnings.0.sort_by_cached_key(place);
+    let (documents, found) = documents(args, output)?;
+    let (plans, warnings) = planned(&documents, found, world);
     match output::diagnostics(&warnings, output) {
         Some(exit) => Err(exit),
         None => Ok(Planned { documents, plans, warnings }),
     }
+}
+
+/// Plans documents; what is wrong with them stands with what was `found` before, in the order of the files.
+pub fn planned(documents: &Documents, mut found: Diagnostics, world: &dyn World) -> (Vec<Plan>, Diagnostics) {
+    let mut plans = Vec::new();
+    // Follow-on mistakes of a document that could not be read would only confuse.
+    if !documents.lost {
+        let (built, planning) = build(documents, Path::new("."), world);
+        plans = built;
+        found.0.extend(planning.0);
+    }
+    let place = |d: &Diagnostic| d.place.as_ref().map(|place| (place.file.name.clone(), place.span.start));
+    found.0.sort_by_cached_key(place);
+    (plans, found)
 }

@@ -7,7 +7,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Common;
 use super::output::{self, Exit, Output};
-use super::specs::{SpecArgs, documents};
+use super::specs::{SpecArgs, tests};
 use crate::report::{Diagnostics, Style, render};
 use crate::spec::{Document, TestSpec};
 use crate::testing::bless::Blessing;
@@ -39,7 +39,7 @@ struct Result {
 }
 
 pub fn run(args: Args, common: &Common) -> Exit {
-    let (documents, diagnostics) = match documents(&args.specs, common.output) {
+    let (documents, diagnostics) = match tests(&args.specs, common.output) {
         Ok(found) => found,
         Err(exit) => return exit,
     };

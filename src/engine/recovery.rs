@@ -209,9 +209,8 @@ fn last_epoch(
     last: Epoch,
     facts: PlanFacts<'_>,
 ) -> Result<Epoch, Failure> {
-    // A sink that is new to the journal begins behind its last epoch.
-    let Some(added) = plan.sinks.get(&sink.name) else { return Ok(last) };
-    let nothing_yet = added.saturating_sub(1);
+    // A sink that is new to the journal begins behind its last epoch; what it has already must be ours.
+    let nothing_yet = plan.sinks.get(&sink.name).map_or(last, |added| added.saturating_sub(1));
     match (sink.delivery, &sink.progress) {
         (Delivery::Transaction, _) => Ok(last),
         // What it has of a time before it was added (removed from the spec, and back) counts for nothing.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::branch::Output;
 use super::coordinator::{LaneCut, LaneReport, PartitionView};
-use super::lane::{Lane, LaneOutput};
+use super::lane::Lane;
 use crate::connectors::{Bell, Fetched, PartitionStart, PartitionStatus, Reader};
 use crate::data::{Mark, Partition, Position};
 use crate::report::Failure;
@@ -202,7 +203,7 @@ impl Seat {
     }
 
     /// Hands the epoch over.
-    pub fn mark(&mut self, mark: &Mark) -> Result<LaneOutput, Failure> {
+    pub fn mark(&mut self, mark: &Mark) -> Result<Output, Failure> {
         self.lane.mark(mark)
     }
 
@@ -331,7 +332,6 @@ mod tests {
             journal: JournalPlace::File("j".into()),
             state_dir: "s".into(),
             fingerprint: String::new(),
-            outline: Default::default(),
         });
         let graph = Graph::of(&plan).unwrap();
         let starts = source.discover(&BTreeMap::new()).unwrap();
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_could_not_be_decoded_yet_are_taken_in_later() {
+    fn i8_rows_that_could_not_be_decoded_yet_are_taken_in_later() {
         let (source, registry) = (MemorySource::new("t", 1), Registry::default());
         let mut seat = seat(&source, &registry);
         push(&source, 1);

@@ -32,7 +32,7 @@ impl CsvDecoder {
     pub(super) fn new(schema: SchemaRef, options: &CsvOptions) -> Result<Self, Failure> {
         check_types(&schema)?;
         let columns = schema.fields().iter().map(Column::new).collect::<Result<_, _>>()?;
-        Ok(CsvDecoder { schema, columns, delimiter: options.delimiter as u8, scratch: String::new() })
+        Ok(CsvDecoder { schema, columns, delimiter: options.delimiter.0 as u8, scratch: String::new() })
     }
 
     fn line(&mut self, value: &[u8]) -> Result<(), Box<Refusal>> {
@@ -127,7 +127,7 @@ impl Decoder for CsvDecoder {
 /// A sentence fragment if the line is not CSV.
 pub fn header_names(line: &[u8], options: &CsvOptions) -> Result<Vec<String>, String> {
     let text = std::str::from_utf8(line).map_err(|_| "the header is not UTF-8".to_owned())?;
-    let mut splitter = Splitter::new(text, options.delimiter as u8);
+    let mut splitter = Splitter::new(text, options.delimiter.0 as u8);
     let mut names = Vec::new();
     let mut scratch = String::new();
     while let Some(cell) = splitter.next(&mut scratch).map_err(|refusal| refusal.reason)? {
@@ -141,9 +141,9 @@ pub fn header_line(schema: &Schema, options: &CsvOptions) -> String {
     let mut line = Vec::new();
     for (index, field) in schema.fields().iter().enumerate() {
         if index > 0 {
-            line.push(options.delimiter as u8);
+            line.push(options.delimiter.0 as u8);
         }
-        put_text(fields::name(field), options.delimiter as u8, &mut line);
+        put_text(fields::name(field), options.delimiter.0 as u8, &mut line);
     }
     String::from_utf8(line).expect("names and an ASCII delimiter are UTF-8")
 }
@@ -219,7 +219,7 @@ impl CsvEncoder {
     /// [`Failure`] (user) `format.type` for a type that CSV cannot hold.
     pub(super) fn new(schema: SchemaRef, options: &CsvOptions) -> Result<Self, Failure> {
         check_types(&schema)?;
-        Ok(CsvEncoder { schema, delimiter: options.delimiter as u8 })
+        Ok(CsvEncoder { schema, delimiter: options.delimiter.0 as u8 })
     }
 }
 
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn headers_are_quoted_like_values() {
-        let options = CsvOptions { delimiter: ';', ..CsvOptions::default() };
+        let options = CsvOptions { delimiter: crate::formats::Delimiter(';'), ..CsvOptions::default() };
         let schema =
             Schema::new(vec![Field::new("a;b", DataType::Utf8, false), Field::new("c", DataType::Utf8, false)]);
         let line = header_line(&schema, &options);

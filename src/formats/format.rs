@@ -1,11 +1,9 @@
 //! `format:` and `key_format:`: `avro`, or `{csv: {header: false}}`.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{Schema, SchemaGenerator, json_schema};
 
 use crate::report::{Diagnostic, Diagnostics, Place};
-use crate::spec::{Entry, FromNode, MapReader, Node, Value};
+use crate::spec::{self, Entry, FromNode, MapReader, Node, Value, or_tag};
 
 /// How values are written as bytes.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,46 +23,25 @@ pub enum Format {
 /// The formats' words, in the order of the reference.
 pub const FORMATS: &[&str] = &["avro", "json", "string", "bytes", "csv"];
 
-/// Options of `csv:`.
-#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct CsvOptions {
-    /// Whether a file's first line names the columns. Default: true. Example: `header: false`.
-    #[schemars(default = "header_default")]
-    pub header: bool,
-    /// One ASCII character between two values. Default: `,`. Example: `delimiter: ";"`.
-    #[schemars(default = "delimiter_default", extend("pattern" = "^[\\u0001-\\t\\u000b\\u000c\\u000e-!#-\\u007f]$"))]
-    pub delimiter: char,
-}
-
-fn header_default() -> bool {
-    true
-}
-
-fn delimiter_default() -> char {
-    ','
+crate::options! {
+    /// Options of `csv:`.
+    pub struct CsvOptions {
+        /// Whether a file's first line names the columns. Default: true. Example: `header: false`.
+        pub header: bool = true,
+        /// One ASCII character between two values. Default: `,`. Example: `delimiter: ";"`.
+        pub delimiter: Delimiter = Delimiter(','),
+    }
 }
 
 impl Default for CsvOptions {
     fn default() -> Self {
-        CsvOptions { header: header_default(), delimiter: delimiter_default() }
+        CsvOptions { header: true, delimiter: Delimiter(',') }
     }
 }
 
-impl FromNode for CsvOptions {
-    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let mut map = MapReader::new(node, out)?;
-        let header: Option<Option<bool>> = map.read("header", out);
-        let delimiter: Option<Option<Delimiter>> = map.read("delimiter", out);
-        map.finish(out);
-        Some(CsvOptions {
-            header: header?.unwrap_or_else(header_default),
-            delimiter: delimiter?.map_or_else(delimiter_default, |delimiter| delimiter.0),
-        })
-    }
-}
-
-struct Delimiter(char);
+/// What stands between two values of a line: one ASCII character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delimiter(pub char);
 
 impl FromNode for Delimiter {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
@@ -82,6 +59,10 @@ impl FromNode for Delimiter {
                 None
             }
         }
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        or_tag(json_schema!({ "type": "string", "pattern": "^[\\u0001-\\t\\u000b\\u000c\\u000e-!#-\\u007f]$" }))
     }
 }
 
@@ -155,23 +136,25 @@ impl FromNode for Format {
             }
         }
     }
-}
 
-impl JsonSchema for Format {
-    fn schema_name() -> Cow<'static, str> {
-        "Format".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let csv = generator.subschema_for::<CsvOptions>();
-        let empty = json_schema!({"type": ["object", "null"], "additionalProperties": false});
-        let map = |word: &str, options: &Schema| json_schema!({"type": "object", "properties": {word: options}, "required": [word], "additionalProperties": false});
-        let mut choices = vec![json_schema!({"type": "string", "enum": FORMATS})];
-        choices.extend(FORMATS.iter().filter(|word| **word != "csv").map(|word| map(word, &empty)));
-        choices.push(map("csv", &json_schema!({"anyOf": [csv, {"type": "null"}]})));
+    /// `original` is among the words: it is one of the language, where the place allows it.
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let map = |word: &str, options: Schema| {
+            json_schema!({
+                "type": "object",
+                "properties": { word: options },
+                "required": [word],
+                "additionalProperties": false,
+            })
+        };
+        let no_options = json_schema!({ "type": ["object", "null"], "additionalProperties": false });
+        let mut choices = vec![json_schema!({ "enum": spec::FORMATS })];
+        for word in spec::FORMATS {
+            choices.push(map(word, if *word == "csv" { CsvOptions::schema(generator) } else { no_options.clone() }));
+        }
         json_schema!({
             "description": "How values are written as bytes: a word, or a word with options.",
-            "anyOf": choices
+            "anyOf": choices,
         })
     }
 }
@@ -209,7 +192,7 @@ mod tests {
         assert_eq!(read(&node(Value::String("avro".into()))), Ok(Format::Avro));
         assert_eq!(read(&node(Value::String("csv".into()))), Ok(Format::Csv(CsvOptions::default())));
         let options = map("csv", map("header", node(Value::Bool(false))));
-        assert_eq!(read(&options), Ok(Format::Csv(CsvOptions { header: false, delimiter: ',' })));
+        assert_eq!(read(&options), Ok(Format::Csv(CsvOptions { header: false, delimiter: Delimiter(',') })));
         assert_eq!(
             read(&map("csv", map("delimiter", node(Value::String(";;".into()))))),
             Err(vec!["format.delimiter"])
@@ -228,7 +211,9 @@ mod tests {
 
     #[test]
     fn loader_and_json_schema_agree() {
-        let schema = schemars::schema_for!(Format);
+        let mut generator = SchemaGenerator::default();
+        let mut schema = Format::schema(&mut generator);
+        schema.insert("$defs".into(), generator.take_definitions(true).into());
         let validator = jsonschema::validator_for(schema.as_value()).unwrap();
         let text = |text: &str| node(Value::String(text.into()));
         let csv = |key: &str, value: Node| map("csv", map(key, value));

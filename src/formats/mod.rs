@@ -29,7 +29,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 pub use avro::{WriterSchemas, arrow_schema, avro_name, avro_schema, overlooked_changes, reader_schema, top_level};
 pub use csv::{header_line, header_names};
-pub use format::{CsvOptions, FORMATS, Format};
+pub use format::{CsvOptions, Delimiter, FORMATS, Format};
 pub use spec::{AvroReader, AvroWriter, DecoderSpec, EncoderSpec, key_column, value_columns};
 
 pub use crate::data::fields;

@@ -2,6 +2,7 @@
 
 use crate::connectors::datagen;
 use crate::connectors::kafka::{KafkaSinkOptions, KafkaSourceOptions};
+use crate::formats::Format;
 use crate::spec::{self, Bodies, Describe, FromNode, Spanned};
 
 crate::options! {
@@ -42,5 +43,5 @@ pub const SINKS: &[(&str, Describe)] = &[
 
 /// The JSON Schema of the language, bodies and all.
 pub fn language_schema() -> serde_json::Value {
-    spec::json_schema(&Bodies { sources: SOURCES, sinks: SINKS })
+    spec::json_schema(&Bodies { sources: SOURCES, sinks: SINKS, format: Some(<Format as FromNode>::schema) })
 }

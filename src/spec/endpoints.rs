@@ -70,7 +70,7 @@ crate::options! {
         pub lag: Option<DurationMs>,
         /// After how long without a record a partition no longer holds the watermark, or `never`. Example: `idle: 5s`.
         pub idle: Option<Idle>,
-        /// How far a partition may be ahead of the slowest.
+        /// How far a partition may be ahead of the slowest. Comes in a later release.
         pub align: Option<DurationMs>,
         /// Event times further ahead of the clock are dead letters. Default 1h.
         pub max_ahead: Option<DurationMs>,
@@ -279,7 +279,18 @@ impl FromNode for FormatSpec {
         Some(FormatSpec { name: Spanned { value: name.to_owned(), place: place.clone() }, options })
     }
 
-    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        generator.subschema_for::<Self>()
+    }
+}
+
+/// One definition, which `schema` replaces where the formats' options are known.
+impl schemars::JsonSchema for FormatSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Format".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
         let map = json_schema!({
             "type": "object",
             "propertyNames": { "enum": FORMATS },

@@ -26,19 +26,16 @@ pub const KINDS: &[&str] = &["Pipeline", "Topic", "Schema", "Connection", "Test"
 /// this language.
 pub fn load(paths: &[PathBuf], values: &Values) -> (Documents, Diagnostics) {
     let mut loader = Loader::new(values);
-    for path in paths {
-        if path.is_dir() {
-            let mut files = Vec::new();
-            loader.find_files(path, &mut files);
-            if files.is_empty() {
-                let title = format!("there is no *.yaml or *.yml file in `{}`", path.display());
-                loader.out.push(Diagnostic::error("load.empty_folder", title));
-            }
-            files.iter().for_each(|file| loader.load_file(file, Found::InFolder));
-        } else {
-            loader.load_file(path, Found::Named);
-        }
-    }
+    loader.load(paths);
+    (loader.documents, loader.out)
+}
+
+/// Reads the tests among the documents, as [`load`] does. Other documents are passed over with all that
+/// is wrong with them: a test reads its pipeline again, with the values that it gives.
+pub fn load_tests(paths: &[PathBuf], values: &Values) -> (Documents, Diagnostics) {
+    let mut loader = Loader::new(values);
+    loader.tests_only = true;
+    loader.load(paths);
     (loader.documents, loader.out)
 }
 
@@ -58,6 +55,8 @@ enum Found {
 
 struct Loader<'a> {
     values: &'a Values,
+    /// Documents of other kinds are passed over.
+    tests_only: bool,
     /// Files that were read, so that one that is named twice counts once.
     read: BTreeSet<PathBuf>,
     /// Kind, namespace and name → where.
@@ -69,7 +68,23 @@ struct Loader<'a> {
 impl<'a> Loader<'a> {
     fn new(values: &'a Values) -> Self {
         let (documents, out) = Default::default();
-        Loader { values, read: BTreeSet::new(), names: HashMap::new(), documents, out }
+        Loader { values, tests_only: false, read: BTreeSet::new(), names: HashMap::new(), documents, out }
+    }
+
+    fn load(&mut self, paths: &[PathBuf]) {
+        for path in paths {
+            if path.is_dir() {
+                let mut files = Vec::new();
+                self.find_files(path, &mut files);
+                if files.is_empty() {
+                    let title = format!("there is no *.yaml or *.yml file in `{}`", path.display());
+                    self.out.push(Diagnostic::error("load.empty_folder", title));
+                }
+                files.iter().for_each(|file| self.load_file(file, Found::InFolder));
+            } else {
+                self.load_file(path, Found::Named);
+            }
+        }
     }
 
     fn find_files(&mut self, folder: &Path, files: &mut Vec<PathBuf>) {
@@ -126,7 +141,13 @@ impl<'a> Loader<'a> {
         let before = self.out.0.len();
         let yaml::Parsed { documents, failed } = yaml::parse(&file, self.values, &mut self.out);
         let syntax = self.out.0.len();
+        let mut passed_over = Vec::new();
         for node in documents {
+            let kind = node.get("kind").and_then(Node::as_str);
+            if self.tests_only && kind.is_some_and(|kind| kind != "Test") {
+                passed_over.push(node.place.span.clone());
+                continue;
+            }
             let is_foreign = node.get("apiVersion").is_none() && node.get("kind").is_none();
             match &node.value {
                 // An empty document, such as what stands before the first `---`.
@@ -142,7 +163,13 @@ impl<'a> Loader<'a> {
         let mut rest = self.out.0.split_off(syntax);
         rest.retain(|diagnostic| !diagnostic.place.as_ref().is_some_and(|place| failed.contains(place)));
         self.out.0.append(&mut rest);
+        let is_passed_over = |diagnostic: &Diagnostic| {
+            let place = diagnostic.place.as_ref().filter(|place| place.file.name == file.name);
+            place.is_some_and(|place| passed_over.iter().any(|document| document.contains(&place.span.start)))
+        };
+        self.out.0.retain(|diagnostic| !is_passed_over(diagnostic));
         // In the order of the file, whoever found them.
+        let before = before.min(self.out.0.len());
         self.out.0[before..].sort_by_key(|diagnostic| diagnostic.place.as_ref().map(|place| place.span.start));
     }
 

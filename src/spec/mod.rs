@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub use describe::{ObjectSchema, choice_schema, described, or_tag, single_key_schema, word_schema};
 pub use documents::*;
 pub use endpoints::{SINK_CONNECTORS, SOURCE_CONNECTORS};
-pub use load::{load, load_text};
+pub use load::{load, load_tests, load_text};
 pub use node::{Entry, Node, Value};
 pub use options::{FromNode, MapReader, Options, Spanned, not_available, wrong_choice, wrong_type, wrong_word};
 pub use pipeline::{ReferenceSpec, TestSpec};
@@ -35,7 +35,7 @@ pub use schema::{Bodies, Describe, json_schema};
 pub use secret::Secret;
 pub use steps::{Names, Sql};
 pub use template::Values;
-pub use types::{ColumnType, Type};
+pub use types::{ColumnType, Type, type_schema};
 pub use units::{Bytes, DurationMs};
 
 use crate::report::{Diagnostics, SourceFile};

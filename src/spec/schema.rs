@@ -4,11 +4,11 @@
 //! must differ, and what expressions mean, only the loader and the plan can check.
 
 use schemars::generate::SchemaSettings;
-use schemars::{Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value as Json, json};
 
 use super::describe::ObjectSchema;
-use super::documents::{ConnectionSpec, InputRef, Metadata, SchemaSpec, TopicSpec};
+use super::documents::{ConnectionSpec, FormatSpec, InputRef, Metadata, SchemaSpec, TopicSpec};
 use super::endpoints::{SINK_CONNECTORS, SOURCE_CONNECTORS, SinkKeys, SourceKeys, describe_connectors};
 use super::load::{API_VERSION, KINDS};
 use super::pipeline::PipelineKeys;
@@ -23,6 +23,8 @@ pub type Describe = fn(&mut SchemaGenerator) -> Schema;
 pub struct Bodies<'a> {
     pub sources: &'a [(&'a str, Describe)],
     pub sinks: &'a [(&'a str, Describe)],
+    /// The formats with their options.
+    pub format: Option<Describe>,
 }
 
 /// The JSON Schema (2020-12) of one document.
@@ -37,6 +39,7 @@ pub fn json_schema(bodies: &Bodies<'_>) -> Json {
         ("Test", TestSpec::schema(&mut generator)),
     ];
     let metadata = Metadata::schema(&mut generator);
+    let format = bodies.format.map(|describe| describe(&mut generator));
     let by_kind: Vec<Json> = specs
         .into_iter()
         .map(|(kind, spec)| {
@@ -46,6 +49,8 @@ pub fn json_schema(bodies: &Bodies<'_>) -> Json {
             })
         })
         .collect();
+    let mut definitions = generator.take_definitions(true);
+    definitions.extend(format.map(|format| (FormatSpec::schema_name().into_owned(), format.to_value())));
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "runner",
@@ -59,7 +64,7 @@ pub fn json_schema(bodies: &Bodies<'_>) -> Json {
             "spec": { "type": ["object", "null"] },
         },
         "allOf": by_kind,
-        "$defs": generator.take_definitions(true),
+        "$defs": definitions,
     })
 }
 
@@ -124,7 +129,7 @@ mod tests {
 
     #[test]
     fn connector_bodies_are_put_in() {
-        let bodies = Bodies { sources: &[("kafka", u64::schema)], sinks: &[] };
+        let bodies = Bodies { sources: &[("kafka", u64::schema)], ..Bodies::default() };
         let with = json_schema(&bodies);
         let source = &with["allOf"][0]["then"]["properties"]["spec"]["properties"]["sources"]["additionalProperties"];
         assert_eq!(source["properties"]["kafka"]["anyOf"][0]["minimum"], 0);

@@ -367,39 +367,43 @@ impl schemars::JsonSchema for ColumnType {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let this = generator.subschema_for::<Self>();
-        let word = r"(boolean|int|long|float|double|decimal ?\( *\d+ *(, *\d+ *)?\)|string|bytes|date|time|timestamp( ?\( *(s|ms|us) *\))?|uuid|json)";
-        // Lists within lists are checked by the loader only: a pattern cannot count brackets.
-        let text = json_schema!({ "type": "string", "pattern": format!(r"^\s*(\[.*\]|{word})\s*\??\s*$") });
-        let list = json_schema!({ "type": "array", "items": this, "minItems": 1, "maxItems": 1 });
-        let symbol = json_schema!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" });
-        let forms = [
-            ("type", this.clone()),
-            ("map", this.clone()),
-            ("struct", json_schema!({ "type": "object", "additionalProperties": this, "minProperties": 1 })),
-            ("enum", json_schema!({ "type": "array", "items": symbol, "minItems": 1, "uniqueItems": true })),
-            ("fixed", json_schema!({ "type": "integer", "minimum": 1, "maximum": 0x7fff_ffff })),
-        ];
-        let extras = [
-            ("doc", json_schema!({ "type": "string", "description": "A text for people." })),
-            ("default", described(Schema::from(true), &["A value for records that lack the field."])),
-            ("optional", <bool as FromNode>::schema(generator)),
-            (
-                "field",
-                json_schema!({ "type": "string", "description": "The field's name in the record, where it is not the column's." }),
-            ),
-        ];
-        let properties: serde_json::Map<_, _> =
-            forms.iter().chain(&extras).map(|(key, schema)| ((*key).to_owned(), schema.clone().to_value())).collect();
-        let one_of: Vec<_> = FORMS.iter().map(|key| serde_json::json!({ "required": [key] })).collect();
-        let long = json_schema!({ "type": "object", "properties": properties, "additionalProperties": false, "oneOf": one_of });
-        let schema = json_schema!({ "anyOf": [text, list, long] });
-        described(
-            schema,
-            &[
-                "A type: `long`, `string?`, `\"decimal(10,2)\"`, `[double]`, `{map: long}`, `{struct: {…}}`; long form `{type, doc, default, field, optional}`.",
-            ],
-        )
+        type_schema(this, &[], generator)
     }
+}
+
+/// The schema of a type whose inner types are `this`, and whose long form may have more keys.
+pub fn type_schema(this: Schema, more: &[(&str, Schema)], generator: &mut SchemaGenerator) -> Schema {
+    let word = r"(boolean|int|long|float|double|decimal ?\( *\d+ *(, *\d+ *)?\)|string|bytes|date|time|timestamp( ?\( *(s|ms|us) *\))?|uuid|json)";
+    // Lists within lists are checked by the loader only: a pattern cannot count brackets.
+    let text = json_schema!({ "type": "string", "pattern": format!(r"^\s*(\[.*\]|{word})\s*\??\s*$") });
+    let list = json_schema!({ "type": "array", "items": this, "minItems": 1, "maxItems": 1 });
+    let symbol = json_schema!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" });
+    let forms = [
+        ("type", this.clone()),
+        ("map", this.clone()),
+        ("struct", json_schema!({ "type": "object", "additionalProperties": this, "minProperties": 1 })),
+        ("enum", json_schema!({ "type": "array", "items": symbol, "minItems": 1, "uniqueItems": true })),
+        ("fixed", json_schema!({ "type": "integer", "minimum": 1, "maximum": 0x7fff_ffff })),
+    ];
+    let field = "The field's name in the record, where it is not the column's.";
+    let extras = [
+        ("doc", json_schema!({ "type": "string", "description": "A text for people." })),
+        ("default", described(Schema::from(true), &["A value for records that lack the field."])),
+        ("optional", described(<bool as FromNode>::schema(generator), &["May be missing or null, as with `?`."])),
+        ("field", json_schema!({ "type": "string", "description": field })),
+    ];
+    let properties: serde_json::Map<_, _> = forms
+        .iter()
+        .chain(&extras)
+        .chain(more)
+        .map(|(key, schema)| ((*key).to_owned(), schema.clone().to_value()))
+        .collect();
+    let one_of: Vec<_> = FORMS.iter().map(|key| serde_json::json!({ "required": [key] })).collect();
+    let long =
+        json_schema!({ "type": "object", "properties": properties, "additionalProperties": false, "oneOf": one_of });
+    let schema = json_schema!({ "anyOf": [text, list, long] });
+    let doc = "A type: `long`, `string?`, `\"decimal(10,2)\"`, `[double]`, `{map: long}`, `{struct: {…}}`; long form `{type, doc, default, field, optional}`.";
+    described(schema, &[doc])
 }
 
 #[cfg(test)]

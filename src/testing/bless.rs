@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::case::{Case, Expected};
 use super::compare::{flow, shown_row};
 use super::drive::Observed;
+use crate::data::meta;
 use crate::report::Failure;
 
 /// The text of the lists of `expect`, by file and place.
@@ -50,6 +51,9 @@ fn list(expected: &Expected, observed: &Observed) -> String {
         let mut row = shown_row(row, expected.schema.as_deref());
         if let (Some(object), false) = (row.as_object_mut(), listed.is_empty()) {
             object.retain(|column, _| listed.contains(&column));
+        } else if let Some(object) = row.as_object_mut() {
+            // What a record has beside its value is compared only where a test asks for it.
+            object.retain(|column, _| !meta::is_meta(column));
         }
         format!("\n      {}", flow(&row))
     });

@@ -42,12 +42,12 @@ pub struct Expected {
 
 /// Registries of a test are empty ones in a folder that goes away with the test.
 #[derive(Debug)]
-struct TestWorld {
+pub(super) struct TestWorld {
     folder: PathBuf,
 }
 
 impl TestWorld {
-    fn new() -> TestWorld {
+    pub(super) fn new() -> TestWorld {
         TestWorld { folder: std::env::temp_dir().join(format!("runner-test-{}", uuid::Uuid::new_v4())) }
     }
 }

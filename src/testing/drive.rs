@@ -10,7 +10,8 @@ use crate::engine::coordinator::{Action, Event};
 use crate::engine::job::record;
 use crate::engine::metrics::Metrics;
 use crate::engine::start::{StartOptions, Started, start};
-use crate::engine::trunk::Pass;
+use crate::engine::trunk::Reading;
+use crate::journal::{Journal, Record};
 use crate::plan::Plan;
 use crate::report::Failure;
 use crate::time::{Clock, ManualClock, Millis};
@@ -96,29 +97,40 @@ pub struct Observed {
 /// # Errors
 /// What the pipeline fails with.
 pub fn run(given: &Given, variant: Variant) -> Result<Observed, Failure> {
+    let journal = MemoryJournal::default();
+    run_on(given, variant, &journal, &|journal| Box::new(journal))?;
+    Ok(observed(given, &journal))
+}
+
+/// Runs a script on this journal; at each start `open` may put something between it and the engine.
+pub fn run_on(
+    given: &Given,
+    variant: Variant,
+    journal: &MemoryJournal,
+    open: &dyn Fn(MemoryJournal) -> Box<dyn Journal>,
+) -> Result<(), Failure> {
     for source in &given.sources {
         source.reset();
         source.poll_at_most(variant.poll_rows);
     }
     let clock = ManualClock::at(BEGINNING);
-    let journal = MemoryJournal::default();
     if let Some(CrashAt::Before(epoch)) = variant.crash {
         journal.die_before(epoch);
     }
-    let mut drive = Drive { given, variant, clock, journal, stage: None, died_after: false, finished: false };
+    let mut drive = Drive { given, variant, clock, journal, open, stage: None, died_after: false, finished: false };
     for item in &given.script {
         drive.item(item)?;
     }
     given.sources.iter().for_each(MemorySource::end);
-    drive.surviving(Drive::reach_end)?;
-    Ok(drive.observed())
+    drive.surviving(Drive::reach_end)
 }
 
 struct Drive<'a> {
     given: &'a Given,
     variant: Variant,
     clock: Arc<ManualClock>,
-    journal: MemoryJournal,
+    journal: &'a MemoryJournal,
+    open: &'a dyn Fn(MemoryJournal) -> Box<dyn Journal>,
     stage: Option<Started>,
     died_after: bool,
     finished: bool,
@@ -153,7 +165,7 @@ impl Drive<'_> {
     fn stage(&mut self) -> Result<&mut Started, Failure> {
         if self.stage.is_none() {
             let options = StartOptions { fresh: false, lanes: Some(self.variant.lanes.max(1)) };
-            let journal = Box::new(self.journal.clone());
+            let journal = (self.open)(self.journal.clone());
             let metrics = Arc::new(Metrics::default());
             self.stage = Some(start(&self.given.plan, journal, options, self.clock.clone(), &metrics)?);
         }
@@ -240,7 +252,7 @@ impl Drive<'_> {
         stage.clock.next_epoch(mark.clock);
         let outputs = stage.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;
         let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
-        let merged = stage.trunk.merge(&mark, outputs, rows_read, Pass::Live)?;
+        let merged = stage.trunk.merge(&mark, outputs, rows_read, Reading::Live)?;
         let lineage = stage.report.lineage.clone();
         let record = record(&plan, &lineage, stage.incarnation, &mark, ranges, merged.needed, ended);
         stage.committer.commit(Commit { record, rows: merged.rows })?;
@@ -249,23 +261,20 @@ impl Drive<'_> {
         }
         self.feed(Event::Committed { epoch: mark.epoch, open_ends: merged.open_ends })
     }
+}
 
-    fn observed(&self) -> Observed {
-        let rows = |sink: usize| -> Vec<serde_json::Value> {
-            let values = self.journal.output(sink);
-            let parse = |rows: &crate::data::EncodedRows| {
-                let of = |record: &crate::data::EncodedRecord| {
-                    let value = record.value.as_ref().map_or(&[][..], |value| rows.bytes(value));
-                    serde_json::from_slice(value).unwrap_or(serde_json::Value::Null)
-                };
-                rows.records.iter().map(of).collect::<Vec<_>>()
+fn observed(given: &Given, journal: &MemoryJournal) -> Observed {
+    let rows = |sink: usize| -> Vec<serde_json::Value> {
+        let values = journal.output(sink);
+        let parse = |rows: &crate::data::EncodedRows| {
+            let of = |record: &crate::data::EncodedRecord| {
+                let value = record.value.as_ref().map_or(&[][..], |value| rows.bytes(value));
+                serde_json::from_slice(value).unwrap_or(serde_json::Value::Null)
             };
-            values.iter().flat_map(parse).collect()
+            rows.records.iter().map(of).collect::<Vec<_>>()
         };
-        let epochs = self.journal.records().iter().filter(|r| matches!(r, crate::journal::Record::Epoch(_))).count();
-        Observed {
-            rows: (0..self.given.plan.sinks.len()).map(|sink| (sink, rows(sink))).collect(),
-            epochs: epochs as Epoch,
-        }
-    }
+        values.iter().flat_map(parse).collect()
+    };
+    let epochs = journal.records().iter().filter(|record| matches!(record, Record::Epoch(_))).count();
+    Observed { rows: (0..given.plan.sinks.len()).map(|sink| (sink, rows(sink))).collect(), epochs: epochs as Epoch }
 }

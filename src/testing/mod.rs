@@ -12,6 +12,8 @@ mod drive;
 mod rows;
 pub mod suite;
 mod tap;
+#[cfg(test)]
+mod tests;
 
 pub use compare::Mismatch;
 pub use drive::Variant;

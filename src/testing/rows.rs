@@ -72,6 +72,15 @@ fn millis(value: &Node) -> Option<Millis> {
     }
 }
 
+/// As [`millis`] of a bare number, but finer.
+fn micros(value: &Node) -> Option<i64> {
+    match &value.value {
+        Value::Int(seconds) => Some(seconds * 1_000_000),
+        Value::Float(seconds) => Some((seconds * 1_000_000.0).round() as i64),
+        _ => None,
+    }
+}
+
 /// A column's value in the JSON of its source: bare numbers for times are seconds.
 fn given_value(value: &Node, field: &Field) -> Json {
     let DataType::Timestamp(..) = field.data_type() else { return value.to_json() };
@@ -80,7 +89,7 @@ fn given_value(value: &Node, field: &Field) -> Json {
     match field.metadata().get(UNIT).map(String::as_str) {
         Some("s") if ms % 1_000 == 0 => (ms / 1_000).into(),
         Some("s") => (ms as f64 / 1_000.0).into(),
-        Some("us") => (ms * 1_000).into(),
+        Some("us") => micros(value).unwrap_or(ms * 1_000).into(),
         Some(_) => ms.into(),
         None => rfc3339(ms).into(),
     }

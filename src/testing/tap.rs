@@ -1,5 +1,6 @@
 //! Sees what a sink is given: the real encoder runs, and the rows are kept as JSON.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -36,18 +37,21 @@ struct TapEncoder {
 impl RecordEncoder for TapEncoder {
     fn encode(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
         let before = dead.len();
-        if let Some(inner) = &mut self.inner {
-            inner.encode(batch, dead)?;
-        }
+        let records = self.inner.as_mut().map(|inner| inner.encode(batch, dead)).transpose()?;
         let refused: Vec<i64> = dead[before..].iter().map(|dead| dead.offset).collect();
-        rows(&batch.rows, self.mode, &refused)
+        let mut rows = rows(&batch.rows, self.mode, &refused)?;
+        // Each row that is written is one record; of what a sink only counts there is none to show.
+        if let Some(records) = records.filter(|records| records.len() == rows.len()) {
+            rows.iter_mut().zip(&records.records).for_each(|(row, record)| add_record(row, record, &records));
+        }
+        Ok(encoded(rows.into_iter()))
     }
 
     fn encode_dead(&mut self, dead: &[DeadLetter]) -> Result<EncodedRows, Failure> {
         if let Some(inner) = &mut self.inner {
             inner.encode_dead(dead)?;
         }
-        let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| text(bytes));
         let row = |dead: &DeadLetter| {
             serde_json::json!({
                 "_topic": &*dead.topic, "_partition": dead.partition, "_offset": dead.offset,
@@ -59,8 +63,30 @@ impl RecordEncoder for TapEncoder {
     }
 }
 
+/// What a record has beside its value: its key, timestamp (in seconds) and headers.
+fn add_record(row: &mut serde_json::Value, record: &EncodedRecord, rows: &EncodedRows) {
+    let shown = |range: &Option<Range<u32>>| range.as_ref().map(|range| text(rows.bytes(range)));
+    row[meta::KEY] = shown(&record.key).into();
+    row[meta::TIMESTAMP] = match record.timestamp {
+        Some(ms) if ms % 1_000 == 0 => (ms / 1_000).into(),
+        Some(ms) => (ms as f64 / 1_000.0).into(),
+        None => serde_json::Value::Null,
+    };
+    let headers = &rows.headers[record.headers.start as usize..record.headers.end as usize];
+    let header = |(name, value): &(Range<u32>, Option<Range<u32>>)| (text(rows.bytes(name)), shown(value).into());
+    row[meta::HEADERS] = serde_json::Value::Object(headers.iter().map(header).collect());
+}
+
+/// Bytes as a test writes them: text, or `0x…` where they are none.
+fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => bytes.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}")),
+    }
+}
+
 /// One JSON object per row that the mode writes.
-fn rows(rows: &RecordBatch, mode: Mode, refused: &[i64]) -> Result<EncodedRows, Failure> {
+fn rows(rows: &RecordBatch, mode: Mode, refused: &[i64]) -> Result<Vec<serde_json::Value>, Failure> {
     let changes = rows.column_by_name(meta::CHANGE).map(|column| column.as_primitive::<Int8Type>().clone());
     let offsets = rows.column_by_name(meta::OFFSET).and_then(|c| c.as_primitive_opt::<arrow::datatypes::Int64Type>());
     let shown: Vec<usize> =
@@ -89,7 +115,7 @@ fn rows(rows: &RecordBatch, mode: Mode, refused: &[i64]) -> Result<EncodedRows, 
         }
         Some(value)
     });
-    Ok(encoded(written))
+    Ok(written.collect())
 }
 
 fn encoded(values: impl Iterator<Item = serde_json::Value>) -> EncodedRows {

@@ -133,6 +133,24 @@ fn nothing_is_handed_over_at_a_limit_and_nothing_is_lost_when_it_is_lifted() {
     assert_eq!(values(&first, 1), expected(1, 0..3_010));
 }
 
+/// A reader that replays met the topic's end in the same batch as its limit, took the partition for ended,
+/// and handed nothing over of what stood between: recovery refused, or rows were lost.
+#[test]
+fn an_end_that_was_fetched_behind_a_limit_does_not_end_the_partition() {
+    let topic = servers::topic("end-behind-limit", 1);
+    servers::produce(&topic, &numbered(0, 0..10));
+    let (_, mut reader) = open(&source(&topic, Start::Earliest, Some(Until::End)));
+    reader.limit(0, Some(Position::offset(4)));
+    // Long enough for the end to be fetched too, so that one poll meets both.
+    std::thread::sleep(Duration::from_secs(1));
+    let mut batches = poll_until(&mut *reader, 100, all_at_end(1));
+    assert_eq!(values(&batches, 0), expected(0, 0..4));
+    assert!(!reader.status(0).ended);
+    reader.limit(0, None);
+    batches.extend(poll_until(&mut *reader, 100, |reader, _| reader.status(0).ended));
+    assert_eq!(values(&batches, 0), expected(0, 0..10));
+}
+
 #[test]
 fn a_partition_limited_at_its_end_goes_on_when_records_come() {
     let topic = servers::topic("limit-at-end", 1);
@@ -226,7 +244,7 @@ fn listed(topic: &str, partition: i32, offset: i64) -> TopicOffsets {
 }
 
 #[test]
-fn a_bounded_source_ends_exactly_at_its_end() {
+fn i21_a_bounded_source_ends_exactly_at_its_end() {
     let topic = servers::topic("until", 2);
     servers::produce(&topic, &numbered(0, 0..100));
     let bounded = source(&topic, Start::Earliest, Some(Until::Offsets(listed(&topic, 0, 60))));
@@ -240,7 +258,7 @@ fn a_bounded_source_ends_exactly_at_its_end() {
 }
 
 #[test]
-fn a_known_position_is_kept_and_a_lost_one_counted() {
+fn i17_a_known_position_is_kept_and_a_lost_one_counted() {
     let topic = servers::topic("known", 2);
     (0..2).for_each(|partition| servers::produce(&topic, &numbered(partition, 0..20)));
     let latest = source(&topic, Start::Latest, None);
@@ -374,7 +392,7 @@ fn a_journal_is_read_back_as_it_was_written() {
 }
 
 #[test]
-fn a_second_owner_fences_the_first() {
+fn i15_a_second_owner_fences_the_first() {
     let (name, topic) = (servers::unique("fence"), servers::topic("out", 1));
     let mut first = journal(&name, &topic);
     first.acquire().unwrap();
@@ -394,7 +412,7 @@ fn a_second_owner_fences_the_first() {
 }
 
 #[test]
-fn what_a_dead_owner_left_open_is_aborted_before_the_log_is_read() {
+fn i15_what_a_dead_owner_left_open_is_aborted_before_the_log_is_read() {
     let (name, topic) = (servers::unique("dead"), servers::topic("out", 1));
     let mut alive = journal(&name, &topic);
     alive.acquire().unwrap();
@@ -414,7 +432,7 @@ fn what_a_dead_owner_left_open_is_aborted_before_the_log_is_read() {
 }
 
 #[test]
-fn a_refused_record_takes_the_whole_epoch_back_and_names_the_topic() {
+fn i11_a_refused_record_takes_the_whole_epoch_back_and_names_the_topic() {
     let (name, topic) = (servers::unique("refused"), servers::topic("out", 1));
     let mut journal = journal(&name, &topic);
     journal.acquire().unwrap();
@@ -439,7 +457,7 @@ fn a_refused_record_takes_the_whole_epoch_back_and_names_the_topic() {
 }
 
 #[test]
-fn many_epochs_are_committed_once_each_and_in_order() {
+fn i10_many_epochs_are_committed_once_each_and_in_order() {
     let (name, topic) = (servers::unique("many"), servers::topic("out", 1));
     let mut journal = journal(&name, &topic);
     journal.acquire().unwrap();
@@ -544,7 +562,7 @@ fn keys_go_to_the_partitions_that_java_gives_them() {
 }
 
 #[test]
-fn a_trimmed_journal_keeps_its_plan_its_owner_and_progress() {
+fn i16_a_trimmed_journal_keeps_its_plan_its_owner_and_progress() {
     let (name, topic) = (servers::unique("trim"), servers::topic("out", 1));
     let mut first = journal(&name, &topic);
     first.acquire().unwrap();
@@ -578,7 +596,7 @@ fn a_cleared_journal_is_empty_and_can_be_acquired() {
 }
 
 #[test]
-fn a_topic_that_would_lose_records_is_no_journal() {
+fn i16_a_topic_that_would_lose_records_is_no_journal() {
     let lossy = servers::topic_with("lossy", 1, &[("retention.ms", "60000")]);
     let mut journal = KafkaJournal::new(cluster(), &*lossy, servers::unique("id"), Vec::new()).unwrap();
     let failure = journal.acquire().unwrap_err();

@@ -2,6 +2,7 @@
 
 mod cli;
 mod commercials;
+mod crash;
 mod errors;
 mod formats;
 mod gate;

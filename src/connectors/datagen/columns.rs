@@ -1,17 +1,61 @@
 //! `columns:` of a generator, translated to an Avro schema with rules: one way in for both.
 
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value as Json, json};
 
 use super::rules::RULES;
 use crate::report::{Diagnostic, Diagnostics, Place};
-use crate::spec::{ColumnType, Spanned, TimeUnit, Type, not_available};
+use crate::spec::{ColumnType, FromNode, Node, Spanned, TimeUnit, Type, described, not_available, type_schema};
 
 /// Columns as written.
 pub type Columns = Vec<(Spanned<String>, ColumnType)>;
 
+/// Columns whose types may have rules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuledColumns(pub Columns);
+
+impl FromNode for RuledColumns {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        FromNode::from_node(node, out).map(RuledColumns)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["object", "null"], "additionalProperties": generator.subschema_for::<RuledType>() })
+    }
+}
+
+/// The JSON Schema of a type with rules.
+struct RuledType;
+
+impl schemars::JsonSchema for RuledType {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "GeneratedType".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let rules: Vec<_> = RULES_DOC.iter().map(|(key, doc)| (*key, described(Schema::from(true), &[doc]))).collect();
+        let this = generator.subschema_for::<Self>();
+        type_schema(this, &rules, generator)
+    }
+}
+
 /// Keys of a type's long form that are rules, passed on as they are.
-const RULE_KEYS: &[&str] =
-    &["options", "range", "iteration", "length", "odds", "prefix", "suffix", "now", "regex", "keys"];
+const RULES_DOC: &[(&str, &str)] = &[
+    ("options", "The values to choose from, at random. Example: `options: [Acme, Globex]`."),
+    ("range", "Numbers from `min` to below `max`. Example: `range: {min: 1, max: 6}`."),
+    ("iteration", "Numbers that follow one another. Example: `iteration: {start: 1, step: 1}`."),
+    ("length", "How long texts, bytes, arrays and maps are: a number, or `{min, max}`."),
+    ("odds", "How often a boolean is true, from 0 to 1."),
+    ("prefix", "A text before the made-up one."),
+    ("suffix", "A text behind the made-up one."),
+    ("now", "The epoch's clock instead of a made-up time; only for `timestamp`. Example: `now: true`."),
+    ("regex", "Comes in a later release."),
+    ("keys", "Comes in a later release."),
+];
+
+fn rule_keys() -> impl Iterator<Item = &'static str> {
+    RULES_DOC.iter().map(|(key, _)| *key)
+}
 
 /// An Avro record with these columns.
 pub fn to_avro(columns: &Columns, out: &mut Diagnostics) -> Option<Json> {
@@ -93,13 +137,13 @@ fn avro_type(path: &str, column: &ColumnType, out: &mut Diagnostics) -> Option<J
 fn rules(column: &ColumnType, out: &mut Diagnostics) -> Option<Map<String, Json>> {
     let mut good = true;
     for entry in &column.rules {
-        if !RULE_KEYS.contains(&entry.key.as_str()) {
+        if !rule_keys().any(|key| key == entry.key) {
             good = false;
             out.push(
                 Diagnostic::error("spec.unknown_key", format!("unknown key `{}`", entry.key))
                     .at(&entry.key_place)
-                    .note(format!("rules here: {}", RULE_KEYS.join(", ")))
-                    .did_you_mean(&entry.key, RULE_KEYS.iter().copied()),
+                    .note(format!("rules here: {}", rule_keys().collect::<Vec<_>>().join(", ")))
+                    .did_you_mean(&entry.key, rule_keys()),
             );
         } else if entry.key == "now" && !matches!(column.kind, Type::Timestamp(_)) {
             good = false;

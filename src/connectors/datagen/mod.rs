@@ -28,7 +28,7 @@ use arrow::datatypes::{DataType, Schema as ArrowSchema, SchemaRef};
 use schemars::{Schema as JsonSchema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
 
-use self::columns::Columns;
+use self::columns::RuledColumns;
 use self::pace::Pace;
 use self::reader::{TaskPosition, TaskReader, task_seed};
 use self::rules::{Problem, RULES, Rules};
@@ -49,7 +49,7 @@ crate::options! {
         pub schema: Option<SchemaOption>,
         /// Columns, each a type, or a type with rules: options, range, iteration, length, odds,
         /// prefix, suffix, now. Example: `columns: {id: {type: long, iteration: {start: 1}}}`.
-        pub columns: Option<Spanned<Columns>>,
+        pub columns: Option<Spanned<RuledColumns>>,
         /// A ready-made schema by its name. Comes in a later release.
         pub quickstart: Option<Spanned<String>>,
         /// How many records all tasks together make. Default: no end.
@@ -240,7 +240,7 @@ fn read_generation(options: &Options, place: &Place, folder: &Path, out: &mut Di
     let (written, schema) = match (&options.schema, &options.columns) {
         (Some(SchemaOption(node)), None) => (Written::Schema(node), read_schema(node, folder, out)?),
         (None, Some(columns)) => {
-            (Written::Columns(columns), Schema::from_json(&columns::to_avro(&columns.value, out)?))
+            (Written::Columns(columns), Schema::from_json(&columns::to_avro(&columns.value.0, out)?))
         }
         (None, None) => {
             out.push(
@@ -294,14 +294,14 @@ fn read_schema(node: &Node, folder: &Path, out: &mut Diagnostics) -> Option<Resu
 /// Where rules were written.
 enum Written<'a> {
     Schema(&'a Node),
-    Columns(&'a Spanned<Columns>),
+    Columns(&'a Spanned<RuledColumns>),
 }
 
 impl Written<'_> {
     /// The place of the field on this path, as far as it was written inline.
     fn place(&self, path: &[String]) -> &Place {
         match self {
-            Written::Columns(columns) => columns::place(&columns.value, path).unwrap_or(&columns.place),
+            Written::Columns(columns) => columns::place(&columns.value.0, path).unwrap_or(&columns.place),
             Written::Schema(schema) => {
                 let mut at = *schema;
                 for name in path {

@@ -1,7 +1,8 @@
 //! What `kafka:` takes on a source and on a sink.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::Properties;
 use crate::data::{Offset, Partition};
@@ -81,6 +82,16 @@ impl FromNode for TopicName {
         );
         None
     }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        // A tag may be part of the name.
+        json_schema!({
+            "type": "string",
+            "pattern": r"^([a-zA-Z0-9._-]|\{\{.*?\}\})+$",
+            "maxLength": 249,
+            "not": { "enum": [".", ".."] },
+        })
+    }
 }
 
 /// Where a source begins.
@@ -155,6 +166,10 @@ impl FromNode for Unavailable {
             .hint("name one with `topic`, and write one source for each; a step can read several of them once unions come"));
         None
     }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        Schema::from(false)
+    }
 }
 
 impl FromNode for OnExpired {
@@ -177,6 +192,10 @@ impl FromNode for OnExpired {
         }
         None
     }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": ["fail"] })
+    }
 }
 
 impl FromNode for Start {
@@ -189,6 +208,10 @@ impl FromNode for Start {
             Place::Group(group) => Start::Group(group),
         })
     }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        place_schema(&["earliest", "latest"], generator)
+    }
 }
 
 impl FromNode for Until {
@@ -199,6 +222,10 @@ impl FromNode for Until {
             Place::Offsets(offsets) => Until::Offsets(offsets),
             Place::Group(group) => Until::Group(group),
         })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        place_schema(&["end", "latest"], generator)
     }
 }
 
@@ -227,6 +254,23 @@ fn place(node: &Node, key: &str, words: &[&'static str], out: &mut Diagnostics) 
             None
         }
     }
+}
+
+fn place_schema(words: &[&str], generator: &mut SchemaGenerator) -> Schema {
+    let form = |key: &str, schema: Schema| {
+        json_schema!({
+            "type": "object",
+            "properties": { key: schema },
+            "required": [key],
+            "additionalProperties": false,
+        })
+    };
+    let forms = [
+        form("timestamp", Moment::schema(generator)),
+        form("offsets", TopicOffsets::schema(generator)),
+        form("group", String::schema(generator)),
+    ];
+    json_schema!({ "anyOf": [{ "enum": words }, forms[0], forms[1], forms[2]] })
 }
 
 fn form(entry: &Entry, key: &str, words: &[&'static str], out: &mut Diagnostics) -> Option<Place> {
@@ -263,6 +307,10 @@ impl FromNode for Moment {
         })
         .ok()
     }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "integer"], "description": "RFC 3339, milliseconds since 1970, or how long ago: `-1h`." })
+    }
 }
 
 fn moment(text: &str) -> Result<Moment, String> {
@@ -295,52 +343,16 @@ impl FromNode for TopicOffsets {
         }
         Some(TopicOffsets(all))
     }
-}
 
-/// JSON Schemas by hand: shorthands have no Rust type to derive them from.
-macro_rules! json_schema {
-    ($type:ty, $name:literal, $schema:tt) => {
-        impl schemars::JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-            fn schema_name() -> Cow<'static, str> {
-                $name.into()
-            }
-            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                schemars::json_schema!($schema)
-            }
-        }
-    };
-}
-
-macro_rules! place_schema {
-    ($type:ty, $name:literal, $words:tt) => {
-        json_schema!($type, $name, {
-            "anyOf": [
-                { "enum": $words },
-                { "type": "object", "additionalProperties": false, "required": ["timestamp"],
-                  "properties": { "timestamp": { "type": ["string", "integer"] } } },
-                { "type": "object", "additionalProperties": false, "required": ["group"],
-                  "properties": { "group": { "type": "string" } } },
-                { "type": "object", "additionalProperties": false, "required": ["offsets"],
-                  "properties": { "offsets": {
-                      "type": "object",
-                      "additionalProperties": {
-                          "type": "object",
-                          "additionalProperties": false,
-                          "patternProperties": { "^[0-9]+$": { "type": "integer", "minimum": 0 } }
-                      } } } }
-            ]
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let by_partition = json_schema!({
+            "type": ["object", "null"],
+            "patternProperties": { "^[0-9]+$": u64::schema(generator) },
+            "additionalProperties": false,
         });
-    };
+        json_schema!({ "type": ["object", "null"], "additionalProperties": by_partition })
+    }
 }
-
-json_schema!(TopicName, "TopicName", { "type": "string", "pattern": "^[a-zA-Z0-9._-]{1,249}$" });
-json_schema!(OnExpired, "OnExpired", { "enum": ["fail"] });
-json_schema!(Unavailable, "Unavailable", { "not": {} });
-place_schema!(Start, "Start", ["earliest", "latest"]);
-place_schema!(Until, "Until", ["end", "latest"]);
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,6 @@
 //! ill-valued property is found while the plan is made, and refuses those that the engine sets for
 //! its guarantees.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::c_char;
 
@@ -51,20 +50,11 @@ impl FromNode for Properties {
         // What is wrong was said: the rest of the source or sink is checked all the same.
         Some(Properties(all))
     }
-}
 
-impl schemars::JsonSchema for Properties {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Properties".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
             "type": "object",
+            "propertyNames": { "not": { "enum": REFUSED.iter().map(|(name, _)| name).collect::<Vec<_>>() } },
             "additionalProperties": { "type": ["string", "number", "boolean"] }
         })
     }

@@ -133,12 +133,15 @@ fn i12_foreign_and_impossible_sinks_are_refused() {
     let (foreign, ahead) = (refused(("other", 1)), refused(("L", 7)));
     assert_eq!((foreign.code, ahead.code), ("refused.lineage", "refused.sink_ahead"));
     assert!(foreign.hint.unwrap().contains("--fresh"));
+    // New to the journal, and written by another run all the same.
+    let added = run(records(), &[sink("g", Delivery::Remembers, Some(("other", 1)))]).unwrap_err();
+    assert_eq!(added.code, "refused.lineage");
     let orphan = run(vec![], &[sink("f", Delivery::Remembers, Some(("L", 3)))]).unwrap_err();
     assert_eq!(orphan.code, "refused.lineage");
 }
 
 #[test]
-fn a_trimmed_journal_is_never_a_silent_fresh_start() {
+fn i16_a_trimmed_journal_is_never_a_silent_fresh_start() {
     let records = vec![plan_record(&[("k", 1)]), epoch(5, 3), epoch(6, 4)];
     assert_eq!(run(records, &[sink("k", Delivery::Transaction, None)]).unwrap_err().code, "refused.journal_too_short");
     let records = vec![epoch(5, 6)];
@@ -146,7 +149,7 @@ fn a_trimmed_journal_is_never_a_silent_fresh_start() {
 }
 
 #[test]
-fn trimming_keeps_the_record_before_what_recovery_needs() {
+fn i16_trimming_keeps_the_record_before_what_recovery_needs() {
     let records = vec![plan_record(&[("k", 1)]), epoch(4, 5), epoch(5, 5), epoch(6, 5)];
     let recovery = run(records, &[sink("k", Delivery::Transaction, None)]).unwrap();
     assert_eq!((recovery.replay_from, recovery.watermark), (5, Watermark::at(3_500)));

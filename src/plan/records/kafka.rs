@@ -112,7 +112,8 @@ impl RecordEncoder for KafkaEncoder {
         let batch = written.batch.as_ref();
         let rows = &batch.rows;
         let mut out = EncodedRows::default();
-        let (keys, key_rejects) = self.key.encode(rows, &mut out.arena)?;
+        let (mut keys, mut key_rejects) = self.key.encode(rows, &mut out.arena)?;
+        self.settle_null_keys(&mut keys, &mut key_rejects);
         let (values, value_rejects) = self.value.encode(rows, &mut out.arena)?;
         let timestamps = Timestamps::of(rows, &self.spec.timestamp)?;
         let headers = HeaderSource::of(&self.spec.headers, rows)?;
@@ -136,6 +137,22 @@ impl RecordEncoder for KafkaEncoder {
             }
         }
         Ok(out)
+    }
+}
+
+impl KafkaEncoder {
+    /// A null in a key that is a lone text or lone bytes: the record has no key, but an upsert needs one.
+    fn settle_null_keys(&self, keys: &mut [Option<Range<u32>>], rejects: &mut Vec<Reject>) {
+        let is_null = |reject: &Reject| reject.code == "value.null";
+        if self.spec.mode != Mode::Upsert {
+            rejects.iter().filter(|reject| is_null(reject)).for_each(|reject| keys[reject.index] = None);
+            return rejects.retain(|reject| !is_null(reject));
+        }
+        for reject in rejects.iter_mut().filter(|reject| is_null(reject)) {
+            reject.code = "key.null";
+            reject.reason =
+                format!("{}, and an upsert needs a key; `key_format: json` has one for null", reject.reason);
+        }
     }
 }
 

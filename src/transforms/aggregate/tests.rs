@@ -160,7 +160,7 @@ fn texts(rows: &RecordBatch) -> Vec<String> {
 const NONE: [&str; 0] = [];
 
 #[test]
-fn a_window_emits_once_when_the_watermark_reaches_its_end() {
+fn i4_a_window_emits_once_when_the_watermark_reaches_its_end() {
     let mut run = Run::of(&made(&COUNT), 1, 10);
     assert_eq!(run.texts(&[row(100, "b", 1), row(1_200, "a", 1), row(900, "a", 1)], 999), NONE);
     assert_eq!(run.operator.open_ends(), [1_000, 2_000]);
@@ -176,7 +176,7 @@ fn a_window_emits_once_when_the_watermark_reaches_its_end() {
 }
 
 #[test]
-fn a_late_row_leaves_its_window_unchanged() {
+fn i4_a_late_row_leaves_its_window_unchanged() {
     let mut run = Run::of(&made(&Made { grace_ms: 500, ..COUNT }), 1, 2);
     assert_eq!(run.texts(&[row(100, "a", 1), row(1_100, "a", 1)], 1_499), NONE);
     // Behind its end, but within the grace.
@@ -279,7 +279,7 @@ fn many_rows() -> Vec<Vec<Row>> {
 
 /// I2: with the same cuts neither lanes nor batches change a bit.
 #[test]
-fn lanes_and_batches_change_no_bit() {
+fn i2_lanes_and_batches_change_no_bit_of_an_aggregate() {
     let aggregates: &[(&str, &str)] =
         &[("cnt", "count(*)"), ("mean", "avg(dose)"), ("total", "sum(dose)"), ("kinds", "count(distinct rating)")];
     let epochs = many_rows();
