@@ -65,7 +65,15 @@ pub fn diagnostics(diagnostics: &Diagnostics, output: Output) -> Option<Exit> {
 
 /// Prints a failure; its code says whether it is a refusal.
 pub fn failure(failure: &Failure, output: Output) -> Exit {
-    let refused = ["refused.", "state.locked", "file.locked", "file.foreign"];
+    let refused = [
+        "refused.",
+        "state.locked",
+        "file.locked",
+        "file.foreign",
+        "file.truncated",
+        "kafka.expired",
+        "kafka.recreated",
+    ];
     let exit = if refused.iter().any(|code| failure.code.starts_with(code)) { Exit::Refused } else { Exit::Failed };
     if output.is_json() {
         output.print(&serde_json::json!({

@@ -12,7 +12,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Appended, Journal, Record, SinkRows};
+use super::{Appended, Journal, Record, SinkRows, host_name};
 use crate::data::Epoch;
 use crate::report::Failure;
 
@@ -115,7 +115,8 @@ impl Journal for FileJournal {
         if outputs.iter().any(|output| !output.rows.is_empty()) {
             return Err(Failure::bug("journal.outputs", "a file journal was given rows of a sink"));
         }
-        let log = self.log.as_mut().ok_or_else(not_acquired)?;
+        // A trim that failed lost it: as after a failed append, only reading again tells what is there.
+        let Some(log) = self.log.as_mut() else { return Ok(Appended::Unknown(lost())) };
         match log.append(&line(records)) {
             Ok(()) => Ok(Appended::Committed),
             Err(error) => {
@@ -187,6 +188,10 @@ impl Log {
     }
 }
 
+fn lost() -> Failure {
+    Failure::outside("journal.lost", "the journal must be opened again")
+}
+
 fn not_acquired() -> Failure {
     Failure::bug("journal.not_acquired", "the journal was used before it was acquired")
 }
@@ -207,7 +212,7 @@ fn take_lock(dir: &Path) -> Result<File, Failure> {
         Err(TryLockError::WouldBlock) => return Err(locked_by_another(dir, &mut file)),
         Err(TryLockError::Error(error)) => return Err(trouble(error)),
     }
-    let owner = format!("{} {}\n", host(), std::process::id());
+    let owner = format!("{} {}\n", host_name(), std::process::id());
     file.set_len(0).and_then(|()| file.write_all(owner.as_bytes())).map_err(trouble)?;
     Ok(file)
 }
@@ -222,14 +227,6 @@ fn locked_by_another(dir: &Path, lock: &mut File) -> Failure {
     };
     Failure::user("state.locked", format!("the state `{}` is in use by {by}", dir.display()))
         .hint("this pipeline runs already: stop it first, or give one of the two another name")
-}
-
-fn host() -> String {
-    let mut name = [0u8; 256];
-    // SAFETY: the buffer is valid for its length.
-    let failed = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) } != 0;
-    let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    if failed || length == 0 { "unknown".into() } else { String::from_utf8_lossy(&name[..length]).into_owned() }
 }
 
 /// The line of one append.
@@ -480,7 +477,7 @@ mod tests {
         let (_dir, journal) = journal_with(&[]);
         let failure = FileJournal::new(journal.dir.clone()).acquire().unwrap_err();
         assert_eq!(failure.code, "state.locked");
-        assert!(failure.message.contains(&format!("process {} on `{}`", std::process::id(), host())), "{failure}");
+        assert!(failure.message.contains(&format!("process {} on `{}`", std::process::id(), host_name())), "{failure}");
         let dir = journal.dir.clone();
         drop(journal);
         FileJournal::new(dir).acquire().unwrap();

@@ -12,6 +12,15 @@ pub use record::{EpochRecord, Owner, PartitionRecord, PlanRecord, Record};
 use crate::data::EncodedRows;
 use crate::report::Failure;
 
+/// The name of this host, for owners and locks to be told by.
+pub fn host_name() -> String {
+    let mut name = [0u8; 256];
+    // SAFETY: the buffer is valid for its length.
+    let failed = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len()) } != 0;
+    let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    if failed || length == 0 { "unknown".into() } else { String::from_utf8_lossy(&name[..length]).into_owned() }
+}
+
 /// Output that commits with a journal record: rows of one transactional sink, in order.
 #[derive(Debug, Clone)]
 pub struct SinkRows {

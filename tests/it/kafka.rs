@@ -133,6 +133,24 @@ fn nothing_is_handed_over_at_a_limit_and_nothing_is_lost_when_it_is_lifted() {
     assert_eq!(values(&first, 1), expected(1, 0..3_010));
 }
 
+/// A reader that replays met the topic's end in the same batch as its limit, took the partition for ended,
+/// and handed nothing over of what stood between: recovery refused, or rows were lost.
+#[test]
+fn an_end_that_was_fetched_behind_a_limit_does_not_end_the_partition() {
+    let topic = servers::topic("end-behind-limit", 1);
+    servers::produce(&topic, &numbered(0, 0..10));
+    let (_, mut reader) = open(&source(&topic, Start::Earliest, Some(Until::End)));
+    reader.limit(0, Some(Position::offset(4)));
+    // Long enough for the end to be fetched too, so that one poll meets both.
+    std::thread::sleep(Duration::from_secs(1));
+    let mut batches = poll_until(&mut *reader, 100, all_at_end(1));
+    assert_eq!(values(&batches, 0), expected(0, 0..4));
+    assert!(!reader.status(0).ended);
+    reader.limit(0, None);
+    batches.extend(poll_until(&mut *reader, 100, |reader, _| reader.status(0).ended));
+    assert_eq!(values(&batches, 0), expected(0, 0..10));
+}
+
 #[test]
 fn a_partition_limited_at_its_end_goes_on_when_records_come() {
     let topic = servers::topic("limit-at-end", 1);

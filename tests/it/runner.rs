@@ -58,6 +58,19 @@ impl Runner {
 
     /// The same with environment variables.
     pub fn spawn_with(arguments: &[&str], dir: &Path, variables: &[(&str, &str)]) -> Runner {
+        let mut runner = Runner::start(arguments, dir, variables);
+        listen(runner.child.stdout.take().expect("it is a pipe"), Stream::Stdout, runner.output.clone());
+        runner
+    }
+
+    /// The same, but nobody reads its standard output: once the pipe is full, writing blocks.
+    pub fn spawn_unheard(arguments: &[&str], dir: &Path) -> Runner {
+        let runner = Runner::start(arguments, dir, &[]);
+        runner.output.said.lock().unwrap().ended = 1;
+        runner
+    }
+
+    fn start(arguments: &[&str], dir: &Path, variables: &[(&str, &str)]) -> Runner {
         let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
         command.args(arguments).current_dir(dir).envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -70,7 +83,6 @@ impl Runner {
         }
         let mut child = command.spawn().expect("the binary was built for this test");
         let output = Arc::new(Output::default());
-        listen(child.stdout.take().expect("it is a pipe"), Stream::Stdout, output.clone());
         listen(child.stderr.take().expect("it is a pipe"), Stream::Stderr, output.clone());
         Runner { child, output, arguments: arguments.join(" ") }
     }

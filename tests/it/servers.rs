@@ -6,13 +6,13 @@
 //!
 //! A server cannot outlive the tests: its script watches a pipe that the kernel closes with this process.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
@@ -34,27 +34,33 @@ pub fn registry() -> &'static str {
 }
 
 fn server(slot: &'static OnceLock<Result<String, String>>, variable: &str, script: &str) -> &'static str {
-    let found = slot.get_or_init(|| std::env::var(variable).or_else(|_| start(script)));
+    let found = slot.get_or_init(|| std::env::var(variable).or_else(|_| start_for_all(script)));
     match found {
         Ok(address) => address,
         Err(reason) => panic!("no server for this test: {reason}\n(or name a running one in {variable})"),
     }
 }
 
-/// Runs a script and takes its first line as the server's address.
-fn start(script: &str) -> Result<String, String> {
+/// Starts a server that lives as long as this process.
+fn start_for_all(script: &str) -> Result<String, String> {
     static RUNNING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+    let (child, _, address) = start(script)?;
+    // Kept for its pipe, which must stay open as long as this process lives.
+    RUNNING.lock().unwrap().push(child);
+    Ok(address)
+}
+
+/// Runs a script and takes its first line as the server's address.
+fn start(script: &str) -> Result<(Child, BufReader<ChildStdout>, String), String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers").join(script);
     let mut command = Command::new("bash");
     command.arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("`bash` cannot be run: {error}"))?;
     let mut address = String::new();
-    let stdout = child.stdout.take().expect("it is a pipe");
-    BufReader::new(stdout).read_line(&mut address).map_err(|error| error.to_string())?;
+    let mut stdout = BufReader::new(child.stdout.take().expect("it is a pipe"));
+    stdout.read_line(&mut address).map_err(|error| error.to_string())?;
     if !address.is_empty() {
-        // Kept for its pipe, which must stay open as long as this process lives.
-        RUNNING.lock().unwrap().push(child);
-        return Ok(address.trim().to_owned());
+        return Ok((child, stdout, address.trim().to_owned()));
     }
     let mut said = String::new();
     child.stderr.take().expect("it is a pipe").read_to_string(&mut said).map_err(|error| error.to_string())?;
@@ -69,9 +75,52 @@ pub fn unique(name: &str) -> String {
 
 /// A client's configuration for the test cluster.
 pub fn config() -> ClientConfig {
+    config_at(kafka())
+}
+
+/// The same for other brokers.
+pub fn config_at(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", kafka());
+    config.set("bootstrap.servers", brokers);
     config
+}
+
+/// A broker of one test's own, which can be killed and started again. Dropping it ends it.
+pub struct Broker {
+    pub address: String,
+    script: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Broker {
+    pub fn start() -> Broker {
+        let (script, answers, address) = start("kafka.sh").unwrap();
+        Broker { address, script, answers }
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.ask("kill");
+    }
+
+    /// Starts it again where it was, on its data.
+    pub fn start_again(&mut self) {
+        self.ask("start");
+    }
+
+    fn ask(&mut self, request: &str) {
+        writeln!(self.script.stdin.as_mut().expect("it is a pipe"), "{request}").unwrap();
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        assert_eq!(answer.trim(), "done", "{request}: the broker's script has ended");
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.script.stdin.take());
+        let _ = self.script.wait();
+    }
 }
 
 /// Makes a topic with a unique name.
@@ -82,24 +131,49 @@ pub fn topic(name: &str, partitions: i32) -> String {
 /// Makes a topic with a unique name and Kafka's topic configuration.
 pub fn topic_with(name: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
     let name = unique(name);
-    let mut new = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    create_topic(kafka(), &name, partitions, settings);
+    name
+}
+
+/// Makes a topic.
+pub fn create_topic(brokers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let mut new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     for (key, value) in settings {
         new = new.set(key, value);
     }
-    let made = wait_for(admin().create_topics([&new], &AdminOptions::new().operation_timeout(Some(TIMEOUT))));
+    let made = wait_for(admin(brokers).create_topics([&new], &AdminOptions::new().operation_timeout(Some(TIMEOUT))));
     made.unwrap()[0].as_ref().unwrap();
-    name
+}
+
+/// Deletes a topic.
+pub fn delete_topic(name: &str) {
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+    wait_for(admin(kafka()).delete_topics(&[name], &options)).unwrap()[0].as_ref().unwrap();
+}
+
+/// Whether there is a topic of that name.
+pub fn exists(topic: &str) -> bool {
+    let consumer: BaseConsumer = config().create().unwrap();
+    let metadata = consumer.fetch_metadata(None, TIMEOUT).unwrap();
+    metadata.topics().iter().any(|found| found.name() == topic)
+}
+
+/// One of a topic's settings.
+pub fn setting(topic: &str, name: &str) -> String {
+    let described = wait_for(admin(kafka()).describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()));
+    let config = described.unwrap().remove(0).unwrap();
+    config.entry_map()[name].value.clone().unwrap()
 }
 
 /// Removes the records of a partition below an offset, as retention would.
 pub fn delete_records(topic: &str, partition: i32, before: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
-    wait_for(admin().delete_records(&list, &AdminOptions::new())).unwrap();
+    wait_for(admin(kafka()).delete_records(&list, &AdminOptions::new())).unwrap();
 }
 
-fn admin() -> AdminClient<DefaultClientContext> {
-    config().create().unwrap()
+fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    config_at(brokers).create().unwrap()
 }
 
 fn wait_for<T>(future: impl Future<Output = T>) -> T {
@@ -142,6 +216,20 @@ pub fn produce(topic: &str, records: &[TestRecord]) {
     producer.flush(TIMEOUT).unwrap();
 }
 
+/// Writes many records fast, each with its partition: of one partition they keep their order.
+pub fn produce_many(brokers: &str, topic: &str, records: impl Iterator<Item = TestRecord>) {
+    let mut config = config_at(brokers);
+    config.set("linger.ms", "50").set("queue.buffering.max.messages", "200000").set("enable.idempotence", "true");
+    let producer: BaseProducer = config.create().unwrap();
+    for (count, record) in records.enumerate() {
+        send(&producer, topic, &record);
+        if count % 1_000 == 0 {
+            producer.poll(Duration::ZERO);
+        }
+    }
+    producer.flush(TIMEOUT).unwrap();
+}
+
 /// A transactional producer that has taken over its id.
 pub fn transactional_producer(id: &str) -> BaseProducer {
     let producer: BaseProducer = config().set("transactional.id", id).set("linger.ms", "0").create().unwrap();
@@ -179,7 +267,12 @@ pub fn send(producer: &BaseProducer, topic: &str, record: &TestRecord) {
 
 /// Everything that is committed in a topic, by partition and offset.
 pub fn read(topic: &str) -> Vec<TestRecord> {
-    let mut config = config();
+    read_at(kafka(), topic)
+}
+
+/// The same from other brokers.
+pub fn read_at(brokers: &str, topic: &str) -> Vec<TestRecord> {
+    let mut config = config_at(brokers);
     config.set("group.id", "test").set("enable.partition.eof", "true").set("isolation.level", "read_committed");
     let consumer: BaseConsumer = config.set("enable.auto.commit", "false").create().unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).unwrap();
@@ -215,7 +308,6 @@ fn headers_of(headers: &impl Headers) -> Vec<(String, Option<Vec<u8>>)> {
 
 #[test]
 fn the_registry_answers() {
-    use std::io::Write;
     let (host, path) = registry().strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut stream = std::net::TcpStream::connect(host).unwrap();
     write!(stream, "GET /{path}/subjects HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();

@@ -61,8 +61,12 @@ free_ports() {
   echo "${found[@]}"
 }
 
+# What a line on standard input asks for; a server that can be asked for something has its own.
+on_request() { :; }
+
 # Says where the server is, and waits until nobody wants it any more.
 serve() {
+  local request
   echo "$1"
-  while read -r _; do :; done
+  while read -r request; do on_request "$request"; done
 }

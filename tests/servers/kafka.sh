@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs a real Apache Kafka broker (one node, KRaft) on loopback until standard input is closed.
 # Prints its address when it serves. Data is gone afterwards; jars come through mvn into its own cache.
+# `kill` on standard input kills the broker (SIGKILL), `start` starts it again on its data; both answer `done`.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/common.sh"
@@ -58,6 +59,10 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 PROPERTIES
   "${jvm[@]}" -Xmx256m kafka.tools.StorageTool format -t runner-tests-cluster00 -c "$work/server.properties" \
     >"$work/format.log" 2>&1 || die "the broker's storage cannot be made: $(tail -n 3 "$work/format.log")"
+  launch
+}
+
+launch() {
   "${jvm[@]}" -Xmx768m kafka.Kafka "$work/server.properties" </dev/null >"$work/server.log" 2>&1 &
   server=$!
   local deadline=$((SECONDS + 90))
@@ -66,6 +71,15 @@ PROPERTIES
     ((SECONDS < deadline)) || die "the broker is not up after 90 s: $(tail -n 5 "$work/server.log")"
     sleep 0.1
   done
+}
+
+on_request() { # on_request kill|start
+  case $1 in
+  kill) kill -KILL "$server" && { wait "$server" || true; } ;;
+  start) launch || die "the broker does not start again: $(tail -n 5 "$work/server.log")" ;;
+  *) die "\`$1\` cannot be asked of a broker" ;;
+  esac
+  echo 'done'
 }
 
 # A port may be taken between the moment it was found free and the broker's start.

@@ -73,7 +73,8 @@ impl<'a> Types<'a> {
                 _ => branch_name(field.data_type()).to_string(),
             };
             // In a union the branch says what is null, not the branch's field.
-            fields.push(Arc::new(field.with_name(name).with_nullable(false)));
+            let is_null = field.data_type().is_null();
+            fields.push(Arc::new(field.with_name(name).with_nullable(is_null)));
         }
         let Ok(count) = i8::try_from(fields.len()) else {
             return self.problem("datagen.union", "a union has at most 127 branches".into());
@@ -184,7 +185,7 @@ fn primitive(kind: Primitive, properties: &Properties) -> DataType {
     }
 }
 
-/// What arrow-avro calls a branch that has no name of its own.
+/// What the Avro format calls a branch that has no name of its own.
 fn branch_name(data_type: &DataType) -> &'static str {
     match data_type {
         DataType::Null => "null",
@@ -196,14 +197,14 @@ fn branch_name(data_type: &DataType) -> &'static str {
         DataType::Binary => "bytes",
         DataType::Utf8 => "string",
         DataType::Date32 => "date",
-        DataType::Time32(_) => "time_millis",
-        DataType::Time64(_) => "time_micros",
-        DataType::Timestamp(TimeUnit::Millisecond, Some(_)) => "timestamp_millis_utc",
-        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "timestamp_micros_utc",
-        DataType::Timestamp(TimeUnit::Nanosecond, Some(_)) => "timestamp_nanos_utc",
-        DataType::Timestamp(TimeUnit::Millisecond, None) => "timestamp_millis_local",
-        DataType::Timestamp(TimeUnit::Microsecond, None) => "timestamp_micros_local",
-        DataType::Timestamp(TimeUnit::Nanosecond, None) => "timestamp_nanos_local",
+        DataType::Time32(_) => "time-millis",
+        DataType::Time64(_) => "time-micros",
+        DataType::Timestamp(TimeUnit::Millisecond, Some(_)) => "timestamp-millis",
+        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "timestamp-micros",
+        DataType::Timestamp(TimeUnit::Nanosecond, Some(_)) => "timestamp-nanos",
+        DataType::Timestamp(TimeUnit::Millisecond, None) => "local-timestamp-millis",
+        DataType::Timestamp(TimeUnit::Microsecond, None) => "local-timestamp-micros",
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => "local-timestamp-nanos",
         DataType::Map(..) => "map",
         _ => "array",
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::trouble;
 use crate::data::Epoch;
+use crate::journal::host_name;
 use crate::report::Failure;
 
 const VERSION: u32 = 1;
@@ -23,11 +24,22 @@ pub(super) struct Sidecar {
     pub lineage: String,
     pub epoch: Epoch,
     pub length: u64,
+    /// Who wrote this, and holds the file as long as it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
+}
+
+/// A process, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Holder {
+    pub host: String,
+    pub pid: u32,
 }
 
 impl Sidecar {
     pub fn new(lineage: &str, epoch: Epoch, length: u64) -> Self {
-        Sidecar { version: VERSION, lineage: lineage.to_owned(), epoch, length }
+        let holder = Some(Holder { host: host_name(), pid: std::process::id() });
+        Sidecar { version: VERSION, lineage: lineage.to_owned(), epoch, length, holder }
     }
 
     /// The sidecar of a file; `None`: there is none.

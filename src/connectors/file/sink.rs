@@ -9,7 +9,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::sidecar::{Sidecar, sync_folder};
+use super::sidecar::{Holder, Sidecar, sync_folder};
 use super::trouble;
 use crate::connectors::{Delivery, Sink, SinkProgress, Writer};
 use crate::data::{EncodedRows, Epoch};
@@ -60,9 +60,11 @@ impl FileWriter {
         let path = &sink.path;
         let file = open_locked(path)?;
         let done = match Sidecar::read(path)? {
-            Some(sidecar) => sidecar,
+            Some(Sidecar { lineage, epoch, length, .. }) => Sidecar::new(&lineage, epoch, length),
             None => begin(path, &file)?,
         };
+        // Whoever is locked out is told by whom.
+        done.write(path)?;
         let mut writer = FileWriter { path: path.clone(), header: sink.header.clone(), file, done, in_doubt: false };
         writer.cut_back()?;
         Ok(writer)
@@ -165,12 +167,21 @@ fn open_locked(path: &Path) -> Result<File, Failure> {
     let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(unopened)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let message = format!("`{}` is being written by another sink or process", path.display());
-            Err(Failure::user("file.locked", message).hint("stop the other one, or write to another path"))
-        }
+        Err(TryLockError::WouldBlock) => Err(locked_by_another(path)),
         Err(TryLockError::Error(error)) => Err(unopened(error)),
     }
+}
+
+fn locked_by_another(path: &Path) -> Failure {
+    // Without a readable holder the refusal stands all the same.
+    let holder = Sidecar::read(path).ok().flatten().and_then(|sidecar| sidecar.holder);
+    let by = match holder {
+        Some(holder) if holder.pid == std::process::id() => "another sink of this process".to_owned(),
+        Some(Holder { host, pid }) => format!("process {pid} on `{host}`"),
+        None => "another process".to_owned(),
+    };
+    Failure::user("file.locked", format!("`{}` is being written by {by}", path.display()))
+        .hint("if that is this very pipeline, it runs already: stop it first; otherwise write to another path")
 }
 
 /// The sidecar of a new file. It is there before the first byte of the file, so that a file
@@ -183,9 +194,7 @@ fn begin(path: &Path, file: &File) -> Result<Sidecar, Failure> {
         return Err(Failure::user("file.foreign", message)
             .hint("move the file away, remove it, or write to another path; if it is this pipeline's, restore its `.runner` file"));
     }
-    let sidecar = Sidecar::new("", 0, 0);
-    sidecar.write(path)?;
-    Ok(sidecar)
+    Ok(Sidecar::new("", 0, 0))
 }
 
 #[cfg(test)]
@@ -281,7 +290,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let sink = sink(&dir);
         let writer = sink.open().unwrap();
-        assert_eq!(refusal(&sink).code, "file.locked");
+        let failure = refusal(&sink);
+        assert_eq!(failure.code, "file.locked");
+        assert!(failure.message.contains("another sink of this process"), "{failure}");
         drop(writer);
         sink.open().unwrap();
     }

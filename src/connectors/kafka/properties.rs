@@ -47,7 +47,8 @@ impl FromNode for Properties {
                 None => all.push((Spanned { value: entry.key.clone(), place: entry.key_place.clone() }, value)),
             }
         }
-        (all.len() == entries.len()).then_some(Properties(all))
+        // What is wrong was said: the rest of the source or sink is checked all the same.
+        Some(Properties(all))
     }
 
     fn schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -86,6 +86,12 @@ impl Slot {
         self.ended |= self.end.is_some_and(|end| offset >= end);
     }
 
+    /// Whether a message counts. Once the limit is met the rest of a batch is thrown away, to be read again
+    /// later; an end that comes behind it must not be taken for the end of what was handed over.
+    fn takes(&self) -> bool {
+        self.assigned && !self.must_park()
+    }
+
     fn must_park(&self) -> bool {
         self.assigned && (self.ended || self.limit_met)
     }
@@ -247,7 +253,7 @@ fn accept(slots: &mut [Option<Slot>], wanted: Wanted, message: &Message<'_>) -> 
     match message.error() {
         Code::NoError => {}
         Code::PartitionEOF => {
-            if let Some(slot) = slot.filter(|slot| slot.assigned) {
+            if let Some(slot) = slot.filter(|slot| slot.takes()) {
                 slot.at_eof = true;
                 // A marker may be the last thing below the limit or end: no record says so then.
                 slot.limit_met |= slot.limit.is_some();
@@ -259,7 +265,7 @@ fn accept(slots: &mut [Option<Slot>], wanted: Wanted, message: &Message<'_>) -> 
     }
     let offset = message.offset();
     // Leftovers of an assignment before this one.
-    let Some(slot) = slot.filter(|slot| slot.assigned && offset >= slot.next) else { return Ok(0) };
+    let Some(slot) = slot.filter(|slot| slot.takes() && offset >= slot.next) else { return Ok(0) };
     if slot.stop().is_some_and(|stop| offset >= stop) {
         slot.reached(offset);
         return Ok(0);

@@ -587,7 +587,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kafka_source_decodes_only_what_is_in_use() {
+    fn declared_columns_are_all_checked_and_keys_are_read_on_demand() {
         let spec = format!(
             "{HEAD}  sources:
     r:
@@ -601,7 +601,7 @@ mod tests {
         );
         let (plans, codes) = built(&spec);
         assert_eq!(codes, [] as [&str; 0]);
-        assert_eq!(columns(&plans[0].sources[0].schema), ["brand", "at", "_offset", "_time"]);
+        assert_eq!(columns(&plans[0].sources[0].schema), ["brand", "rating", "note", "at", "_offset", "_time"]);
         assert!(!plans[0].sources[0].wanted.keys && !plans[0].sources[0].wanted.headers);
     }
 

@@ -1,0 +1,50 @@
+//! A broker that dies under load and comes back: waited for, nothing lost or doubled (I11).
+
+use super::*;
+use crate::servers::Broker;
+
+#[test]
+fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
+    let mut broker = Broker::start();
+    let place = Place::at(&broker.address, "broker");
+    servers::create_topic(&broker.address, "in", 3, &[("retention.ms", "-1")]);
+    let rows: Vec<Row> = rows(&[60_000, 40_000, 20_000], 200_000, 1_000, 3).collect();
+    fill(&broker.address, "in", &rows);
+    place.spec(&format!(
+        "  epoch: {{ max_bytes: 64KiB }}
+  sources:
+    rows:
+      kafka: {{ topic: in, until: end, properties: {} }}
+      format: json
+      columns: {COLUMNS}
+      time: {{ lag: 1s, idle: never }}
+  transforms:
+    per_k:
+      from: rows
+      window: {{ tumbling: 5s }}
+      group_by: [k]
+      aggregate: {{ cnt: count(*), total: sum(n) }}
+  sinks:
+    windows: {{ from: per_k, kafka: {{ topic: windows }}, format: json }}
+    copy: {{ from: rows, kafka: {{ topic: copy }}, format: json }}
+    lines: {{ from: rows, file: {{ path: out.jsonl }}, format: json }}
+",
+        throttled(1_000, 100)
+    ));
+    let mut commits = place.watched_journal();
+    let runner = place.apply();
+    for _ in 0..2 {
+        commits.wait_for(&runner, 3);
+        assert!(!runner.ended_within(Duration::ZERO), "too fast for this test: give it more records");
+        broker.kill();
+        assert!(!runner.ended_within(Duration::from_secs(2)), "a broker is waited for:\n{}", runner.stderr());
+        broker.start_again();
+    }
+    runner.wait_within(2 * PATIENCE).with_code(0);
+
+    let wanted: Vec<i64> = rows.iter().map(|row| row.n).collect();
+    let numbers = |rows: Vec<Value>| rows.iter().map(|row| long(row, "n")).collect::<Vec<_>>();
+    assert_each_once_in_order(&numbers(place.committed("copy")), wanted.clone(), "rows in Kafka");
+    assert_each_once_in_order(&numbers(place.lines("out.jsonl")), wanted, "rows in the file");
+    assert_same(&windows_written(&place.committed("windows")), &windows_of(rows.iter(), 5_000), "windows");
+}
