@@ -66,7 +66,7 @@ enum Verb {
     /// Look into a pipeline's journal.
     #[command(subcommand)]
     Journal(journal::Verb),
-    /// The language's JSON Schema.
+    /// The language's JSON Schema and reference.
     #[command(subcommand)]
     Schema(schema::Verb),
 }

@@ -1,15 +1,21 @@
-//! `runner schema spec`: the language's JSON Schema, for editors.
+//! `runner schema`: the language's JSON Schema for editors, its reference for people.
 
 use super::output::Exit;
+use crate::plan::{language_schema, reference};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
     /// Print the JSON Schema of the language.
     Spec,
+    /// Print the reference of the language as Markdown.
+    Docs,
 }
 
 pub fn run(verb: Verb) -> Exit {
-    let Verb::Spec = verb;
-    println!("{:#}", crate::plan::language_schema());
+    let schema = language_schema();
+    match verb {
+        Verb::Spec => println!("{schema:#}"),
+        Verb::Docs => print!("{}", reference::text(&schema)),
+    }
     Exit::Done
 }

@@ -11,6 +11,7 @@ pub mod describe;
 mod fingerprint;
 pub mod outline;
 pub mod records;
+pub mod reference;
 pub mod resolve;
 
 use std::collections::BTreeMap;

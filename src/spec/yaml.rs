@@ -231,9 +231,14 @@ impl<'a> Builder<'a> {
                 (Value::Map(entries), last)
             }
         };
-        // A block collection's end event stands at the next thing, lines below.
-        let in_brackets = self.file.text[frame.start..].starts_with(['{', '[']);
-        let end = if in_brackets { span.end } else { last.unwrap_or(frame.start) };
+        // A block collection's end event stands at the next thing, lines below; that of one in brackets begins
+        // at its bracket, and may reach over a comment behind it.
+        let text = &self.file.text;
+        let end = match text[frame.start..].starts_with(['{', '[']) {
+            true if text[span.start..].starts_with([']', '}']) => span.start + 1,
+            true => span.end,
+            false => last.unwrap_or(frame.start),
+        };
         let place = self.place(frame.start..end.max(frame.start));
         let size = self.nodes - frame.nodes_before + 1;
         self.finish(Node { place, value }, frame.anchor, (1, size), out)

@@ -1,14 +1,17 @@
 //! The one integration-test binary: each of them links DataFusion, so there is one.
 
+mod cases;
 mod cli;
 mod commercials;
 mod crash;
 mod errors;
+mod examples;
 mod formats;
 mod gate;
 mod house;
 mod kafka;
 mod registry;
 mod runner;
+mod schema;
 mod servers;
 mod specs;

@@ -12,7 +12,7 @@ mod source;
 
 pub use lines::Framing;
 pub use sink::FileSink;
-pub use source::FileSource;
+pub use source::{FileSource, Header};
 
 use std::path::Path;
 

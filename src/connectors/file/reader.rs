@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lines::read_record;
-use super::source::{PARTITION, Place, changed};
+use super::source::{Header, PARTITION, Place, changed};
 use super::{Framing, trouble};
 use crate::connectors::{Bell, Fetched, PartitionStatus, Payload, Reader};
 use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex};
@@ -24,6 +24,7 @@ const GZIP: &[u8] = &[0x1f, 0x8b];
 pub(super) struct FileReader {
     source: SourceIndex,
     framing: Framing,
+    header: Option<Header>,
     place: Place,
     /// Behind the last record that was handed over: `place` may be in a later file that has none.
     delivered: Place,
@@ -38,11 +39,18 @@ pub(super) struct FileReader {
 
 impl FileReader {
     /// A reader at `place`; `files` are those of the source, in order.
-    pub fn open(source: SourceIndex, framing: Framing, files: Vec<PathBuf>, place: Place) -> Result<Self, Failure> {
+    pub fn open(
+        source: SourceIndex,
+        framing: Framing,
+        header: Option<Header>,
+        files: Vec<PathBuf>,
+        place: Place,
+    ) -> Result<Self, Failure> {
         let later = files.into_iter().filter(|path| *path > place.path).collect();
         let mut reader = FileReader {
             source,
             framing,
+            header,
             delivered: place.clone(),
             place,
             file: None,
@@ -86,7 +94,10 @@ impl FileReader {
         let mut consumed = 0;
         if self.place.byte == 0 && self.framing.has_header() {
             match read_record(file, self.framing, true, &mut self.record).map_err(unreadable)? {
-                Some(header) => consumed += header,
+                Some(length) => {
+                    self.header.iter().try_for_each(|header| header.check(&self.record, &self.place.path))?;
+                    consumed += length;
+                }
                 None => return Ok(false),
             }
         }
@@ -176,6 +187,7 @@ mod tests {
     use super::super::FileSource;
     use super::*;
     use crate::connectors::{PartitionStart, Source, Wanted};
+    use crate::formats::CsvOptions;
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -229,6 +241,18 @@ mod tests {
         assert!(!reader.status(PARTITION).ended);
         assert_eq!(poll(&mut *reader, 10), []);
         assert!(reader.status(PARTITION).ended && reader.status(PARTITION).at_end);
+    }
+
+    #[test]
+    fn a_header_that_names_other_columns_stops_the_reader() {
+        let dir = folder(&[("a.csv", "a,\"b\"\n1,2\n"), ("b.csv", "b,a\n3,4\n")]);
+        let header = Header { columns: vec!["a".into(), "b".into()], options: CsvOptions::default() };
+        let source = source(dir.path(), "*.csv", Framing::Csv { header: true }).with_header(Some(header));
+        let mut reader = open(&source, None).unwrap();
+        assert_eq!(poll(&mut *reader, 10), [record("a.csv", 0, "1,2")]);
+        let failure = reader.poll(10, 0).unwrap_err();
+        assert_eq!(failure.code, "file.header");
+        assert!(failure.message.ends_with("b.csv` names `b, a`, but the columns are `a, b`"), "{failure}");
     }
 
     #[test]

@@ -10,22 +10,54 @@ use super::reader::FileReader;
 use super::{Framing, trouble};
 use crate::connectors::{PartitionStart, Reader, Source, Wanted};
 use crate::data::{Offset, Partition, Position, SourceIndex};
+use crate::formats::{CsvOptions, header_names};
 use crate::report::Failure;
 
 /// All files of a source are one partition, in the order of their paths.
 pub(super) const PARTITION: Partition = 0;
 
 /// The `file: {path}` source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FileSource {
     /// A path, or a pattern with `*`, `?`, `[…]` or `**`.
     path: String,
     framing: Framing,
+    header: Option<Header>,
+}
+
+/// The columns that the first line of every file must name, in this order: records are read by place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    pub columns: Vec<String>,
+    pub options: CsvOptions,
+}
+
+impl Header {
+    /// # Errors
+    /// The line names others, or in another order.
+    pub(super) fn check(&self, line: &[u8], path: &Path) -> Result<(), Failure> {
+        let wrong = |found: String| {
+            let declared = self.columns.join(", ");
+            let message = format!("the first line of `{}` {found}, but the columns are `{declared}`", path.display());
+            Failure::user("file.header", message)
+                .hint("declare all `columns` in the order of the file; or `format: {csv: {header: false}}` if the line is a record")
+        };
+        match header_names(line, &self.options) {
+            Ok(names) if names == self.columns => Ok(()),
+            Ok(names) => Err(wrong(format!("names `{}`", names.join(", ")))),
+            Err(why) => Err(wrong(format!("is no header ({why})"))),
+        }
+    }
 }
 
 impl FileSource {
     pub fn new(path: impl Into<String>, framing: Framing) -> Self {
-        FileSource { path: path.into(), framing }
+        FileSource { path: path.into(), framing, header: None }
+    }
+
+    /// Holds the first line of every file against this header.
+    pub fn with_header(self, header: Option<Header>) -> Self {
+        FileSource { header, ..self }
     }
 
     /// The files, in the order in which they are read.
@@ -86,7 +118,7 @@ impl Source for FileSource {
         };
         let place = Place::from_position(&start.start)?;
         place.check_unchanged()?;
-        Ok(Box::new(FileReader::open(source, self.framing, self.files()?, place)?))
+        Ok(Box::new(FileReader::open(source, self.framing, self.header.clone(), self.files()?, place)?))
     }
 
     fn has_timestamps(&self) -> bool {

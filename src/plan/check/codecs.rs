@@ -8,7 +8,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use super::connections::Connection;
 use super::of_failure;
 use super::schemas::{self, Found};
-use crate::connectors::file::Framing;
+use crate::connectors::file::{Framing, Header};
 use crate::connectors::kafka;
 use crate::data::meta;
 use crate::formats::{self, AvroReader, AvroWriter, Decoder, DecoderSpec, Encoder, EncoderSpec, Format, WriterSchemas};
@@ -118,6 +118,13 @@ impl Reading {
             Format::Csv(options) => Framing::Csv { header: options.header },
             Format::Avro | Format::String | Format::Bytes => Framing::Text,
         }
+    }
+
+    /// The header that files of this format must have, where they have one.
+    pub fn header(&self) -> Option<Header> {
+        let Format::Csv(options) = &self.format else { return None };
+        let columns = self.columns.fields().iter().map(|field| formats::fields::name(field).to_owned()).collect();
+        options.header.then(|| Header { columns, options: options.clone() })
     }
 
     /// A decoder that gives these columns, in this order.

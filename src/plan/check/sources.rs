@@ -105,7 +105,7 @@ impl SourceCheck<'_> {
         let reading = Reading::plain(codec, declared, &self.spec.place, out)?;
         let columns = reading.columns();
         let path = self.scope.pipeline.folder.join(&options.path.value);
-        let source = file::FileSource::new(path.to_string_lossy(), reading.framing());
+        let source = file::FileSource::new(path.to_string_lossy(), reading.framing()).with_header(reading.header());
         let outline = SourceOutline {
             connector: "file",
             from: format!("files `{}`", options.path.value),

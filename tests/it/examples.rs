@@ -1,0 +1,99 @@
+//! The examples that the project ships are right, and what the README promises is what happens.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::runner::{Runner, run};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn every_example_is_valid_without_any_server() {
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(root().join("pipelines")).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() >= 3);
+    for path in paths {
+        let ended = run(&["validate", path.to_str().unwrap()], root()).with_code(0);
+        assert!(!ended.stderr.contains("error["), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn the_quickstart_prints_windows_stops_cleanly_and_resumes() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = root().join("pipelines/quickstart.yaml");
+    let arguments = ["apply", spec.to_str().unwrap()];
+
+    let first = Runner::spawn(&arguments, dir.path());
+    first.wait_stderr("quickstart: starts; journal in ");
+    let started = Instant::now();
+    let header = first.wait_stdout("window_start");
+    for column in ["window_end", "brand", "cnt", "duration_mean", "rating_mean"] {
+        assert!(header.contains(column), "{header}");
+    }
+    first.wait_stdout("Z");
+    // A window of 5 s and the lag of nothing: the first row comes within two windows and a bit.
+    assert!(started.elapsed().as_secs() < 15, "the first row took {:?}", started.elapsed());
+    first.signal(libc::SIGINT);
+    let first = first.wait().with_code(0);
+    assert!(first.stderr.contains("quickstart: stopped; the next apply resumes here"), "{}", first.stderr);
+
+    let second = Runner::spawn(&arguments, dir.path());
+    second.wait_stderr("quickstart: resumes behind epoch ");
+    second.wait_stdout("Z");
+    second.signal(libc::SIGINT);
+    second.wait().with_code(0);
+}
+
+/// Files in, files out, no server: what ends is done, and done again it adds nothing.
+#[test]
+fn csv_files_become_json_lines_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    std::fs::create_dir(path("in")).unwrap();
+    std::fs::write(path("in/a.csv"), "id,name,price\n1,\"Ann, B.\",10.50\n2,,\nx,broken,1\n").unwrap();
+    std::fs::write(path("in/b.csv"), "id,name,price\r\n3,Cid,0.25\r\n").unwrap();
+    std::fs::write(
+        path("prices.yaml"),
+        r#"
+apiVersion: runner/v1
+kind: Pipeline
+metadata: { name: prices }
+spec:
+  sources:
+    lines: { file: { path: "in/*.csv" }, format: csv, columns: { id: long, name: string?, price: "decimal(8,2)?" } }
+  transforms:
+    known: { from: lines, where: price is not null }
+    total: { from: lines, aggregate: { total: sum(price), cnt: count(*) } }
+  sinks:
+    json: { from: known, file: { path: out/known.jsonl }, format: json }
+    csv:  { from: lines, file: { path: out/all.csv }, format: { csv: { delimiter: ";" } } }
+    sum:  { from: total, file: { path: out/total.jsonl }, format: json }
+  errors: { skip: true }
+"#,
+    )
+    .unwrap();
+    for round in 0..2 {
+        let ended = run(&["apply", "prices.yaml"], dir.path()).with_code(0);
+        assert!(ended.stderr.contains("prices: its sources have ended"), "{}", ended.stderr);
+        let read = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+        let known = "{\"id\":1,\"name\":\"Ann, B.\",\"price\":10.50}\n{\"id\":3,\"name\":\"Cid\",\"price\":0.25}\n";
+        assert_eq!(read("out/known.jsonl"), known, "round {round}");
+        assert_eq!(read("out/all.csv"), "id;name;price\n1;Ann, B.;10.50\n2;;\n3;Cid;0.25\n", "round {round}");
+        assert!(read("out/total.jsonl").ends_with("{\"total\":10.75,\"cnt\":3}\n"), "{}", read("out/total.jsonl"));
+    }
+}
+
+#[test]
+fn a_csv_file_with_other_columns_is_not_read_as_if_it_had_these() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.csv"), "price,id\n0.25,3\n").unwrap();
+    let spec = "apiVersion: runner/v1\nkind: Pipeline\nmetadata: { name: swapped }\nspec:\n  sources: { lines: { file: { path: a.csv }, format: csv, columns: { id: double, price: double } } }\n  sinks: { out: { from: lines, console: {} } }\n";
+    std::fs::write(dir.path().join("swapped.yaml"), spec).unwrap();
+    let ended = run(&["apply", "swapped.yaml"], dir.path()).with_code(1);
+    let expected = "error[file.header]: the first line of `a.csv` names `price, id`, but the columns are `id, price`";
+    assert!(ended.stderr.contains(expected), "{}", ended.stderr);
+}
