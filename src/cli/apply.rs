@@ -4,21 +4,20 @@
 //! totals. Everything of that goes to stderr: stdout belongs to the console sinks.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Common;
 use super::output::{self, Exit, Output};
 use super::patience::Patience;
-use super::specs::{Planned, SpecArgs, documents};
+use super::specs::{Planned, SpecArgs, documents, planned};
 use super::stops::Stops;
 use crate::deploy::{Change, open_journal, prepare};
 use crate::engine::metrics::Snapshot;
 use crate::engine::start::{StartOptions, StartReport};
 use crate::engine::{Job, Metrics, Outcome, RunOptions};
 use crate::plan::resolve::Servers;
-use crate::plan::{Plan, build, describe};
+use crate::plan::{Plan, describe};
 use crate::report::{Diagnostics, Failure, to_json};
 use crate::spec::{Entry, Node, PipelineSpec, Value};
 use crate::time::SystemClock;
@@ -74,6 +73,8 @@ pub fn run(args: Args, common: &Common) -> Exit {
         voice.prepared(&changes);
         run_all(planned.plans, options, &runtime, &voice, &stops, &mut patience)
     });
+    // A worker that still waits for a server must not hold the process.
+    runtime.shutdown_background();
     match ended {
         Ok(()) => Exit::Done,
         Err(failure) => output::failure(&failure, output),
@@ -93,9 +94,8 @@ fn plans_patiently(
     }
     while !stops.asked() {
         let world = Servers::telling(|failure| patience.tell(failure.code, &failure.to_string()));
-        let (plans, planning) = build(&documents, Path::new("."), &world);
+        let (plans, warnings) = planned(&documents, Diagnostics(found.0.clone()), &world);
         drop(world);
-        let warnings = Diagnostics(found.0.iter().cloned().chain(planning.0).collect());
         if warnings.may_all_pass() {
             let away = warnings.0.iter().filter(|diagnostic| diagnostic.may_pass);
             away.for_each(|diagnostic| patience.tell(diagnostic.code, &diagnostic.title));

@@ -55,18 +55,24 @@ pub struct Planned {
 
 /// Reads and plans; all errors of specs and plans are printed in one run.
 pub fn plans(args: &SpecArgs, world: &dyn World, output: Output) -> Result<Planned, Exit> {
-    let (documents, mut warnings) = documents(args, output)?;
-    let mut plans = Vec::new();
-    if !documents.lost {
-        let (built, found) = build(&documents, Path::new("."), world);
-        plans = built;
-        warnings.0.extend(found.0);
-    }
-    // In the order of the files, whoever found them.
-    let place = |d: &Diagnostic| d.place.as_ref().map(|place| (place.file.name.clone(), place.span.start));
-    warnings.0.sort_by_cached_key(place);
+    let (documents, found) = documents(args, output)?;
+    let (plans, warnings) = planned(&documents, found, world);
     match output::diagnostics(&warnings, output) {
         Some(exit) => Err(exit),
         None => Ok(Planned { documents, plans, warnings }),
     }
+}
+
+/// Plans documents; what is wrong with them stands with what was `found` before, in the order of the files.
+pub fn planned(documents: &Documents, mut found: Diagnostics, world: &dyn World) -> (Vec<Plan>, Diagnostics) {
+    let mut plans = Vec::new();
+    // Follow-on mistakes of a document that could not be read would only confuse.
+    if !documents.lost {
+        let (built, planning) = build(documents, Path::new("."), world);
+        plans = built;
+        found.0.extend(planning.0);
+    }
+    let place = |d: &Diagnostic| d.place.as_ref().map(|place| (place.file.name.clone(), place.span.start));
+    found.0.sort_by_cached_key(place);
+    (plans, found)
 }

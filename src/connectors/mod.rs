@@ -56,6 +56,11 @@ pub trait Source: Debug + Send + Sync {
     /// The connector's key in the language: `kafka`, `datagen`, `file`.
     fn connector(&self) -> &'static str;
 
+    /// What it reads, in words: positions mean nothing in anything else. A server's address is no part of it.
+    fn reads(&self) -> String {
+        self.connector().to_owned()
+    }
+
     /// Finds the partitions. For those in `known`, `start` is that position (checked: a position
     /// that cannot be read any more is a failure that says how much is missing); for others it is
     /// what `start` of the spec says.

@@ -18,14 +18,15 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::branch::Output;
 use super::commit::{Commit, Committer};
 use super::coordinator::{Action, Coordinator, Event, LaneReport};
-use super::lane::{LaneOutput, PartitionCut};
+use super::lane::PartitionCut;
 use super::metrics::Metrics;
 use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::start::{StartOptions, StartReport, Started, start};
-use super::trunk::{Pass, Trunk};
+use super::trunk::{Reading, Trunk};
 use crate::connectors::Bell;
 use crate::data::{Epoch, Mark, Partition, Position};
 use crate::journal::{EpochRecord, Journal, PartitionRecord};
@@ -34,6 +35,8 @@ use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
 const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// How long a job that failed waits for its workers to end in good order.
+const FAILED_PATIENCE: Duration = Duration::from_secs(10);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_REPORT: Duration = Duration::from_secs(2);
@@ -322,7 +325,13 @@ impl Threads {
             bell.ring();
         }
         let workers = std::mem::take(&mut self.workers);
-        let joined = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|worker| drop(worker.join())));
+        let (done, joined) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            workers.into_iter().for_each(|worker| drop(worker.join()));
+            // Nobody waits any more where the job gave up.
+            let _ = done.send(());
+        });
+        let failed = outcome.is_err();
         let mut outcome = outcome;
         let drained = async {
             while let Some(event) = self.events.recv().await {
@@ -332,6 +341,9 @@ impl Threads {
         tokio::select! {
             _ = joined => {}
             () = drained => {}
+            // A failure must be heard also while a worker waits for a server or a disk. A stop waits: what was
+            // read is to be committed, and a second Ctrl-C ends at once.
+            () = tokio::time::sleep(FAILED_PATIENCE), if failed => {}
         }
         while let Ok(event) = self.events.try_recv() {
             note_failure(&mut outcome, event);
@@ -385,7 +397,7 @@ struct LaneThread {
     control: Receiver<ToLane>,
     bell: Bell,
     events: mpsc::Sender<ToCoordinator>,
-    outputs: SyncSender<(usize, Epoch, LaneOutput)>,
+    outputs: SyncSender<(usize, Epoch, Output)>,
     stop: Arc<Stop>,
     /// The lane's share of `epoch.max_bytes`; then it waits for the cut.
     max_bytes: usize,
@@ -469,7 +481,7 @@ struct TrunkThread {
     plan: Arc<Plan>,
     trunk: Trunk,
     jobs: Receiver<ToTrunk>,
-    outputs: Receiver<(usize, Epoch, LaneOutput)>,
+    outputs: Receiver<(usize, Epoch, Output)>,
     lane_count: usize,
     commits: SyncSender<ToCommitter>,
     lineage: String,
@@ -480,7 +492,7 @@ struct TrunkThread {
 impl TrunkThread {
     fn run(mut self) -> Result<(), Failure> {
         while let Ok(ToTrunk { mark, ranges, ended }) = self.jobs.recv() {
-            let mut outputs: Vec<Option<LaneOutput>> = (0..self.lane_count).map(|_| None).collect();
+            let mut outputs: Vec<Option<Output>> = (0..self.lane_count).map(|_| None).collect();
             while outputs.iter().any(Option::is_none) {
                 let Ok((lane, epoch, output)) = self.outputs.recv() else { return Ok(()) };
                 if epoch != mark.epoch {
@@ -489,7 +501,7 @@ impl TrunkThread {
                 outputs[lane] = Some(output);
             }
             let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
-            let merged = self.trunk.merge(&mark, outputs.into_iter().flatten().collect(), rows_read, Pass::Live)?;
+            let merged = self.trunk.merge(&mark, outputs.into_iter().flatten().collect(), rows_read, Reading::Live)?;
             self.metrics.rows_in.fetch_add(rows_read, Relaxed);
             self.metrics.state_bytes.fetch_max(self.trunk.state_bytes() as u64, Relaxed);
             let record = record(&self.plan, &self.lineage, self.incarnation, &mark, ranges, merged.needed, ended);

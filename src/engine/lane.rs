@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
@@ -15,18 +14,17 @@ use arrow::array::{
 };
 use arrow::compute;
 
-use super::graph::{Branch, Consumer, Graph};
+use super::branch::{Output, Pass, Running};
+use super::graph::Graph;
+use super::headers;
 use super::metrics::Metrics;
 use crate::connectors::{Fetched, PartitionStart, Payload};
-use crate::data::{
-    Batch, DeadLetter, EncodedRows, Mark, Offset, Partition, Position, RawBatch, SourceIndex, dead_letter, meta,
-};
+use crate::data::{Batch, DeadLetter, Mark, Offset, Partition, Position, RawBatch, SourceIndex, dead_letter, meta};
 use crate::expr::At;
 use crate::formats::{Decoder, Reject};
-use crate::plan::{Plan, RecordEncoder, SourcePlan, Step, TimeField};
+use crate::plan::{Plan, SourcePlan, TimeField};
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
-use crate::transforms::{Gather, Partial, RowOperator};
 
 /// A partition's share of the epoch that was just cut.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,26 +35,6 @@ pub struct PartitionCut {
     pub rejected: Vec<(Offset, Offset)>,
     pub max_time: Option<Millis>,
     pub max_timestamp: Option<Millis>,
-}
-
-/// What a lane hands to the trunk at a mark.
-#[derive(Debug, Default)]
-pub struct LaneOutput {
-    /// By sink, then by (source, partition): rows in order.
-    pub rows: BTreeMap<usize, BTreeMap<(SourceIndex, Partition), Vec<EncodedRows>>>,
-    /// Step, source, partition.
-    pub partials: Vec<(usize, SourceIndex, Partition, Partial)>,
-    pub dead: Vec<DeadLetter>,
-}
-
-/// Rows with the columns of their source's schema.
-struct Opened<'a> {
-    batch: Batch,
-    /// Of each row.
-    offsets: Cow<'a, [Offset]>,
-    max_timestamp: Option<Millis>,
-    /// Offsets of what gave no row.
-    rejected: Vec<Offset>,
 }
 
 /// What is known of a partition while an epoch is open.
@@ -70,25 +48,14 @@ struct OpenPartition {
     max_timestamp: Option<Millis>,
 }
 
-/// A branch with its operators opened.
-struct Running {
-    consumers: Vec<RunningConsumer>,
-}
-
-enum RunningConsumer {
-    Rows { operator: Box<dyn RowOperator>, name: String, then: Running },
-    Stateful { step: usize, name: String, gather: Box<dyn Gather>, late: Running },
-    Sink { sink: usize, name: String, encoder: Box<dyn RecordEncoder> },
-}
-
-/// What rows meet on their way through a branch.
-struct Pass<'a> {
-    at: At,
-    watermark: Watermark,
-    output: &'a mut LaneOutput,
-    metrics: &'a Metrics,
-    dead_letters_late: bool,
-    bytes_out: usize,
+/// Rows with the columns of their source's schema.
+struct Opened<'a> {
+    batch: Batch,
+    /// Of each row.
+    offsets: Cow<'a, [Offset]>,
+    max_timestamp: Option<Millis>,
+    /// Offsets of what gave no row.
+    rejected: Vec<Offset>,
 }
 
 /// One source's share of partitions at work.
@@ -100,7 +67,7 @@ pub struct Lane {
     root: Running,
     partitions: BTreeMap<Partition, OpenPartition>,
     watermark: Watermark,
-    output: LaneOutput,
+    output: Output,
     rows: u64,
     bytes: usize,
     metrics: Arc<Metrics>,
@@ -125,7 +92,7 @@ impl Lane {
             root: Running::open(plan, &graph.sources[source])?,
             partitions,
             watermark: Watermark::NONE,
-            output: LaneOutput::default(),
+            output: Output::default(),
             rows: 0,
             bytes: 0,
             metrics,
@@ -206,7 +173,7 @@ impl Lane {
     }
 
     /// Hands over the epoch that was cut; the mark's watermark is in force from here on.
-    pub fn mark(&mut self, mark: &Mark) -> Result<LaneOutput, Failure> {
+    pub fn mark(&mut self, mark: &Mark) -> Result<Output, Failure> {
         let mut output = std::mem::take(&mut self.output);
         self.root.take_partials(&mut output.partials)?;
         self.watermark = mark.watermark;
@@ -408,106 +375,6 @@ impl OpenPartition {
     }
 }
 
-impl Running {
-    fn open(plan: &Plan, branch: &Branch) -> Result<Running, Failure> {
-        let consumers = branch.consumers.iter().map(|consumer| RunningConsumer::open(plan, consumer));
-        Ok(Running { consumers: consumers.collect::<Result<_, _>>()? })
-    }
-
-    fn run(&mut self, batch: Batch, pass: &mut Pass<'_>) -> Result<(), Failure> {
-        if batch.rows.num_rows() == 0 {
-            return Ok(());
-        }
-        for consumer in &mut self.consumers {
-            consumer.run(batch.clone(), pass)?;
-        }
-        Ok(())
-    }
-
-    fn take_partials(&mut self, into: &mut Vec<(usize, SourceIndex, Partition, Partial)>) -> Result<(), Failure> {
-        for consumer in &mut self.consumers {
-            match consumer {
-                RunningConsumer::Rows { then, .. } => then.take_partials(into)?,
-                RunningConsumer::Stateful { step, gather, late, .. } => {
-                    let partials = gather.take()?.into_iter();
-                    into.extend(partials.map(|(source, partition, partial)| (*step, source, partition, partial)));
-                    late.take_partials(into)?;
-                }
-                RunningConsumer::Sink { .. } => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-impl RunningConsumer {
-    fn open(plan: &Plan, consumer: &Consumer) -> Result<RunningConsumer, Failure> {
-        Ok(match consumer {
-            Consumer::Rows { step, then } => {
-                let Step::Rows(transform) = &plan.steps[*step].step else { return Err(wrong_kind(*step)) };
-                let name = plan.steps[*step].name.clone();
-                RunningConsumer::Rows { operator: transform.open(), name, then: Running::open(plan, then)? }
-            }
-            Consumer::Stateful { step, late } => {
-                let Step::Stateful(transform) = &plan.steps[*step].step else { return Err(wrong_kind(*step)) };
-                let (name, late) = (plan.steps[*step].name.clone(), Running::open(plan, late)?);
-                RunningConsumer::Stateful { step: *step, name, gather: transform.open_gather(), late }
-            }
-            Consumer::Sink { sink } => {
-                let encoder = plan.sinks[*sink].encode.open()?;
-                RunningConsumer::Sink { sink: *sink, name: plan.sinks[*sink].name.clone(), encoder }
-            }
-        })
-    }
-
-    fn run(&mut self, batch: Batch, pass: &mut Pass<'_>) -> Result<(), Failure> {
-        let first_dead = pass.output.dead.len();
-        let name = match self {
-            RunningConsumer::Rows { operator, name, then } => {
-                let batch = operator.apply(batch, pass.at, &mut pass.output.dead)?;
-                name_dead(&mut pass.output.dead[first_dead..], name);
-                return then.run(batch, pass);
-            }
-            RunningConsumer::Stateful { name, gather, late, .. } => {
-                let mut late_rows = Vec::new();
-                gather.update(&batch, pass.watermark, pass.at, &mut late_rows, &mut pass.output.dead)?;
-                run_late(late_rows, late, pass)?;
-                name
-            }
-            RunningConsumer::Sink { sink, name, encoder } => {
-                let encoded = encoder.encode(&batch, &mut pass.output.dead)?;
-                pass.bytes_out += encoded.arena.len();
-                if !encoded.is_empty() {
-                    let sink = pass.output.rows.entry(*sink).or_default();
-                    sink.entry((batch.source, batch.partition)).or_default().push(encoded);
-                }
-                name
-            }
-        };
-        name_dead(&mut pass.output.dead[first_dead..], name);
-        Ok(())
-    }
-}
-
-/// I4, I8: late rows leave in the same epoch, counted; those that nothing takes become dead letters.
-fn run_late(late_rows: Vec<Batch>, late: &mut Running, pass: &mut Pass<'_>) -> Result<(), Failure> {
-    for batch in late_rows {
-        pass.metrics.late.fetch_add(batch.rows.num_rows() as u64, Relaxed);
-        if late.consumers.is_empty() && pass.dead_letters_late {
-            let reason = "its window had closed";
-            pass.output.dead.extend((0..batch.rows.num_rows()).map(|row| dead_letter(&batch, row, "late", reason)));
-        }
-        late.run(batch, pass)?;
-    }
-    Ok(())
-}
-
-fn name_dead(dead: &mut [DeadLetter], step: &str) {
-    for dead in dead.iter_mut().filter(|dead| dead.step.is_empty()) {
-        dead.step = step.to_owned();
-    }
-}
-
 /// Decodes keys; records without a key have a null `_key`, not a reject.
 fn decode_keys(decoder: &mut dyn Decoder, keys: &BinaryArray) -> Result<(ArrayRef, Vec<Reject>), Failure> {
     let decoded = decoder.decode(keys)?;
@@ -568,88 +435,10 @@ fn add_ranges(ranges: &mut Vec<(Offset, Offset)>, mut offsets: Vec<Offset>) {
     }
 }
 
-fn wrong_kind(step: usize) -> Failure {
-    Failure::bug("graph.step_kind", format!("step {step} is not of the kind that the graph says"))
-}
-
 fn missing_column(name: &str) -> Failure {
     Failure::bug("lane.missing_column", format!("the plan wants column `{name}`, which the source does not give"))
 }
 
 fn arrow_bug(error: arrow::error::ArrowError) -> Failure {
     Failure::bug("lane.arrow", "rows do not fit their schema").because(error)
-}
-
-/// Headers as columns.
-mod headers {
-    use std::sync::Arc;
-
-    use arrow::array::{
-        Array, ArrayRef, BinaryBuilder, ListArray, MapArray, StringBuilder, StructArray, new_empty_array,
-    };
-    use arrow::buffer::OffsetBuffer;
-    use arrow::datatypes::{DataType, Field};
-
-    use crate::data::RawBatch;
-    use crate::report::Failure;
-
-    /// Every header of every record, in order.
-    pub fn list(raw: &RawBatch, field: &Field) -> Result<ArrayRef, Failure> {
-        build(raw, field, |headers| headers.iter().collect())
-    }
-
-    /// One entry per name: the last.
-    pub fn map(raw: &RawBatch, field: &Field) -> Result<ArrayRef, Failure> {
-        build(raw, field, |headers| {
-            let is_last = |(index, (name, _)): &(usize, &(String, _))| {
-                !headers[index + 1..].iter().any(|(later, _)| later == name)
-            };
-            headers.iter().enumerate().filter(is_last).map(|(_, header)| header).collect()
-        })
-    }
-
-    type Header = (String, Option<Vec<u8>>);
-
-    fn build(raw: &RawBatch, field: &Field, pick: impl Fn(&[Header]) -> Vec<&Header>) -> Result<ArrayRef, Failure> {
-        let (mut names, mut values, mut lengths) = (StringBuilder::new(), BinaryBuilder::new(), Vec::new());
-        for index in 0..raw.len() {
-            let headers = raw.headers.get(index).map(Vec::as_slice).unwrap_or_default();
-            let picked = pick(headers);
-            lengths.push(picked.len());
-            for (name, value) in picked {
-                names.append_value(name);
-                values.append_option(value.as_deref());
-            }
-        }
-        assemble(field, vec![Arc::new(names.finish()), Arc::new(values.finish())], lengths)
-    }
-
-    fn assemble(field: &Field, columns: Vec<ArrayRef>, lengths: Vec<usize>) -> Result<ArrayRef, Failure> {
-        let offsets = OffsetBuffer::from_lengths(lengths);
-        let bug = |error| Failure::bug("lane.headers", "headers do not fit their column").because(error);
-        match field.data_type() {
-            DataType::Map(entries, sorted) => {
-                let DataType::Struct(fields) = entries.data_type() else {
-                    return Err(super::missing_column("entries"));
-                };
-                let structs = StructArray::try_new(fields.clone(), columns, None).map_err(bug)?;
-                Ok(Arc::new(MapArray::try_new(entries.clone(), offsets, structs, None, *sorted).map_err(bug)?))
-            }
-            DataType::List(item) => {
-                let DataType::Struct(fields) = item.data_type() else { return Err(super::missing_column("item")) };
-                let structs = StructArray::try_new(fields.clone(), columns, None).map_err(bug)?;
-                Ok(Arc::new(ListArray::try_new(item.clone(), offsets, Arc::new(structs), None).map_err(bug)?))
-            }
-            _ => Err(super::missing_column(field.name())),
-        }
-    }
-
-    /// A column of records that have none.
-    pub fn none(field: &Field, count: usize) -> ArrayRef {
-        let empty = new_empty_array(field.data_type());
-        let zeros = OffsetBuffer::<i32>::from_lengths(std::iter::repeat_n(0, count));
-        let data = empty.to_data().into_builder().len(count).buffers(vec![zeros.into_inner().into_inner()]);
-        // Zero-length lists over an empty child are valid for every list and map type.
-        arrow::array::make_array(data.build().expect("lists without elements are valid"))
-    }
 }

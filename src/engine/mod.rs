@@ -6,9 +6,11 @@
 //! `job` owns every thread and channel; `Lane`, `Trunk` and `Coordinator` run as well on one
 //! thread with a clock that stands still, which is how `runner test` drives them.
 
+mod branch;
 pub mod commit;
 pub mod coordinator;
 pub mod graph;
+mod headers;
 pub mod job;
 pub mod lane;
 pub mod metrics;

@@ -12,6 +12,9 @@ use crate::journal::{EpochRecord, Owner, PlanRecord, Record};
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
 
+/// Where a plan record's `resolved` has what each source reads.
+pub const READS: &str = "reads";
+
 /// How far a partition's times are: highest event time, highest Kafka timestamp.
 pub type Reached = (Option<Millis>, Option<Millis>);
 
@@ -95,6 +98,8 @@ pub struct PlanFacts<'a> {
     pub namespace: &'a str,
     pub name: &'a str,
     pub fingerprint: &'a str,
+    /// By source: what it reads.
+    pub reads: &'a BTreeMap<String, String>,
     /// `--fresh` was given: other lineages in sinks are adopted.
     pub fresh: bool,
 }
@@ -118,6 +123,7 @@ pub fn decide(
         )
         .hint("give each pipeline a name or a `state.store` of its own"));
     }
+    refuse_other_sources(plan, facts)?;
     let last = history.last();
     let known = sinks.iter().map(|sink| last_epoch(sink, plan, history, last, facts)).collect::<Result<Vec<_>, _>>()?;
     let replay_from = replay_start(history, sinks, &known, last)?;
@@ -150,6 +156,18 @@ pub fn decide(
         times: record.map(times).unwrap_or_default(),
         plan_changed: plan_changed || sinks.iter().any(|sink| !plan.sinks.contains_key(&sink.name)),
     })
+}
+
+/// A position in one topic is a number like any other in another one: taken over, it would skip rows in silence.
+fn refuse_other_sources(plan: &PlanRecord, facts: PlanFacts<'_>) -> Result<(), Failure> {
+    let before = |source: &str| plan.resolved.get(READS)?.get(source)?.as_str();
+    let other = facts.reads.iter().find_map(|(source, now)| {
+        let before = before(source).filter(|before| before != now)?;
+        Some(format!("source `{source}` has read {before} so far, and reads {now} now"))
+    });
+    let Some(message) = other else { return Ok(()) };
+    Err(Failure::user("refused.other_source", message)
+        .hint("give the source another name: a new one begins at its `start`; or start over with `--fresh`"))
 }
 
 fn first_run(

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::branch::Output;
 use super::coordinator::{LaneCut, LaneReport, PartitionView};
-use super::lane::{Lane, LaneOutput};
+use super::lane::Lane;
 use crate::connectors::{Bell, Fetched, PartitionStart, PartitionStatus, Reader};
 use crate::data::{Mark, Partition, Position};
 use crate::report::Failure;
@@ -202,7 +203,7 @@ impl Seat {
     }
 
     /// Hands the epoch over.
-    pub fn mark(&mut self, mark: &Mark) -> Result<LaneOutput, Failure> {
+    pub fn mark(&mut self, mark: &Mark) -> Result<Output, Failure> {
         self.lane.mark(mark)
     }
 

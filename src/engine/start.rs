@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::commit::{Committer, taken_over};
 use super::coordinator::{Coordinator, Resumed, SourceTiming};
@@ -15,7 +16,7 @@ use super::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
 use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::sinks::SinkThread;
-use super::trunk::{Pass, Trunk};
+use super::trunk::{Reading, Trunk};
 use crate::connectors::{Bell, Delivery, PartitionStart, Writer};
 use crate::data::{Epoch, Mark, Partition, Position};
 use crate::journal::{Appended, EpochRecord, Journal, Owner, PlanRecord, Record, host_name};
@@ -23,6 +24,8 @@ use crate::plan::Plan;
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
+/// Between two attempts to commit the owner record.
+const OWN_PAUSE: Duration = Duration::from_millis(500);
 /// Version of the plan record's format.
 const PLAN_VERSION: u32 = 1;
 
@@ -133,7 +136,10 @@ fn own(journal: &mut dyn Journal, history: &mut History) -> Result<Owner, Failur
         let owner = Owner { incarnation, host: host_name(), pid: std::process::id(), instance: instance.clone() };
         match journal.append(&[Record::Owner(owner.clone())], &[])? {
             Appended::Committed => return Ok(owner),
-            Appended::Aborted(failure) if failure.retry => tracing::warn!("{failure}; trying again"),
+            Appended::Aborted(failure) if failure.retry => {
+                tracing::warn!("{failure}; trying again");
+                std::thread::sleep(OWN_PAUSE);
+            }
             Appended::Aborted(failure) => return Err(failure),
             Appended::Unknown(_) => *history = History::of(journal.acquire()?),
             Appended::Fenced(failure) => {
@@ -148,7 +154,7 @@ fn own(journal: &mut dyn Journal, history: &mut History) -> Result<Owner, Failur
                 }
                 // At random, so that two starters do not fence each other for ever.
                 let random = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
-                std::thread::sleep(std::time::Duration::from_millis(50 + random * 4));
+                std::thread::sleep(Duration::from_millis(50 + random * 4));
                 *history = History::of(journal.acquire()?);
             }
         }
@@ -197,6 +203,7 @@ fn recover(
         namespace: &plan.namespace,
         name: &plan.name,
         fingerprint: &plan.fingerprint,
+        reads: &reads(plan),
         fresh: options.fresh,
     };
     recovery::decide(history, facts, &sinks, &uuid::Uuid::new_v4().to_string())
@@ -230,8 +237,12 @@ fn plan_record(plan: &Plan, history: &History, recovery: &Recovery, discovered: 
         from_epoch: recovery.last + 1,
         starts,
         sinks: plan.sinks.iter().map(|sink| (sink.name.clone(), added(&sink.name))).collect(),
-        resolved: serde_json::Value::Null,
+        resolved: serde_json::json!({ recovery::READS: reads(plan) }),
     }
+}
+
+fn reads(plan: &Plan) -> BTreeMap<String, String> {
+    plan.sources.iter().map(|source| (source.name.clone(), source.source.reads())).collect()
 }
 
 fn must_append(journal: &mut dyn Journal, record: Record) -> Result<(), Failure> {
@@ -331,8 +342,8 @@ impl Replay<'_> {
             let read = self.read(record, &bell)?;
             let mark = Mark { epoch: record.epoch, watermark: record.watermark, clock: record.clock };
             let outputs = self.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;
-            let pass = Pass::Replay { from: self.recovery.replay_from };
-            let merged = self.trunk.merge(&mark, outputs, read, pass)?;
+            let reading = Reading::Replay { from: self.recovery.replay_from };
+            let merged = self.trunk.merge(&mark, outputs, read, reading)?;
             committer.give(record.epoch, merged.rows, &has)?;
             open_ends = merged.open_ends;
             rows += read;

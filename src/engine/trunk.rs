@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::graph::{Branch, Consumer, Graph};
-use super::lane::LaneOutput;
+use super::branch::{Output, Pass, Running};
+use super::graph::Graph;
 use super::metrics::Metrics;
-use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, SourceIndex};
+use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, Partition, SourceIndex};
 use crate::plan::{ErrorPolicy, Plan, RecordEncoder, Step};
 use crate::report::Failure;
 use crate::time::Millis;
-use crate::transforms::{At, Needed, Partial, RowOperator, StatefulOperator};
+use crate::transforms::{At, Needed, Partial, StatefulOperator};
 
 /// Stands for "no source" in batches that a stateful step made.
 const NO_SOURCE: SourceIndex = SourceIndex::MAX;
@@ -33,7 +33,7 @@ pub struct Merged {
 
 /// What is done with an epoch's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
+pub enum Reading {
     Live,
     /// Rows that began before this epoch are given to no sink, and nothing is counted.
     Replay {
@@ -51,18 +51,7 @@ pub struct Trunk {
 
 struct Stateful {
     operator: Box<dyn StatefulOperator>,
-    then: Vec<Running>,
-}
-
-enum Running {
-    Rows { operator: Box<dyn RowOperator>, name: String, then: Vec<Running> },
-    Sink { sink: usize, name: String, encoder: Box<dyn RecordEncoder> },
-}
-
-/// What one mark produces.
-struct Output {
-    rows: BTreeMap<usize, Vec<EncodedRows>>,
-    dead: Vec<DeadLetter>,
+    then: Running,
 }
 
 impl Trunk {
@@ -72,7 +61,7 @@ impl Trunk {
             let Step::Stateful(transform) = &plan.steps[*step].step else {
                 return Err(Failure::bug("graph.step_kind", format!("step {step} keeps no state")));
             };
-            steps.insert(*step, Stateful { operator: transform.open(), then: open_branch(plan, branch)? });
+            steps.insert(*step, Stateful { operator: transform.open(), then: Running::open(plan, branch)? });
         }
         let dead_letters = plan.dead_letter.map(|sink| plan.sinks[sink].encode.open()).transpose()?;
         Ok(Trunk { plan: plan.clone(), steps, dead_letters, errors: ErrorBudget::default(), metrics })
@@ -85,24 +74,37 @@ impl Trunk {
     pub fn merge(
         &mut self,
         mark: &Mark,
-        lanes: Vec<LaneOutput>,
+        lanes: Vec<Output>,
         rows_read: u64,
-        pass: Pass,
+        reading: Reading,
     ) -> Result<Merged, Failure> {
-        let (mut output, mut partials) = gather(lanes);
-        let at = At { clock: mark.clock };
+        let mut output = joined(lanes);
+        let mut partials = by_step(std::mem::take(&mut output.partials));
         for (step, stateful) in &mut self.steps {
             let emitted = stateful.operator.on_mark(mark, partials.remove(step).unwrap_or_default())?;
             for emitted in emitted {
-                if matches!(pass, Pass::Replay { from } if emitted.first_epoch < from) {
+                if matches!(reading, Reading::Replay { from } if emitted.first_epoch < from) {
                     continue;
                 }
                 let batch = Batch { source: NO_SOURCE, partition: 0, rows: emitted.rows };
-                run(&mut stateful.then, batch, at, &mut output)?;
+                let mut pass = Pass {
+                    at: At { clock: mark.clock },
+                    watermark: mark.watermark,
+                    output: &mut output,
+                    metrics: &self.metrics,
+                    dead_letters_late: false,
+                    bytes_out: 0,
+                };
+                stateful.then.run(batch, &mut pass)?;
             }
         }
-        self.dead_letters(&mut output, rows_read, pass)?;
-        Ok(Merged { rows: output.rows, needed: self.needed(mark.epoch), open_ends: self.open_ends() })
+        let dead = std::mem::take(&mut output.dead);
+        // The trunk's own rows have the last source, so they stand behind those of the lanes.
+        let in_order =
+            |(sink, rows): (usize, BTreeMap<_, Vec<EncodedRows>>)| (sink, rows.into_values().flatten().collect());
+        let mut rows: BTreeMap<usize, Vec<EncodedRows>> = output.rows.into_iter().map(in_order).collect();
+        self.dead_letters(dead, &mut rows, rows_read, reading)?;
+        Ok(Merged { rows, needed: self.needed(mark.epoch), open_ends: self.open_ends() })
     }
 
     /// I13: the oldest epoch from which a replay with empty state yields this very state.
@@ -127,94 +129,48 @@ impl Trunk {
         self.steps.values().map(|step| step.operator.size()).sum()
     }
 
-    /// Sorts the epoch's dead letters into order, encodes them, and holds them against the policy.
-    fn dead_letters(&mut self, output: &mut Output, rows_read: u64, pass: Pass) -> Result<(), Failure> {
-        let live = pass == Pass::Live;
+    /// Sorts the epoch's dead letters into order, holds them against the policy, and encodes them.
+    fn dead_letters(
+        &mut self,
+        mut dead: Vec<DeadLetter>,
+        rows: &mut BTreeMap<usize, Vec<EncodedRows>>,
+        rows_read: u64,
+        reading: Reading,
+    ) -> Result<(), Failure> {
         // Stable: the steps that refused one record keep their order.
-        output.dead.sort_by_key(|dead| (dead.source, dead.partition, dead.offset));
-        if live {
-            self.metrics.dead.fetch_add(output.dead.len() as u64, Relaxed);
-            self.errors.check(self.plan.errors, rows_read, &output.dead)?;
+        dead.sort_by_key(|dead| (dead.source, dead.partition, dead.offset));
+        if reading == Reading::Live {
+            self.metrics.dead.fetch_add(dead.len() as u64, Relaxed);
+            self.errors.check(self.plan.errors, rows_read, &dead)?;
         }
-        if let (Some(encoder), Some(sink), false) =
-            (self.dead_letters.as_mut(), self.plan.dead_letter, output.dead.is_empty())
-        {
-            let rows = encoder.encode_dead(&output.dead)?;
-            output.rows.entry(sink).or_default().push(rows);
+        if let (Some(encoder), Some(sink), false) = (&mut self.dead_letters, self.plan.dead_letter, dead.is_empty()) {
+            rows.entry(sink).or_default().push(encoder.encode_dead(&dead)?);
         }
         Ok(())
     }
 }
 
-/// Rows by sink and partials by step, both in the order of (source, partition).
-fn gather(lanes: Vec<LaneOutput>) -> (Output, BTreeMap<usize, Vec<Partial>>) {
-    let mut by_sink: BTreeMap<usize, BTreeMap<_, Vec<EncodedRows>>> = BTreeMap::new();
-    let mut partials = Vec::new();
-    let mut dead = Vec::new();
+/// What all lanes gave.
+fn joined(lanes: Vec<Output>) -> Output {
+    let mut all = Output::default();
     for lane in lanes {
         for (sink, rows) in lane.rows {
-            by_sink.entry(sink).or_default().extend(rows);
+            all.rows.entry(sink).or_default().extend(rows);
         }
-        partials.extend(lane.partials);
-        dead.extend(lane.dead);
+        all.partials.extend(lane.partials);
+        all.dead.extend(lane.dead);
     }
+    all
+}
+
+/// Partials by step, in the order of (source, partition) (I2).
+fn by_step(mut partials: Vec<(usize, SourceIndex, Partition, Partial)>) -> BTreeMap<usize, Vec<Partial>> {
     partials.sort_by_key(|(step, source, partition, _)| (*step, *source, *partition));
     let mut by_step: BTreeMap<usize, Vec<Partial>> = BTreeMap::new();
     for (step, _, _, partial) in partials {
         by_step.entry(step).or_default().push(partial);
     }
-    let rows = by_sink.into_iter().map(|(sink, rows)| (sink, rows.into_values().flatten().collect())).collect();
-    (Output { rows, dead }, by_step)
-}
-
-fn open_branch(plan: &Plan, branch: &Branch) -> Result<Vec<Running>, Failure> {
-    let open = |consumer: &Consumer| match consumer {
-        Consumer::Rows { step, then } => {
-            let Step::Rows(transform) = &plan.steps[*step].step else {
-                return Err(Failure::bug("graph.step_kind", format!("step {step} keeps state")));
-            };
-            let name = plan.steps[*step].name.clone();
-            Ok(Running::Rows { operator: transform.open(), name, then: open_branch(plan, then)? })
-        }
-        Consumer::Sink { sink } => {
-            let encoder = plan.sinks[*sink].encode.open()?;
-            Ok(Running::Sink { sink: *sink, name: plan.sinks[*sink].name.clone(), encoder })
-        }
-        Consumer::Stateful { .. } => {
-            Err(Failure::bug("graph.stateful_behind_stateful", "a stateful step stands behind another"))
-        }
-    };
-    branch.consumers.iter().map(open).collect()
-}
-
-fn run(consumers: &mut [Running], batch: Batch, at: At, output: &mut Output) -> Result<(), Failure> {
-    if batch.rows.num_rows() == 0 {
-        return Ok(());
-    }
-    for consumer in consumers {
-        let first_dead = output.dead.len();
-        match consumer {
-            Running::Rows { operator, name, then } => {
-                let rows = operator.apply(batch.clone(), at, &mut output.dead)?;
-                name_dead(&mut output.dead[first_dead..], name);
-                run(then, rows, at, output)?;
-            }
-            Running::Sink { sink, name, encoder } => {
-                let rows = encoder.encode(&batch, &mut output.dead)?;
-                name_dead(&mut output.dead[first_dead..], name);
-                if !rows.is_empty() {
-                    output.rows.entry(*sink).or_default().push(rows);
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn name_dead(dead: &mut [DeadLetter], step: &str) {
-    for dead in dead.iter_mut().filter(|dead| dead.step.is_empty()) {
-        dead.step = step.to_owned();
-    }
+    by_step
 }
 
 /// Bad records among the rows read last, in chunks of epochs.
@@ -237,9 +193,12 @@ impl ErrorBudget {
             ErrorPolicy::FailAbove(share) => {
                 self.add(rows, bad);
                 if self.bad as f64 > share * ERROR_WINDOW_ROWS as f64 {
-                    let message = format!("{} of the last {} rows are bad", self.bad, self.rows);
+                    // This epoch is not committed, so the dead letter's sink has nothing of it to look at.
+                    let newest = dead.iter().rfind(|dead| dead.code != "late").map(described);
+                    let newest = newest.map_or(String::new(), |record| format!("; the newest: {record}"));
+                    let message = format!("{} of the last {} rows are bad{newest}", self.bad, self.rows);
                     return Err(Failure::user("errors.too_many", message)
-                        .hint("look at the dead letters, or raise `errors.fail_above`"));
+                        .hint("mend what is wrong with them, or raise `errors.fail_above`"));
                 }
                 Ok(())
             }
@@ -263,13 +222,18 @@ impl ErrorBudget {
 
 /// Without a dead letter the first bad record ends the run with its place and bytes.
 fn first_bad_record(dead: &DeadLetter) -> Failure {
+    Failure::user("record.bad", described(dead))
+        .hint("give the pipeline a `dead_letter:` sink to keep such records, or `errors: {skip: true}` to count and skip them")
+}
+
+/// Who refused which record, why, and its bytes.
+fn described(dead: &DeadLetter) -> String {
     let place = match (&*dead.topic, dead.offset) {
         ("", offset) if offset < 0 => String::new(),
         (topic, offset) => format!(" at {topic}[{}]@{offset}", dead.partition),
     };
     let value = dead.value.as_deref().map(preview).map_or(String::new(), |value| format!("; its value is {value}"));
-    Failure::user("record.bad", format!("`{}` refused a record{place}: {}{value}", dead.step, dead.reason))
-        .hint("give the pipeline a `dead_letter:` sink to keep such records, or `errors: {skip: true}` to count and skip them")
+    format!("`{}` refused a record{place}: {}{value}", dead.step, dead.reason)
 }
 
 fn preview(bytes: &[u8]) -> String {

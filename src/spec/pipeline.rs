@@ -231,7 +231,9 @@ impl FromNode for ErrorsSpec {
             single_key_schema(
                 "fail_above",
                 share,
-                &["The run ends above this share of bad rows. Example: `fail_above: 1%`."],
+                &[
+                    "The run ends above this share of the last 10,000 rows read, also where fewer were read: 1% are a hundred bad rows. Example: `fail_above: 1%`.",
+                ],
             ),
         ];
         choice_schema(&[], maps)

@@ -10,7 +10,7 @@ use crate::engine::coordinator::{Action, Event};
 use crate::engine::job::record;
 use crate::engine::metrics::Metrics;
 use crate::engine::start::{StartOptions, Started, start};
-use crate::engine::trunk::Pass;
+use crate::engine::trunk::Reading;
 use crate::journal::{Journal, Record};
 use crate::plan::Plan;
 use crate::report::Failure;
@@ -252,7 +252,7 @@ impl Drive<'_> {
         stage.clock.next_epoch(mark.clock);
         let outputs = stage.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;
         let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
-        let merged = stage.trunk.merge(&mark, outputs, rows_read, Pass::Live)?;
+        let merged = stage.trunk.merge(&mark, outputs, rows_read, Reading::Live)?;
         let lineage = stage.report.lineage.clone();
         let record = record(&plan, &lineage, stage.incarnation, &mark, ranges, merged.needed, ended);
         stage.committer.commit(Commit { record, rows: merged.rows })?;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::gate::Gate;
 use crate::runner::{Ended, Runner, Stream, run};
 use crate::servers::{self, TestRecord};
-use crate::specs::{Folder, avro_bytes, avro_long, framed, register};
+use crate::specs::{Folder, avro_bytes, avro_long, framed, read_when, register};
 
 const NUMBER: &str = r#"{"type":"record","name":"Number","fields":[{"name":"n","type":"long"}]}"#;
 
@@ -23,19 +23,6 @@ fn interrupt(runner: Runner) -> Ended {
 
 fn json_rows(numbers: std::ops::Range<i64>) -> Vec<TestRecord> {
     numbers.map(|n| TestRecord::to(0, format!("{{\"n\":{n}}}"))).collect()
-}
-
-/// Waits until a topic holds so many committed records.
-fn read_when(topic: &str, count: usize) -> Vec<TestRecord> {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        let records = servers::read(topic);
-        if records.len() >= count {
-            return records;
-        }
-        assert!(Instant::now() < deadline, "`{topic}` has {} records, not {count}", records.len());
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }
 
 fn texts(records: &[TestRecord]) -> Vec<String> {
@@ -195,7 +182,7 @@ fn a_dead_letter_keeps_bytes_key_and_headers_and_says_why() {
     let dead = servers::read(&format!("{topic}-dead"));
     let expected = [
         (1, "avro.magic", "the value begins with 0x7b, not with 0x00 and the id of a schema"),
-        (2, "avro.truncated", "the value ends within `s`"),
+        (2, "avro.truncated", "the value ends too early"),
         (3, "avro.unknown_schema", "the registry does not know the schema id 999999"),
         (4, "value.null", "the value is null"),
     ];
@@ -223,10 +210,11 @@ fn without_a_dead_letter_the_first_bad_record_ends_the_run_with_its_place_and_by
     let folder = Folder::connected();
     bad_pipeline(&folder, &topic, "");
     let ended = folder.run("apply", &["--until", "end"]).with_code(1);
-    eprintln!("{}", ended.stderr);
-    for part in ["error[records.bad]", &format!("`{topic}`"), "partition 0", "offset 1", "0x7b", "dead_letter"] {
-        assert!(ended.stderr.contains(part), "no `{part}` in {}", ended.stderr);
-    }
+    let expected = format!(
+        "error[record.bad]: `texts` refused a record at {topic}[0]@1: the value begins with 0x7b, not with 0x00 and the id of a schema; its value is `{{\"s\": 1}}`\n\
+         hint: give the pipeline a `dead_letter:` sink to keep such records, or `errors: {{skip: true}}` to count and skip them\n"
+    );
+    assert!(ended.stderr.ends_with(&expected), "{}", ended.stderr);
 }
 
 #[test]
@@ -242,11 +230,13 @@ fn skipped_errors_are_counted_and_too_many_of_them_end_the_run() {
     bad_pipeline(
         &folder,
         &topic,
-        &format!("  dead_letter: {{ kafka: {{ topic: {topic}-dead }} }}\n  errors: {{ fail_above: 50% }}\n"),
+        &format!("  dead_letter: {{ kafka: {{ topic: {topic}-dead }} }}\n  errors: {{ fail_above: 0.03% }}\n"),
     );
     let ended = folder.run("apply", &["--until", "end"]).with_code(1);
-    eprintln!("{}", ended.stderr);
-    assert!(ended.stderr.contains("error[errors.too_many]"), "{}", ended.stderr);
+    let expected = format!(
+        "error[errors.too_many]: 4 of the last 6 rows are bad; the newest: `texts` refused a record at {topic}[0]@4: the value is null\nhint: mend what is wrong with them, or raise `errors.fail_above`\n"
+    );
+    assert!(ended.stderr.ends_with(&expected), "{}", ended.stderr);
 }
 
 #[test]
@@ -265,7 +255,7 @@ fn null_and_far_future_times_are_dead_letters() {
     assert_eq!(folder.read("good.jsonl").lines().count(), 2, "{}", folder.read("good.jsonl"));
     let dead: Vec<Value> = folder.read("dead.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let codes: Vec<_> = dead.iter().map(|d| (d["code"].as_str().unwrap(), d["offset"].as_i64().unwrap())).collect();
-    assert_eq!(codes, [("time.null", 1), ("time.ahead", 2)], "{dead:?}");
+    assert_eq!(codes, [("time.null", 1), ("time.future", 2)], "{dead:?}");
 }
 
 // Wrong specs and refusals
@@ -370,8 +360,7 @@ fn a_state_directory_belongs_to_one_pipeline_and_one_process() {
     let apply = folder.apply(&[]);
     apply.wait_stderr("one: starts");
     let second = folder.run("apply", &[]).with_code(3);
-    eprintln!("{}", second.stderr);
-    assert!(second.stderr.contains(&format!("pid {}", apply.pid())), "{}", second.stderr);
+    assert!(second.stderr.contains(&format!("is in use by process {} on `", apply.pid())), "{}", second.stderr);
     interrupt(apply);
 
     std::fs::remove_file(folder.path().join("one.yaml")).unwrap();
@@ -406,6 +395,28 @@ fn move_group(group: &str, topic: &str, offset: i64) {
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
     consumer.commit(&list, CommitMode::Sync).unwrap();
+}
+
+#[test]
+fn a_source_that_reads_another_topic_does_not_take_over_the_position() {
+    let (first, second) = (servers::topic("before", 1), servers::topic("after", 1));
+    servers::produce(&first, &json_rows(0..5));
+    servers::produce(&second, &json_rows(0..9));
+    let folder = Folder::connected();
+    copy_pipeline(&folder, "other", &first, "");
+    folder.run("apply", &["--until", "end"]).with_code(0);
+    copy_pipeline(&folder, "other", &second, "");
+    let refused = folder.run("apply", &["--until", "end"]).with_code(3);
+    let expected = format!(
+        "error[refused.other_source]: source `numbers` has read topic `{first}` so far, and reads topic `{second}` now\n\
+         hint: give the source another name: a new one begins at its `start`; or start over with `--fresh`\n"
+    );
+    assert!(refused.stderr.ends_with(&expected), "{}", refused.stderr);
+
+    let spec = folder.read("other.yaml").replace("numbers", "others");
+    folder.write("other.yaml", &spec);
+    folder.run("apply", &["--until", "end"]).with_code(0);
+    assert_eq!(servers::read(&format!("{second}-copy")).len(), 9);
 }
 
 /// What a group has committed.
@@ -476,13 +487,13 @@ fn only_reset_and_fresh_forget_on_kafka() {
             .run("apply", &["--until", "end"])
             .with_code(0)
             .stderr
-            .contains("forget: starts; journal in topic runner.default.forget.journal")
+            .contains("forget: starts; journal in topic runner.")
     );
     folder.run("apply", &["--until", "end"]).with_code(0);
     assert_eq!(copied(), 3);
 
     let asked = folder.run("reset", &[]).with_code(3);
-    assert!(asked.stdout.starts_with("forget: would forget topic runner.default.forget.journal"), "{}", asked.stdout);
+    assert!(asked.stdout.starts_with("forget: would forget topic runner."), "{}", asked.stdout);
     assert_eq!(asked.stderr, "hint: nothing was changed; `--yes` does it\n");
     assert!(folder.run("apply", &["--until", "end"]).with_code(0).stderr.contains("forget: resumes behind epoch 1\n"));
     assert_eq!(copied(), 3);

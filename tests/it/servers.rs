@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
@@ -149,6 +149,20 @@ pub fn create_topic(brokers: &str, name: &str, partitions: i32, settings: &[(&st
 pub fn delete_topic(name: &str) {
     let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
     wait_for(admin(kafka()).delete_topics(&[name], &options)).unwrap()[0].as_ref().unwrap();
+}
+
+/// Whether there is a topic of that name.
+pub fn exists(topic: &str) -> bool {
+    let consumer: BaseConsumer = config().create().unwrap();
+    let metadata = consumer.fetch_metadata(None, TIMEOUT).unwrap();
+    metadata.topics().iter().any(|found| found.name() == topic)
+}
+
+/// One of a topic's settings.
+pub fn setting(topic: &str, name: &str) -> String {
+    let described = wait_for(admin(kafka()).describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()));
+    let config = described.unwrap().remove(0).unwrap();
+    config.entry_map()[name].value.clone().unwrap()
 }
 
 /// Removes the records of a partition below an offset, as retention would.

@@ -206,6 +206,10 @@ impl Source for KafkaSource {
         "kafka"
     }
 
+    fn reads(&self) -> String {
+        format!("topic `{}`", self.topic)
+    }
+
     fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure> {
         let topics = Topics::connect(&self.cluster)?;
         let count = topics.existing(&self.topic)?;

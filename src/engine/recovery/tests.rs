@@ -1,7 +1,8 @@
 use super::*;
 use crate::journal::PartitionRecord;
 
-const FACTS: PlanFacts<'static> = PlanFacts { namespace: "default", name: "p", fingerprint: "f", fresh: false };
+const FACTS: PlanFacts<'static> =
+    PlanFacts { namespace: "default", name: "p", fingerprint: "f", reads: &BTreeMap::new(), fresh: false };
 
 fn plan_record(sinks: &[(&str, Epoch)]) -> Record {
     Record::Plan(PlanRecord {
@@ -52,6 +53,23 @@ fn run(records: Vec<Record>, sinks: &[SinkMemory]) -> Result<Recovery, Failure> 
 fn an_empty_journal_is_a_first_run() {
     let recovery = run(vec![], &[sink("k", Delivery::Transaction, None)]).unwrap();
     assert!(recovery.first_run && recovery.last == 0 && recovery.replay_from == 1 && recovery.lineage == "new");
+}
+
+#[test]
+fn a_source_that_reads_something_else_is_refused_and_a_new_one_is_not() {
+    let mut records = vec![plan_record(&[("k", 1)]), epoch(1, 2)];
+    let Record::Plan(plan) = &mut records[0] else { panic!("it is the plan") };
+    plan.resolved = serde_json::json!({ READS: { "s": "topic `a`" } });
+    let sinks = [sink("k", Delivery::Transaction, None)];
+    let history = History::of(records);
+    let decide_for = |reads: &[(&str, &str)]| {
+        let reads = reads.iter().map(|(name, what)| (name.to_string(), what.to_string())).collect();
+        decide(&history, PlanFacts { reads: &reads, ..FACTS }, &sinks, "new")
+    };
+    assert!(decide_for(&[("s", "topic `a`"), ("t", "topic `b`")]).is_ok());
+    let failure = decide_for(&[("s", "topic `b`")]).unwrap_err();
+    assert_eq!(failure.code, "refused.other_source");
+    assert_eq!(failure.message, "source `s` has read topic `a` so far, and reads topic `b` now");
 }
 
 #[test]

@@ -368,7 +368,11 @@ impl SourceDraft {
     pub fn plan(&self, wanted: &BTreeSet<String>, out: &mut Diagnostics) -> Option<(SourcePlan, Shape)> {
         let has_timestamps = self.source.has_timestamps();
         let (_, read_by_time) = time::plan(self.time_spec.as_ref(), &self.everything.columns, has_timestamps, out)?;
-        let in_use = |name: &str| wanted.contains(name) || read_by_time.iter().any(|column| column == name);
+        // I7: a time that is null or far ahead makes a dead letter, also where nothing else looks at it.
+        let has_field = self.time_spec.as_ref().is_some_and(|time| time.field.is_some());
+        let in_use = |name: &str| {
+            wanted.contains(name) || read_by_time.iter().any(|c| c == name) || (has_field && name == meta::TIME)
+        };
         let all = user_names(&self.everything.columns);
         let mut kept: Vec<String> = all.iter().filter(|name| in_use(name)).cloned().collect();
         // Decoders need a column to count rows by; typed rows come whole.
