@@ -83,7 +83,7 @@ pub fn config() -> ClientConfig {
 /// The same for other brokers.
 pub fn config_at(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers);
+    config.set("bootstrap.servers", brokers).set("reconnect.backoff.max.ms", "500");
     config
 }
 
