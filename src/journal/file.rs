@@ -115,8 +115,7 @@ impl Journal for FileJournal {
         if outputs.iter().any(|output| !output.rows.is_empty()) {
             return Err(Failure::bug("journal.outputs", "a file journal was given rows of a sink"));
         }
-        // A trim that failed lost it: as after a failed append, only reading again tells what is there.
-        let Some(log) = self.log.as_mut() else { return Ok(Appended::Unknown(lost())) };
+        let log = self.log.as_mut().ok_or_else(not_acquired)?;
         match log.append(&line(records)) {
             Ok(()) => Ok(Appended::Committed),
             Err(error) => {
@@ -186,10 +185,6 @@ impl Log {
         }
         Ok(())
     }
-}
-
-fn lost() -> Failure {
-    Failure::outside("journal.lost", "the journal must be opened again")
 }
 
 fn not_acquired() -> Failure {
