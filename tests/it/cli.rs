@@ -133,6 +133,23 @@ fn a_registry_that_goes_away_is_waited_for_and_nothing_is_dropped() {
     assert!(interrupt(apply).stderr.contains("4 rows in, 4 rows out, 0 late, 0 dead"));
 }
 
+// First steps
+
+#[test]
+fn the_quickstart_prints_windows_without_a_server_and_resumes() {
+    let folder = Folder::new();
+    let quickstart = concat!(env!("CARGO_MANIFEST_DIR"), "/pipelines/quickstart.yaml");
+    let apply = Runner::spawn(&["apply", quickstart], folder.path());
+    apply.wait_stderr("quickstart: starts; journal in ");
+    // window_start, window_end, brand, cnt, duration_mean, rating_mean
+    let row = apply.wait_line(Stream::Stdout, |line| line.contains("Acme"), "a window of Acme");
+    assert_eq!(row.split_whitespace().count(), 6, "{row}");
+    interrupt(apply);
+    let again = Runner::spawn(&["apply", quickstart], folder.path());
+    again.wait_stderr("quickstart: resumes behind epoch ");
+    interrupt(again);
+}
+
 // Bad input
 
 /// Good, garbage, truncated, of an unknown schema, null, good: with keys and headers.

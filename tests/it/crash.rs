@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use ::runner::time::SystemClock;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
@@ -125,6 +126,8 @@ fn time(row: &Value, column: &str) -> i64 {
 /// Follows the journal of a pipeline.
 struct Commits {
     consumer: BaseConsumer,
+    /// The process that owns what is read now.
+    owner: Option<u64>,
 }
 
 impl Commits {
@@ -135,7 +138,7 @@ impl Commits {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(journal, 0, Offset::Beginning).unwrap();
         consumer.assign(&list).unwrap();
-        Commits { consumer }
+        Commits { consumer, owner: None }
     }
 
     /// Waits until this process has committed an epoch, or has ended.
@@ -143,17 +146,18 @@ impl Commits {
         self.wait_for(runner, 1);
     }
 
-    /// Waits until this process has committed so many epochs, or has ended.
+    /// Waits until this process has committed so many epochs more, or has ended.
     fn wait_for(&mut self, runner: &Runner, wanted: usize) {
         let deadline = Instant::now() + PATIENCE;
-        let (mut owns, mut epochs) = (false, 0);
+        let mut epochs = 0;
         while epochs < wanted && !runner.ended_within(Duration::ZERO) {
             assert!(Instant::now() < deadline, "no commit for {PATIENCE:?}:\n{}", runner.stderr());
             let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(100)) else { continue };
             let record = json(&String::from_utf8_lossy(message.payload().unwrap_or_default()));
             if let Some(owner) = record.get("owner") {
-                owns = owner["pid"] == runner.pid();
+                self.owner = owner["pid"].as_u64();
             }
+            let owns = self.owner == Some(runner.pid().into());
             epochs += usize::from(owns && record.get("epoch").is_some());
         }
     }
@@ -234,7 +238,7 @@ fn rows(sizes: &[i64], span_ms: i64, disorder_ms: u64, keys: u64) -> impl Iterat
 }
 
 fn now_ms() -> i64 {
-    chrono::Utc::now().timestamp_millis()
+    SystemClock::shared().now()
 }
 
 /// Writes rows into a topic.

@@ -96,11 +96,6 @@ impl Runner {
         self.wait_line(Stream::Stderr, |line| line.contains(text), &format!("`{text}` on stderr"))
     }
 
-    /// The first line of standard output that contains a text, once it is there.
-    pub fn wait_stdout(&self, text: &str) -> String {
-        self.wait_line(Stream::Stdout, |line| line.contains(text), &format!("`{text}` on stdout"))
-    }
-
     /// The first line that is wanted, once it is there. Panics if the child ends before, or after [`PATIENCE`].
     pub fn wait_line(&self, stream: Stream, wanted: impl Fn(&str) -> bool, what: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
@@ -119,11 +114,6 @@ impl Runner {
             }
             said = self.output.changed.wait_timeout(said, left).unwrap().0;
         }
-    }
-
-    /// What it has said on standard output so far.
-    pub fn stdout(&self) -> String {
-        joined(&self.output.said.lock().unwrap().stdout)
     }
 
     /// What it has said on standard error so far.

@@ -6,15 +6,17 @@
 //!
 //! A server cannot outlive the tests: its script watches a pipe that the kernel closes with this process.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -81,7 +83,7 @@ pub fn config() -> ClientConfig {
 /// The same for other brokers.
 pub fn config_at(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", brokers);
+    config.set("bootstrap.servers", brokers).set("reconnect.backoff.max.ms", "500");
     config
 }
 
@@ -282,11 +284,15 @@ pub fn read_at(brokers: &str, topic: &str) -> Vec<TestRecord> {
         list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&list).unwrap();
-    let mut ended = 0;
+    let deadline = Instant::now() + TIMEOUT;
+    // A partition that is written meanwhile ends more than once.
+    let mut ended = BTreeSet::new();
     let mut records = Vec::new();
-    while ended < partitions {
+    while ended.len() < partitions {
         match consumer.poll(TIMEOUT).expect("the broker answers") {
-            Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
+            Err(KafkaError::PartitionEOF(partition)) => drop(ended.insert(partition)),
+            // A topic that was made a moment ago is known before it can be read.
+            Err(error) if is_too_new(&error) && Instant::now() < deadline => {}
             Err(error) => panic!("{topic} cannot be read: {error}"),
             Ok(message) => records.push(TestRecord {
                 partition: message.partition(),
@@ -300,6 +306,15 @@ pub fn read_at(brokers: &str, topic: &str) -> Vec<TestRecord> {
     }
     records.sort_by_key(|record| (record.partition, record.offset));
     records
+}
+
+fn is_too_new(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode::*;
+    let code = error.rdkafka_error_code();
+    matches!(
+        code,
+        Some(UnknownTopicOrPartition | UnknownTopic | UnknownPartition | LeaderNotAvailable | NotLeaderForPartition)
+    )
 }
 
 fn headers_of(headers: &impl Headers) -> Vec<(String, Option<Vec<u8>>)> {

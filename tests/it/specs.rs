@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -75,8 +76,9 @@ impl Folder {
 }
 
 /// The test registry, asked directly.
-pub fn registry() -> HttpRegistry {
-    HttpRegistry::new(Settings::new(servers::registry())).unwrap()
+pub fn registry() -> &'static HttpRegistry {
+    static REGISTRY: OnceLock<HttpRegistry> = OnceLock::new();
+    REGISTRY.get_or_init(|| HttpRegistry::new(Settings::new(servers::registry())).unwrap())
 }
 
 /// A value in Confluent's framing.
