@@ -72,7 +72,7 @@ impl<'a> Page<'a> {
                 (false, default) => default,
             };
             let example = if texts.example.is_empty() { String::new() } else { format!(" Example: {}", texts.example) };
-            let text = format!("{}{example}", texts.text);
+            let text = format!("{}{}{example}", texts.text, self.words(value));
             let cells = [format!("`{key}`"), self.type_text(value), default, text.trim().to_owned()];
             let cells = cells.map(|cell| cell.replace('|', "\\|"));
             let _ = writeln!(self.out, "| {} |", cells.join(" | "));
@@ -156,6 +156,17 @@ impl<'a> Page<'a> {
                 several.iter().map(|word| if *word == "object" { "map" } else { word }).collect::<Vec<_>>().join(" or ")
             }
         }
+    }
+
+    /// What each word of a value means, as far as its type says so.
+    fn words(&self, schema: &'a Json) -> String {
+        let (word, text) = (schema.get("const"), schema["description"].as_str());
+        if let (Some(word), Some(text)) = (word, text) {
+            let text = text.trim_end_matches('.');
+            let lower = text.chars().next().map(|first| first.to_lowercase().chain(text.chars().skip(1)).collect());
+            return format!(" `{}`: {}.", plain(word), lower.unwrap_or_else(String::new));
+        }
+        choices(schema).map(|choice| self.words(choice)).collect()
     }
 
     /// A key's own text, or that of what it refers to.
@@ -270,9 +281,15 @@ mod tests {
     fn every_key_of_the_language_is_in_the_reference() {
         let schema = super::super::language_schema();
         let text = text(&schema);
-        for key in
-            ["`tumbling`", "`fail_above", "`delimiter`", "`max_ahead`", "`isolation", "`iteration`", "`replication`"]
-        {
+        for key in [
+            "`tumbling`",
+            "{fail_above: …}",
+            "`delimiter`",
+            "`max_ahead`",
+            "`isolation",
+            "`iteration`",
+            "`replication`",
+        ] {
             assert_eq!(text.contains(key), key != "`isolation", "{key}");
         }
         assert!(text.contains("### `sources.NAME.kafka`"), "{text}");

@@ -25,7 +25,7 @@ crate::options! {
         pub restart: Restart = Restart::Journal,
         /// Where the pipeline keeps its state.
         pub state: Option<StateSpec>,
-        /// Memory for all that the pipeline holds. Default 160MiB.
+        /// Memory for all that the pipeline holds. Comes in a later release.
         pub memory: Option<Spanned<Bytes>>,
         /// How many lanes read each source; default: as many as there are cores.
         pub lanes: Option<Spanned<AtLeastOne>>,

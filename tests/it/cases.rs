@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use runner::report::{Style, render};
-use runner::spec::{self, Values};
+use runner::spec::{self, Document, TestSpec, Values};
 use runner::testing::case::prepare;
 use runner::testing::suite::{Wrong, judge};
 
@@ -15,9 +15,10 @@ fn every_case_gives_its_rows_in_every_variant() {
     let paths: Vec<PathBuf> = ["tests/cases", "pipelines"].iter().map(|path| root.join(path)).collect();
     let (documents, found) = spec::load_tests(&paths, &Values::default());
     assert!(!found.has_errors(), "{}", render(&found, Style::Plain));
-    assert!(documents.tests.len() > 20, "only {} tests were found", documents.tests.len());
+    let in_docs = tests_of_page(&root.join("docs/language.md"));
+    assert!(documents.tests.len() > 20 && !in_docs.is_empty(), "{} tests were found", documents.tests.len());
     let mut wrong = String::new();
-    for test in &documents.tests {
+    for test in documents.tests.iter().chain(&in_docs) {
         let what = match prepare(test) {
             Err(diagnostics) => render(&diagnostics, Style::Plain),
             Ok(case) => match judge(&case).wrong {
@@ -32,6 +33,14 @@ fn every_case_gives_its_rows_in_every_variant() {
         wrong += &format!("{} ({})\n{what}", test.metadata.name.value, test.place.file.name);
     }
     assert!(wrong.is_empty(), "\n{wrong}\n`runner test tests/cases --bless` rewrites what is expected");
+}
+
+/// The tests among the examples of a page; paths in them are from the page's folder.
+fn tests_of_page(page: &Path) -> Vec<Document<TestSpec>> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let tests = blocks.filter(|block| block.contains("kind: Test\n"));
+    tests.flat_map(|block| spec::load_text(page.to_str().unwrap(), block, &Values::default()).0.tests).collect()
 }
 
 const PIPELINE: &str = r#"

@@ -1,9 +1,9 @@
-//! The examples that the project ships are right, and what the README promises is what happens.
+//! The examples that the project ships are right, and files go through a pipeline as the pages say. The
+//! quickstart itself is run in `cli`, the commercials in `commercials`.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-use crate::runner::{Runner, run};
+use crate::runner::run;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -19,33 +19,6 @@ fn every_example_is_valid_without_any_server() {
         let ended = run(&["validate", path.to_str().unwrap()], root()).with_code(0);
         assert!(!ended.stderr.contains("error["), "{}", ended.stderr);
     }
-}
-
-#[test]
-fn the_quickstart_prints_windows_stops_cleanly_and_resumes() {
-    let dir = tempfile::tempdir().unwrap();
-    let spec = root().join("pipelines/quickstart.yaml");
-    let arguments = ["apply", spec.to_str().unwrap()];
-
-    let first = Runner::spawn(&arguments, dir.path());
-    first.wait_stderr("quickstart: starts; journal in ");
-    let started = Instant::now();
-    let header = first.wait_stdout("window_start");
-    for column in ["window_end", "brand", "cnt", "duration_mean", "rating_mean"] {
-        assert!(header.contains(column), "{header}");
-    }
-    first.wait_stdout("Z");
-    // A window of 5 s and the lag of nothing: the first row comes within two windows and a bit.
-    assert!(started.elapsed().as_secs() < 15, "the first row took {:?}", started.elapsed());
-    first.signal(libc::SIGINT);
-    let first = first.wait().with_code(0);
-    assert!(first.stderr.contains("quickstart: stopped; the next apply resumes here"), "{}", first.stderr);
-
-    let second = Runner::spawn(&arguments, dir.path());
-    second.wait_stderr("quickstart: resumes behind epoch ");
-    second.wait_stdout("Z");
-    second.signal(libc::SIGINT);
-    second.wait().with_code(0);
 }
 
 /// Files in, files out, no server: what ends is done, and done again it adds nothing.
