@@ -96,11 +96,6 @@ impl Runner {
         self.wait_line(Stream::Stderr, |line| line.contains(text), &format!("`{text}` on stderr"))
     }
 
-    /// The first line of standard output that contains a text, once it is there.
-    pub fn wait_stdout(&self, text: &str) -> String {
-        self.wait_line(Stream::Stdout, |line| line.contains(text), &format!("`{text}` on stdout"))
-    }
-
     /// The first line that is wanted, once it is there. Panics if the child ends before, or after [`PATIENCE`].
     pub fn wait_line(&self, stream: Stream, wanted: impl Fn(&str) -> bool, what: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
