@@ -1,10 +1,11 @@
 //! Specs for tests of the whole binary: a folder of its own with a connection to the test servers.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use apache_avro::types::Value as AvroValue;
+use apache_avro::{Schema as AvroSchema, from_avro_datum};
 use serde_json::Value;
 
 use runner::registry::{HttpRegistry, Registry, Settings};
@@ -113,97 +114,39 @@ pub fn decoded(value: Option<&Vec<u8>>) -> Option<Value> {
     let value = value?;
     assert_eq!(value[0], 0, "{value:?}");
     let id = i32::from_be_bytes(value[1..5].try_into().unwrap());
-    let schema: Value = serde_json::from_str(&registry().by_id(id).unwrap().expect("it is registered")).unwrap();
+    let schema = registry().by_id(id).unwrap().expect("it is registered");
     let mut left = &value[5..];
-    let decoded = avro_value(&schema, &mut BTreeMap::new(), &mut left);
+    let decoded = from_avro_datum(&AvroSchema::parse_str(&schema).unwrap(), &mut left, None).unwrap();
     assert!(left.is_empty(), "{} bytes are left of {value:?}", left.len());
-    Some(decoded)
+    Some(json(decoded))
 }
 
-/// Avro's binary encoding, straight from its specification. Bytes come as a list of numbers.
-fn avro_value(schema: &Value, named: &mut BTreeMap<String, Value>, left: &mut &[u8]) -> Value {
-    match schema {
-        Value::Array(branches) => {
-            let branch = avro_number(left) as usize;
-            avro_value(&branches[branch], named, left)
+/// A value as somebody else's library decoded it. Bytes come as a list of numbers, times as their numbers.
+fn json(value: AvroValue) -> Value {
+    match value {
+        AvroValue::Null => Value::Null,
+        AvroValue::Boolean(value) => value.into(),
+        AvroValue::Int(value) | AvroValue::Date(value) | AvroValue::TimeMillis(value) => value.into(),
+        AvroValue::Long(value)
+        | AvroValue::TimeMicros(value)
+        | AvroValue::TimestampMillis(value)
+        | AvroValue::TimestampMicros(value)
+        | AvroValue::LocalTimestampMillis(value)
+        | AvroValue::LocalTimestampMicros(value) => value.into(),
+        AvroValue::Float(value) => value.into(),
+        AvroValue::Double(value) => value.into(),
+        AvroValue::Bytes(bytes) | AvroValue::Fixed(_, bytes) => bytes.into(),
+        AvroValue::Decimal(decimal) => Vec::<u8>::try_from(&decimal).unwrap().into(),
+        AvroValue::String(text) | AvroValue::Enum(_, text) => text.into(),
+        AvroValue::Uuid(uuid) => uuid.to_string().into(),
+        AvroValue::Union(_, branch) => json(*branch),
+        AvroValue::Array(items) => items.into_iter().map(json).collect(),
+        AvroValue::Map(entries) => Value::Object(entries.into_iter().map(|(key, value)| (key, json(value))).collect()),
+        AvroValue::Record(fields) => {
+            Value::Object(fields.into_iter().map(|(name, value)| (name, json(value))).collect())
         }
-        Value::String(name) => match named.get(name).cloned() {
-            Some(known) => avro_value(&known, named, left),
-            None => avro_word(name, schema, named, left),
-        },
-        schema => {
-            if let Some(name) = schema["name"].as_str() {
-                named.insert(name.to_owned(), schema.clone());
-            }
-            avro_word(schema["type"].as_str().expect("a type is a word"), schema, named, left)
-        }
+        other => panic!("no test writes {other:?}"),
     }
-}
-
-fn avro_word(word: &str, schema: &Value, named: &mut BTreeMap<String, Value>, left: &mut &[u8]) -> Value {
-    match word {
-        "null" => Value::Null,
-        "boolean" => Value::from(take(left, 1)[0] == 1),
-        "int" | "long" => Value::from(avro_number(left)),
-        "float" => Value::from(f32::from_le_bytes(take(left, 4).try_into().unwrap())),
-        "double" => Value::from(f64::from_le_bytes(take(left, 8).try_into().unwrap())),
-        "bytes" => length_and_bytes(left).into(),
-        "string" => String::from_utf8(length_and_bytes(left)).unwrap().into(),
-        "fixed" => take(left, schema["size"].as_u64().unwrap() as usize).into(),
-        "enum" => schema["symbols"][avro_number(left) as usize].clone(),
-        "array" => blocks(left, |left| avro_value(&schema["items"], named, left)).into(),
-        "map" => {
-            let entry = |left: &mut &[u8]| {
-                let key = String::from_utf8(length_and_bytes(left)).unwrap();
-                (key, avro_value(&schema["values"], named, left))
-            };
-            Value::Object(blocks(left, entry).into_iter().collect())
-        }
-        "record" => {
-            let fields = schema["fields"].as_array().unwrap();
-            let field =
-                |field: &Value| (field["name"].as_str().unwrap().to_owned(), avro_value(&field["type"], named, left));
-            Value::Object(fields.iter().map(field).collect())
-        }
-        other => panic!("`{other}` is no Avro type"),
-    }
-}
-
-fn blocks<T>(left: &mut &[u8], mut item: impl FnMut(&mut &[u8]) -> T) -> Vec<T> {
-    let mut items = Vec::new();
-    loop {
-        let count = avro_number(left);
-        if count == 0 {
-            return items;
-        }
-        if count < 0 {
-            avro_number(left);
-        }
-        items.extend((0..count.abs()).map(|_| item(left)));
-    }
-}
-
-fn avro_number(left: &mut &[u8]) -> i64 {
-    let (mut number, mut shift) = (0_u64, 0);
-    loop {
-        let byte = take(left, 1)[0];
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return (number >> 1) as i64 ^ -((number & 1) as i64);
-        }
-        shift += 7;
-    }
-}
-
-fn length_and_bytes(left: &mut &[u8]) -> Vec<u8> {
-    let length = avro_number(left) as usize;
-    take(left, length)
-}
-
-fn take(left: &mut &[u8], count: usize) -> Vec<u8> {
-    let (taken, rest) = left.split_at(count);
-    *left = rest;
-    taken.to_vec()
 }
 
 /// Waits until a topic holds so many committed records.
