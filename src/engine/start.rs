@@ -19,6 +19,7 @@ use super::sinks::SinkThread;
 use super::trunk::{Reading, Trunk};
 use crate::connectors::{Bell, Delivery, PartitionStart, Writer};
 use crate::data::{Epoch, Mark, Partition, Position};
+use crate::expr::type_word;
 use crate::journal::{Appended, EpochRecord, Journal, Owner, PlanRecord, Record, host_name};
 use crate::plan::Plan;
 use crate::report::Failure;
@@ -237,8 +238,25 @@ fn plan_record(plan: &Plan, history: &History, recovery: &Recovery, discovered: 
         from_epoch: recovery.last + 1,
         starts,
         sinks: plan.sinks.iter().map(|sink| (sink.name.clone(), added(&sink.name))).collect(),
-        resolved: serde_json::json!({ recovery::READS: reads(plan) }),
+        resolved: resolved_plan(plan),
     }
+}
+
+/// I14: what was looked up or decided when the plan was made, so that a journal can be understood without the
+/// servers of its day.
+fn resolved_plan(plan: &Plan) -> serde_json::Value {
+    let columns = |source: &crate::plan::SourcePlan| {
+        let column = |field: &arrow::datatypes::FieldRef| format!("{} {}", field.name(), type_word(field.as_ref()));
+        (source.name.clone(), source.schema.fields().iter().map(column).collect::<Vec<_>>())
+    };
+    let subject = |subject: &crate::plan::outline::SubjectOutline| serde_json::json!({ "subject": subject.subject, "id": subject.id.get(), "schema": subject.schema });
+    serde_json::json!({
+        recovery::READS: reads(plan),
+        "columns": plan.sources.iter().map(columns).collect::<BTreeMap<_, _>>(),
+        "subjects": plan.outline.subjects.iter().map(subject).collect::<Vec<_>>(),
+        "isolation": "read_committed",
+        "runner": env!("CARGO_PKG_VERSION"),
+    })
 }
 
 fn reads(plan: &Plan) -> BTreeMap<String, String> {

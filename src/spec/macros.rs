@@ -133,67 +133,6 @@ macro_rules! words {
     };
 }
 
-/// Declares a choice: some words, and some maps of exactly one key.
-///
-/// ```
-/// runner::one_of! {
-///     /// Where a source begins the first time.
-///     pub enum Start {
-///         words {
-///             /// With the oldest record.
-///             Earliest = "earliest",
-///         }
-///         maps {
-///             /// Where another consumer is.
-///             Group(String) = "group",
-///         }
-///     }
-/// }
-/// ```
-#[macro_export]
-macro_rules! one_of {
-    (
-        $(#[$($meta:tt)*])*
-        pub enum $name:ident {
-            words { $( $(#[$($word_doc:tt)*])* $word_variant:ident = $word:literal ),* $(,)? }
-            maps { $( $(#[$($map_doc:tt)*])* $map_variant:ident($type:ty) = $key:literal ),* $(,)? }
-        }
-    ) => {
-        $(#[$($meta)*])*
-        #[derive(Debug, Clone, PartialEq)]
-        pub enum $name {
-            $( $(#[$($word_doc)*])* $word_variant, )*
-            $( $(#[$($map_doc)*])* $map_variant($type), )*
-        }
-
-        impl $crate::spec::FromNode for $name {
-            fn from_node(node: &$crate::spec::Node, out: &mut $crate::report::Diagnostics) -> Option<Self> {
-                const WORDS: &[&str] = &[$( $word ),*];
-                const KEYS: &[&str] = &[$( $key ),*];
-                match (node.as_str(), node.entries()) {
-                    $( (Some($word), _) => Some($name::$word_variant), )*
-                    $( (_, Some([entry])) if entry.key == $key => {
-                        <$type as $crate::spec::FromNode>::from_node(&entry.value, out).map($name::$map_variant)
-                    } )*
-                    _ => $crate::spec::wrong_choice(node, WORDS, KEYS, out),
-                }
-            }
-
-            fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let maps = [$( $crate::spec::single_key_schema(
-                    $key,
-                    <$type as $crate::spec::FromNode>::schema(generator),
-                    &[$( $crate::doc_line!($($map_doc)*) ),*],
-                ) ),*];
-                $crate::spec::choice_schema(
-                    &[$( ($word, &[$( $crate::doc_line!($($word_doc)*) ),*]) ),*],
-                    maps.to_vec(),
-                )
-            }
-        }
-    };
-}
-
 /// The key of an option: the field's name, unless it says otherwise.
 #[doc(hidden)]
 #[macro_export]

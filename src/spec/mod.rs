@@ -84,14 +84,6 @@ mod tests {
         }
     }
 
-    crate::one_of! {
-        /// A start.
-        pub enum Start {
-            words { Earliest = "earliest" }
-            maps { Group(String) = "group" }
-        }
-    }
-
     fn read<T: FromNode>(text: &str) -> Result<T, Vec<&'static str>> {
         let mut out = Diagnostics::default();
         let read = T::from_node(&node(text).unwrap(), &mut out);
@@ -104,9 +96,6 @@ mod tests {
         assert_eq!((body.count, body.header, body.filter.len()), (None, true, 2));
         let errors = vec!["spec.type", "yaml.boolean", "spec.unknown_key"];
         assert_eq!(read::<Body>("{count: -1, header: yes, wher: 1}"), Err(errors));
-        assert_eq!(read::<Start>("earliest"), Ok(Start::Earliest));
-        assert_eq!(read::<Start>("{group: g}"), Ok(Start::Group("g".into())));
-        assert_eq!(read::<Start>("{grup: g}"), Err(vec!["spec.unknown_word"]));
     }
 
     #[test]

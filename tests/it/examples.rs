@@ -11,10 +11,10 @@ fn root() -> &'static Path {
 
 #[test]
 fn every_example_is_valid_without_any_server() {
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(root().join("pipelines")).unwrap().map(|e| e.unwrap().path()).collect();
+    let in_folder = |folder: &str| std::fs::read_dir(root().join(folder)).unwrap().map(|e| e.unwrap().path());
+    let mut paths: Vec<PathBuf> = in_folder("pipelines").chain(in_folder("bench")).collect();
     paths.sort();
-    assert!(paths.len() >= 3);
+    assert!(paths.len() >= 7);
     for path in paths {
         let ended = run(&["validate", path.to_str().unwrap()], root()).with_code(0);
         assert!(!ended.stderr.contains("error["), "{}", ended.stderr);
