@@ -1,257 +1,21 @@
-//! Sinks: mode, key, format, schema, and the records that come of it.
+//! Topics as sinks: their records' parts (key, value, headers, time), the topic itself, its subjects.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
-
-use super::codecs::{Chosen, Writing};
-use super::columns::user_fields;
-use super::expressions::compile;
-use super::modes::{self, Key};
-use super::schemas::{self, Search};
-use super::shape::Shape;
-use super::topics::{self, Topics};
-use super::{Scope, codecs, connections, of_failure};
-use crate::connectors::console::Console;
-use crate::connectors::discard::Discard;
-use crate::connectors::{Delivery, Sink, file, kafka};
-use crate::data::meta;
-use crate::formats::Format;
-use crate::plan::bodies::{ConsoleOptions, DiscardOptions, FileOptions};
-use crate::plan::outline::{Outline, SinkOutline, TopicOutline, TopicState};
-use crate::plan::records::dead::{DeadLines, DeadRecords};
-use crate::plan::records::kafka::{Headers, KafkaRecords, Part, Timestamp};
-use crate::plan::records::lines::{Counted, Lines, OpenTable};
-use crate::plan::records::reason::WithReason;
-use crate::plan::records::template::{HeaderTemplate, Stretch, TemplatePart, stretches};
-use crate::plan::resolve::{Answer, Cluster};
-use crate::plan::{Input, JournalPlace, Mode, RecordEncoding, SinkPlan};
-use crate::registry::Side;
-use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::{DeliverySpec, Document, FormatSpec, FromNode, SinkSpec, Spanned, TopicSpec};
-
-/// Largest record where the topic does not say: what a producer sends by default.
-const RECORD_BYTES_MAX: usize = 1_000_000;
-
-/// A sink that checked.
-#[derive(Debug)]
-pub(super) struct SinkDraft<'a> {
-    spec: &'a SinkSpec,
-    sink: Arc<dyn Sink>,
-    mode: Mode,
-    /// Columns and metadata that it needs of its input.
-    needs: BTreeSet<String>,
-    encoding: EncodingDraft,
-    /// Of a transactional sink.
-    cluster: Option<Cluster>,
-    outline: SinkOutline,
-}
-
-#[derive(Debug)]
-enum EncodingDraft {
-    Ready(Arc<dyn RecordEncoding>),
-    /// Its headers are compiled against the columns that are left in the end.
-    Kafka(KafkaRecords),
-}
-
-/// Checks a sink.
-pub(super) fn draft<'a>(
-    scope: &Scope,
-    spec: &'a SinkSpec,
-    input: &Shape,
-    topics: &mut Topics,
-    outline: &mut Outline,
-    out: &mut Diagnostics,
-) -> Option<SinkDraft<'a>> {
-    let mode = modes::mode(spec, input, out);
-    let check = SinkCheck { scope, spec };
-    check.refuse_later(out);
-    match spec.connector.value.as_str() {
-        "kafka" => check.kafka(mode?, input, topics, outline, out),
-        "console" => check.console(mode?, input, out),
-        "file" => check.file(mode?, input, out),
-        "discard" => check.discard(mode?, out),
-        other => {
-            out.push(unknown_connector(spec, other));
-            None
-        }
-    }
-}
-
-/// Checks the dead letter's sink.
-pub(super) fn draft_dead<'a>(
-    scope: &Scope,
-    spec: &'a SinkSpec,
-    topics: &Topics,
-    outline: &mut Outline,
-    out: &mut Diagnostics,
-) -> Option<SinkDraft<'a>> {
-    let check = SinkCheck { scope, spec };
-    check.refuse_later(out);
-    check.refuse_shaping("a dead letter keeps its bytes, key and headers", out);
-    let ready = |sink: Arc<dyn Sink>, encoding: Arc<dyn RecordEncoding>, to: String| SinkDraft {
-        spec,
-        outline: SinkOutline {
-            connector: sink.connector(),
-            from: String::new(),
-            to,
-            format: "original bytes".into(),
-            key: String::new(),
-            guarantee: guarantee(sink.delivery()).into(),
-        },
-        sink,
-        mode: Mode::Append,
-        needs: BTreeSet::new(),
-        encoding: EncodingDraft::Ready(encoding),
-        cluster: None,
-    };
-    match spec.connector.value.as_str() {
-        "kafka" => {
-            let options = kafka::KafkaSinkOptions::from_node(&spec.body, out)?;
-            let end = check.kafka_end(&options, topics, outline, out)?;
-            let pipeline = scope.pipeline.metadata.name.value.clone();
-            check.add_topic(&end, Mode::Append, outline, out);
-            let draft = ready(Arc::new(end.sink), Arc::new(DeadRecords { pipeline }), format!("topic `{}`", end.topic));
-            Some(SinkDraft { cluster: Some(end.cluster), ..draft })
-        }
-        "console" => {
-            let options = ConsoleOptions::from_node(&spec.body, out)?;
-            Some(ready(Arc::new(Console::new(options.limit)), Arc::new(DeadLines), "console".into()))
-        }
-        "file" => {
-            let options = FileOptions::from_node(&spec.body, out)?;
-            let path = scope.pipeline.folder.join(&options.path.value);
-            let sink = file::FileSink::new(path, None);
-            Some(ready(Arc::new(sink), Arc::new(DeadLines), format!("file `{}`", options.path.value)))
-        }
-        "discard" => {
-            DiscardOptions::from_node(&spec.body, out)?;
-            let counted = Arc::new(Counted { mode: Mode::Append });
-            Some(ready(Arc::new(Discard::default()), counted, "discarded, counted".into()))
-        }
-        other => {
-            out.push(unknown_connector(spec, other));
-            None
-        }
-    }
-}
-
-fn unknown_connector(spec: &SinkSpec, name: &str) -> Diagnostic {
-    Diagnostic::error("sink.connector", format!("`{name}` cannot be a sink"))
-        .at(&spec.connector.place)
-        .note("sinks are kafka, file, console and discard")
-}
-
-struct SinkCheck<'s, 'a> {
-    scope: &'s Scope<'s>,
-    spec: &'a SinkSpec,
-}
+use super::*;
 
 /// A topic to write, and what is known of it.
-struct KafkaEnd<'t> {
-    topic: String,
-    cluster: Cluster,
-    connection: connections::Connection,
-    document: Option<&'t Document<TopicSpec>>,
-    sink: kafka::KafkaSink,
-    record_bytes_max: usize,
+pub(super) struct KafkaEnd<'t> {
+    pub topic: String,
+    pub cluster: Cluster,
+    pub connection: connections::Connection,
+    pub document: Option<&'t Document<TopicSpec>>,
+    pub sink: kafka::KafkaSink,
+    pub record_bytes_max: usize,
 }
 
 impl<'a> SinkCheck<'_, 'a> {
-    fn console(&self, mode: Mode, input: &Shape, out: &mut Diagnostics) -> Option<SinkDraft<'a>> {
-        self.refuse_keys(out);
-        let options = ConsoleOptions::from_node(&self.spec.body, out)?;
-        let columns = input.user_columns();
-        let (encoder, format): (Arc<dyn crate::plan::OpenEncoder>, String) = match &self.spec.format {
-            None => (Arc::new(OpenTable::default()), "aligned text".into()),
-            Some(format) => {
-                let writing = self.plain(format, input, out)?;
-                (writing.encoder(), writing.describe())
-            }
-        };
-        let lines = Lines { columns: columns.clone(), encoder, mode };
-        let sink: Arc<dyn Sink> = Arc::new(Console::new(options.limit));
-        Some(self.ready(sink, mode, columns.into_iter().collect(), Arc::new(lines), "console".into(), format))
-    }
-
-    fn discard(&self, mode: Mode, out: &mut Diagnostics) -> Option<SinkDraft<'a>> {
-        self.refuse_keys(out);
-        DiscardOptions::from_node(&self.spec.body, out)?;
-        let sink: Arc<dyn Sink> = Arc::new(Discard::default());
-        let counted = Arc::new(Counted { mode });
-        Some(self.ready(sink, mode, BTreeSet::new(), counted, "discarded, counted".into(), "none".into()))
-    }
-
-    fn file(&self, mode: Mode, input: &Shape, out: &mut Diagnostics) -> Option<SinkDraft<'a>> {
-        self.refuse_keys(out);
-        let options = FileOptions::from_node(&self.spec.body, out)?;
-        let Some(format) = &self.spec.format else {
-            out.push(topics::no_format(&self.spec.name, &self.spec.place, "file"));
-            return None;
-        };
-        if options.path.value.contains("${") {
-            out.push(crate::spec::not_available("`${…}` in a file's path", &options.path.place));
-            return None;
-        }
-        let writing = self.plain(format, input, out)?;
-        let path = self.scope.pipeline.folder.join(&options.path.value);
-        let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, writing.header_line()));
-        let columns = writing.columns();
-        let lines = Lines { columns: columns.clone(), encoder: writing.encoder(), mode };
-        let needs = columns.into_iter().collect();
-        Some(self.ready(
-            sink,
-            mode,
-            needs,
-            Arc::new(lines),
-            format!("file `{}`", options.path.value),
-            writing.describe(),
-        ))
-    }
-
-    /// A format without a registry, for files and consoles.
-    fn plain(&self, format: &FormatSpec, input: &Shape, out: &mut Diagnostics) -> Option<Writing> {
-        let place = &format.name.place;
-        match codecs::format(format, true, out)? {
-            Chosen::Codec(codec) if codec != Format::Avro => Writing::plain(codec, &value_schema(input), place, out),
-            _ => {
-                let what = format!("`format: {}` on `{}`", format.name.value, self.spec.connector.value);
-                out.push(crate::spec::not_available(&what, place));
-                None
-            }
-        }
-    }
-
-    fn ready(
-        &self,
-        sink: Arc<dyn Sink>,
-        mode: Mode,
-        needs: BTreeSet<String>,
-        encoding: Arc<dyn RecordEncoding>,
-        to: String,
-        format: String,
-    ) -> SinkDraft<'a> {
-        let outline = SinkOutline {
-            connector: sink.connector(),
-            from: self.spec.from.as_ref().map(super::shown_input).unwrap_or_default(),
-            to,
-            format,
-            key: String::new(),
-            guarantee: guarantee(sink.delivery()).into(),
-        };
-        SinkDraft {
-            spec: self.spec,
-            sink,
-            mode,
-            needs,
-            encoding: EncodingDraft::Ready(encoding),
-            cluster: None,
-            outline,
-        }
-    }
-
-    fn kafka(
+    pub(super) fn kafka(
         &self,
         mode: Mode,
         input: &Shape,
@@ -321,7 +85,7 @@ impl<'a> SinkCheck<'_, 'a> {
         }
         let sink_outline = SinkOutline {
             connector: "kafka",
-            from: self.spec.from.as_ref().map(super::shown_input).unwrap_or_default(),
+            from: self.spec.from.as_ref().map(super::super::shown_input).unwrap_or_default(),
             to: format!("topic `{}`", end.topic),
             format: shown,
             key: key_shown,
@@ -338,7 +102,7 @@ impl<'a> SinkCheck<'_, 'a> {
         })
     }
 
-    fn kafka_end<'t>(
+    pub(super) fn kafka_end<'t>(
         &self,
         options: &kafka::KafkaSinkOptions,
         topics: &Topics<'t>,
@@ -479,7 +243,7 @@ impl<'a> SinkCheck<'_, 'a> {
         );
     }
 
-    fn add_topic(&self, end: &KafkaEnd, mode: Mode, outline: &mut Outline, out: &mut Diagnostics) {
+    pub(super) fn add_topic(&self, end: &KafkaEnd, mode: Mode, outline: &mut Outline, out: &mut Diagnostics) {
         let place = &self.spec.connector.place;
         let declared = end.document.map(|document| &document.spec);
         let state = match self.scope.world.topic(&end.cluster, &end.topic) {
@@ -533,53 +297,6 @@ impl<'a> SinkCheck<'_, 'a> {
     fn headers(&self, input: &Shape, out: &mut Diagnostics) -> Option<Vec<HeaderTemplate>> {
         compile_headers(&self.spec.headers, input, out)
     }
-
-    fn refuse_later(&self, out: &mut Diagnostics) {
-        let Some(delivery) = &self.spec.delivery else { return };
-        let is_kafka = self.spec.connector.value == "kafka";
-        match (delivery.value, self.spec.connector.value.as_str()) {
-            (DeliverySpec::AtLeastOnce, _) if is_kafka => out.push(
-                crate::spec::not_available("`delivery: at_least_once` on `kafka`", &delivery.place)
-                    .hint("leave it out: records are written exactly once"),
-            ),
-            (DeliverySpec::ExactlyOnce, "console" | "discard") => out.push(
-                Diagnostic::error("sink.delivery", format!("`{}` cannot be exactly once", self.spec.connector.value))
-                    .at(&delivery.place)
-                    .note("what was printed before a crash cannot be taken back"),
-            ),
-            _ => {}
-        }
-    }
-
-    /// Keys, headers and schemas mean nothing for lines.
-    fn refuse_keys(&self, out: &mut Diagnostics) {
-        self.refuse_shaping(&format!("`{}` writes values only", self.spec.connector.value), out);
-    }
-
-    fn refuse_shaping(&self, why: &str, out: &mut Diagnostics) {
-        let spec = self.spec;
-        let written = [
-            ("key", spec.key.as_ref().map(|key| &key.place)),
-            ("key_format", spec.key_format.as_ref().map(|format| &format.name.place)),
-            ("headers", spec.headers.first().map(|(name, _)| &name.place)),
-            ("schema", spec.schema.as_ref().map(|schema| &schema.place)),
-        ];
-        for (key, place) in written {
-            if let Some(place) = place {
-                out.push(
-                    Diagnostic::error("sink.key", format!("`{key}` means nothing here"))
-                        .at(place)
-                        .label(why)
-                        .hint("leave it out"),
-                );
-            }
-        }
-    }
-}
-
-/// The user's columns of the rows.
-fn value_schema(input: &Shape) -> Schema {
-    Schema::new(user_fields(&input.columns).cloned().collect::<Vec<_>>())
 }
 
 fn timestamp(input: &Shape) -> Timestamp {
@@ -589,7 +306,7 @@ fn timestamp(input: &Shape) -> Timestamp {
     }
 }
 
-fn record_needs(records: &KafkaRecords) -> BTreeSet<String> {
+pub(super) fn record_needs(records: &KafkaRecords) -> BTreeSet<String> {
     let mut needs = BTreeSet::new();
     for part in [&records.key, &records.value] {
         match part {
@@ -609,7 +326,7 @@ fn record_needs(records: &KafkaRecords) -> BTreeSet<String> {
     needs
 }
 
-fn compile_headers(
+pub(super) fn compile_headers(
     headers: &[(Spanned<String>, Spanned<String>)],
     input: &Shape,
     out: &mut Diagnostics,
@@ -656,83 +373,4 @@ fn compile_header(
 fn asks_the_clock(expression: &str) -> bool {
     let lower = expression.to_lowercase();
     ["now(", "current_timestamp", "current_date", "current_time"].iter().any(|word| lower.contains(word))
-}
-
-fn guarantee(delivery: Delivery) -> &'static str {
-    match delivery {
-        Delivery::Transaction => "exactly once (in one transaction with the journal)",
-        Delivery::Remembers => "exactly once (remembers its epoch)",
-        Delivery::AtLeastOnce => "at least once (after a crash the last epoch may come again)",
-    }
-}
-
-impl SinkDraft<'_> {
-    pub fn needs(&self) -> &BTreeSet<String> {
-        &self.needs
-    }
-
-    /// The sink over the columns that are left in the end.
-    pub fn plan(self, input: Input, shape: &Shape, outline: &mut Outline, out: &mut Diagnostics) -> Option<SinkPlan> {
-        let encode: Arc<dyn RecordEncoding> = match self.encoding {
-            EncodingDraft::Ready(encoding) => encoding,
-            EncodingDraft::Kafka(mut records) => {
-                let templates = compile_headers(&self.spec.headers, shape, out)?;
-                if !templates.is_empty() {
-                    records.headers = Headers::Templates(templates);
-                }
-                Arc::new(records)
-            }
-        };
-        let encode = match input {
-            Input::Late(_) => Arc::new(WithReason(encode)) as Arc<dyn RecordEncoding>,
-            _ => encode,
-        };
-        outline.sinks.push(self.outline);
-        Some(SinkPlan {
-            name: self.spec.name.value.clone(),
-            input: Some(input),
-            sink: self.sink,
-            encode,
-            mode: self.mode,
-        })
-    }
-
-    pub fn plan_dead(self, outline: &mut Outline) -> Option<SinkPlan> {
-        let EncodingDraft::Ready(encode) = self.encoding else { return None };
-        outline.sinks.push(self.outline);
-        Some(SinkPlan { name: self.spec.name.value.clone(), input: None, sink: self.sink, encode, mode: self.mode })
-    }
-}
-
-/// Where the journal is: beside the transactional sinks, or in the state directory.
-pub(super) fn journal<'d>(
-    scope: &Scope,
-    drafts: impl Iterator<Item = &'d SinkDraft<'d>>,
-    out: &mut Diagnostics,
-) -> Option<JournalPlace> {
-    let mut first: Option<&Cluster> = None;
-    for draft in drafts {
-        match (first, &draft.cluster) {
-            (None, Some(cluster)) => first = Some(cluster),
-            (Some(first), Some(other)) if first.brokers != other.brokers => {
-                out.push(
-                    crate::spec::not_available("one pipeline that writes two Kafka clusters", &draft.spec.place)
-                        .note(format!("the clusters are {} and {}", first.shown, other.shown))
-                        .hint("write a pipeline for each"),
-                );
-                return None;
-            }
-            _ => {}
-        }
-    }
-    let Some(cluster) = first else { return Some(JournalPlace::File(scope.state_dir.join("journal"))) };
-    let metadata = &scope.pipeline.metadata;
-    let id = format!("runner.{}.{}", metadata.namespace, metadata.name.value);
-    Some(JournalPlace::Kafka {
-        connection: cluster.connection.clone(),
-        topic: format!("{id}.journal"),
-        transactional_id: format!("{id}.0"),
-        brokers: cluster.brokers.clone(),
-        properties: cluster.properties.clone(),
-    })
 }
