@@ -1,7 +1,7 @@
 //! `runner journal show`: a pipeline's journal, for people and programs.
 
 use super::Common;
-use super::output::{self, Exit, Output};
+use super::output::{self, Exit, Output, say};
 use super::specs::{SpecArgs, plans};
 use crate::deploy::open_journal;
 use crate::journal::{EpochRecord, Record};
@@ -36,16 +36,11 @@ pub fn run(verb: Verb, common: &Common) -> Exit {
         };
         let skipped = records.len().saturating_sub(args.last);
         if common.output == Output::Text {
-            println!(
-                "{}: {place}, {} records{}",
-                plan.name,
-                records.len(),
-                if skipped > 0 { ", the last:" } else { "" }
-            );
+            say!("{}: {place}, {} records{}", plan.name, records.len(), if skipped > 0 { ", the last:" } else { "" });
         }
         for record in &records[skipped..] {
             match common.output {
-                Output::Text => println!("  {}", line(record)),
+                Output::Text => say!("  {}", line(record)),
                 json => json.print(&serde_json::json!(record)),
             }
         }

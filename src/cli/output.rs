@@ -1,9 +1,22 @@
 //! How the verbs speak: exit codes, diagnostics, failures, logs.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::report::{Diagnostics, Failure, Style, render};
+
+/// Prints a line on stdout. A reader that has gone away (`| head`) is no failure: what follows is not printed.
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::cli::output::put(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+pub(super) use say;
+
+/// Prints text on stdout as it is; see [`say`].
+pub fn put(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stdout().write_fmt(text);
+}
 
 /// `--output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,7 +37,7 @@ impl Output {
     pub fn print(self, report: &serde_json::Value) {
         match self {
             Output::JsonBesideRows => eprintln!("{report}"),
-            Output::Text | Output::Json => println!("{report}"),
+            Output::Text | Output::Json => say!("{report}"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `runner plan`: what `apply` would find and do. Changes nothing.
 
 use super::Common;
-use super::output::{Exit, Output};
+use super::output::{self, Exit, Output};
 use super::specs::{Planned, SpecArgs, plans};
 use crate::plan::describe;
 use crate::plan::resolve::Servers;
@@ -21,7 +21,7 @@ pub fn run(args: Args, common: &Common) -> Exit {
     match common.output {
         Output::Text => {
             let texts: Vec<_> = plans.iter().map(describe::text).collect();
-            print!("{}", texts.join("\n"));
+            output::put(format_args!("{}", texts.join("\n")));
         }
         json => {
             let plans: Vec<_> = plans.iter().map(describe::json).collect();

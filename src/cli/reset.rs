@@ -1,7 +1,7 @@
 //! `runner reset`: forgets how far pipelines were. The output that they wrote stays.
 
 use super::Common;
-use super::output::{self, Exit};
+use super::output::{self, Exit, say};
 use super::specs::{SpecArgs, plans};
 use crate::deploy::open_journal;
 use crate::plan::Plan;
@@ -32,8 +32,8 @@ pub fn run(args: Args, common: &Common) -> Exit {
                 let report = serde_json::json!({ "pipeline": plan.name, "journal": journal, "reset": args.yes });
                 common.output.print(&report);
             }
-            Ok(journal) if args.yes => println!("{}: forgot {journal}", plan.name),
-            Ok(journal) => println!("{}: would forget {journal}", plan.name),
+            Ok(journal) if args.yes => say!("{}: forgot {journal}", plan.name),
+            Ok(journal) => say!("{}: would forget {journal}", plan.name),
             Err(failure) => return output::failure(&failure, common.output),
         }
     }

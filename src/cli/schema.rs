@@ -1,6 +1,6 @@
 //! `runner schema`: the language's JSON Schema for editors, its reference for people.
 
-use super::output::Exit;
+use super::output::{self, Exit, say};
 use crate::plan::{language_schema, reference};
 
 #[derive(Debug, clap::Subcommand)]
@@ -14,8 +14,8 @@ pub enum Verb {
 pub fn run(verb: Verb) -> Exit {
     let schema = language_schema();
     match verb {
-        Verb::Spec => println!("{schema:#}"),
-        Verb::Docs => print!("{}", reference::text(&schema)),
+        Verb::Spec => say!("{schema:#}"),
+        Verb::Docs => output::put(format_args!("{}", reference::text(&schema))),
     }
     Exit::Done
 }

@@ -68,7 +68,7 @@ pub fn planned(documents: &Documents, mut found: Diagnostics, world: &dyn World)
     let mut plans = Vec::new();
     // Follow-on mistakes of a document that could not be read would only confuse.
     if !documents.lost {
-        let (built, planning) = build(documents, Path::new("."), world);
+        let (built, planning) = build(documents, Path::new(""), world);
         plans = built;
         found.0.extend(planning.0);
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::Common;
-use super::output::{self, Exit, Output};
+use super::output::{self, Exit, Output, say};
 use super::specs::{SpecArgs, tests};
 use crate::report::{Diagnostics, Style, render};
 use crate::spec::{Document, TestSpec};
@@ -92,12 +92,12 @@ fn print_result(result: &Result, output: Output) {
             "test": result.name, "passed": result.failure.is_none(), "runs": result.runs,
             "seconds": result.time.as_secs_f64(), "failure": result.failure,
         });
-        println!("{line}");
+        say!("{line}");
         return;
     }
     match &result.failure {
-        None => println!("ok      {} ({} runs)", result.name, result.runs),
-        Some(failure) => print!("FAILED  {}\n{failure}", result.name),
+        None => say!("ok      {} ({} runs)", result.name, result.runs),
+        Some(failure) => output::put(format_args!("FAILED  {}\n{failure}", result.name)),
     }
 }
 
@@ -109,7 +109,7 @@ fn finish(
 ) -> Exit {
     let failed = results.iter().filter(|result| result.failure.is_some()).count();
     if output == Output::Text {
-        println!("{} passed, {failed} failed", results.len() - failed);
+        say!("{} passed, {failed} failed", results.len() - failed);
     }
     match blessed {
         Ok(Some(files)) => eprintln!("blessed: {files} files rewritten; look at the difference before you commit it"),

@@ -1,7 +1,7 @@
 //! `runner validate`: checks specs without asking any server.
 
 use super::Common;
-use super::output::Exit;
+use super::output::{Exit, say};
 use super::specs::{Planned, SpecArgs, plans};
 use crate::plan::resolve::Offline;
 use crate::report::to_json;
@@ -26,9 +26,9 @@ pub fn run(args: Args, common: &Common) -> Exit {
         return Exit::Done;
     }
     let others = documents.topics.len() + documents.schemas.len() + documents.connections.len() + documents.tests.len();
-    println!("valid: {} pipelines, {others} other documents", plans.len());
+    say!("valid: {} pipelines, {others} other documents", plans.len());
     for sentence in unchecked {
-        println!("not checked: {sentence}");
+        say!("not checked: {sentence}");
     }
     Exit::Done
 }

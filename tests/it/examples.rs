@@ -70,3 +70,18 @@ fn a_csv_file_with_other_columns_is_not_read_as_if_it_had_these() {
     let expected = "error[file.header]: the first line of `a.csv` names `price, id`, but the columns are `id, price`";
     assert!(ended.stderr.contains(expected), "{}", ended.stderr);
 }
+
+/// `runner schema spec | head` used to end in a panic: its output is longer than a pipe holds.
+#[test]
+fn a_reader_of_a_report_may_go_away() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_runner"))
+        .args(["schema", "spec"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
