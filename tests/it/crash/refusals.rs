@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A pipeline with an open window, that has read 60 rows of one key and was stopped.
+/// A pipeline with an open window, that has read 60 rows of one key and was stopped. They are one epoch,
+/// however they were fetched: none is cut before all of them have long been there.
 fn stopped_with_an_open_window(name: &str) -> (Place, String) {
     let place = Place::new(name);
     let input = servers::topic(name, 2);
@@ -21,6 +22,7 @@ fn stopped_with_an_open_window(name: &str) -> (Place, String) {
       group_by: [k]
       aggregate: {{ cnt: count(*), total: sum(n) }}
   sinks: {{ windows: {{ from: per_k, kafka: {{ topic: {} }}, format: json }} }}
+  epoch: {{ min: 3s, interval: 3s }}
 ",
         servers::unique("windows")
     ));
