@@ -20,7 +20,7 @@ fn a_killed_endless_aggregate_ends_with_the_right_row_per_key() {
   sinks:
     newest: {{ from: per_k, kafka: {{ topic: {newest} }}, format: json, mode: upsert }}
 ",
-        throttled(1_000, 50)
+        throttled(1_000, 100)
     ));
 
     let (kills, last) = place.killed_until_done(&mut random, 200..900);

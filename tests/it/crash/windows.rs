@@ -33,7 +33,7 @@ fn kill_nine_under_a_million_records() {
     good_rows: {{ from: good, kafka: {{ topic: {good} }}, format: json }}
     good_lines: {{ from: good, file: {{ path: out/good.jsonl }}, format: json }}
 ",
-        throttled(1_000, 50)
+        throttled(1_000, 100)
     ));
 
     let begun = Instant::now();
