@@ -18,6 +18,8 @@ use crate::transforms::{At, Needed, Partial, StatefulOperator};
 
 /// Stands for "no source" in batches that a stateful step made.
 const NO_SOURCE: SourceIndex = SourceIndex::MAX;
+/// Rows that leave a stateful step at once.
+const ROWS_MAX: usize = 4_096;
 /// `fail_above` looks at this many rows read last.
 const ERROR_WINDOW_ROWS: u64 = 10_000;
 
@@ -81,8 +83,8 @@ impl Trunk {
         let mut output = joined(lanes);
         let mut partials = by_step(std::mem::take(&mut output.partials));
         for (step, stateful) in &mut self.steps {
-            let emitted = stateful.operator.on_mark(mark, partials.remove(step).unwrap_or_default())?;
-            for emitted in emitted {
+            stateful.operator.on_mark(mark, partials.remove(step).unwrap_or_default())?;
+            while let Some(emitted) = stateful.operator.next_rows(ROWS_MAX)? {
                 if matches!(reading, Reading::Replay { from } if emitted.first_epoch < from) {
                     continue;
                 }

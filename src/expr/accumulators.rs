@@ -37,6 +37,15 @@ impl std::fmt::Debug for Accumulators {
     }
 }
 
+/// What the calls of some groups came to; results are computed from it, for all groups or for a few at a time.
+#[derive(Debug)]
+pub struct Finished {
+    plan: Arc<AggregatePlan>,
+    /// One column for each call, a row for each group.
+    calls: Vec<ArrayRef>,
+    count: usize,
+}
+
 /// The arguments of one call for the rows that pass its filter.
 struct Arguments {
     values: Vec<ArrayRef>,
@@ -129,27 +138,62 @@ impl Accumulators {
         groups: &[ArrayRef],
         at: At,
     ) -> Result<(Vec<ArrayRef>, Option<BooleanArray>), Failure> {
+        self.take_finished()?.results(groups, at)
+    }
+
+    /// The calls of every group, finished; empty afterwards.
+    ///
+    /// # Errors
+    /// [`Failure`] if a value got too large.
+    pub fn take_finished(&mut self) -> Result<Finished, Failure> {
         let count = std::mem::take(&mut self.groups_count);
-        let mut columns = groups.to_vec();
+        let group_columns = self.plan.finished.fields().len() - self.accumulators.len();
+        let mut calls = Vec::with_capacity(self.accumulators.len());
         for (index, accumulator) in self.accumulators.iter_mut().enumerate() {
-            let field = self.plan.finished.field(groups.len() + index);
-            columns.push(match count {
-                0 => new_empty_array(field.data_type()),
-                _ => of_type(accumulator.evaluate(EmitTo::All).map_err(overflown)?, field.data_type())?,
+            let data_type = self.plan.finished.field(group_columns + index).data_type();
+            calls.push(match count {
+                0 => new_empty_array(data_type),
+                _ => of_type(accumulator.evaluate(EmitTo::All).map_err(overflown)?, data_type)?,
             });
         }
-        let finished = batch(&self.plan.finished, columns, count)?;
-        let outputs = self.plan.outputs.iter().map(|output| result(output, &finished, at));
-        let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
-        let Some(having) = &self.plan.having else { return Ok((outputs, None)) };
-        let columns = finished.columns().iter().chain(&outputs).cloned().collect();
-        let passes = whole(having, "having", &batch(&self.plan.with_outputs, columns, count)?, at)?;
-        Ok((outputs, Some(true_only(passes.as_boolean()))))
+        Ok(Finished { plan: self.plan.clone(), calls, count })
     }
 
     /// Bytes held.
     pub fn size(&self) -> usize {
         self.accumulators.iter().map(|accumulator| accumulator.size()).sum()
+    }
+}
+
+impl Finished {
+    /// These groups alone, in this order.
+    ///
+    /// # Errors
+    /// [`Failure`] (ours) if there are fewer groups.
+    pub fn pick(&self, groups: &UInt32Array) -> Result<Finished, Failure> {
+        let calls = self.calls.iter().map(|column| take(column, groups, None)).collect::<Result<_, _>>();
+        let calls = calls.map_err(|error| broken(error.into()))?;
+        Ok(Finished { plan: self.plan.clone(), calls, count: groups.len() })
+    }
+
+    /// The results of every group, in order, given the group columns, and which groups pass HAVING (`None`: all).
+    ///
+    /// # Errors
+    /// [`Failure`] (user) if a result cannot be computed from its aggregates, such as a division by zero.
+    pub fn results(&self, groups: &[ArrayRef], at: At) -> Result<(Vec<ArrayRef>, Option<BooleanArray>), Failure> {
+        let columns = groups.iter().chain(&self.calls).cloned().collect();
+        let finished = batch(&self.plan.finished, columns, self.count)?;
+        let outputs = self.plan.outputs.iter().map(|output| result(output, &finished, at));
+        let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+        let Some(having) = &self.plan.having else { return Ok((outputs, None)) };
+        let columns = finished.columns().iter().chain(&outputs).cloned().collect();
+        let passes = whole(having, "having", &batch(&self.plan.with_outputs, columns, self.count)?, at)?;
+        Ok((outputs, Some(true_only(passes.as_boolean()))))
+    }
+
+    /// Bytes held.
+    pub fn size(&self) -> usize {
+        self.calls.iter().map(|column| column.get_array_memory_size()).sum()
     }
 }
 

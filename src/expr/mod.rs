@@ -17,7 +17,7 @@ mod plan;
 mod scalar;
 mod types;
 
-pub use accumulators::Accumulators;
+pub use accumulators::{Accumulators, Finished};
 pub use aggregates::{AggregateError, Aggregates};
 pub use error::{ExprError, RowError};
 pub use scalar::Scalar;

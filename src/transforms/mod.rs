@@ -86,9 +86,13 @@ pub enum Needed {
 
 /// The trunk's half of a stateful step.
 pub trait StatefulOperator: Send {
-    /// Merges the epoch's partials (already in order), closes what the mark's watermark closes, and
-    /// gives the rows that leave, ordered by (window end, key).
-    fn on_mark(&mut self, mark: &Mark, partials: Vec<Partial>) -> Result<Vec<Emitted>, Failure>;
+    /// Merges the epoch's partials (already in order) and closes what the mark's watermark closes. What leaves
+    /// is given by [`StatefulOperator::next_rows`], which is asked until there is nothing more.
+    fn on_mark(&mut self, mark: &Mark, partials: Vec<Partial>) -> Result<(), Failure>;
+    /// The next rows that leave at this mark, at most `rows_max`, in the order of (window end, key); `None`: that
+    /// was all. However they are cut up, the sequence of rows is the same (I10).
+    fn next_rows(&mut self, rows_max: usize) -> Result<Option<Emitted>, Failure>;
+    /// Behind the mark, when all rows have left.
     fn needed(&self) -> Needed;
     /// End plus grace of each open window, ascending, without duplicates.
     fn open_ends(&self) -> Vec<Millis>;

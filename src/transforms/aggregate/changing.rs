@@ -6,7 +6,7 @@
 //! was: a new row is an insertion, a row that HAVING no longer passes a deletion, anything else
 //! that differs an update. Equal results emit nothing. A window that closes drops its state in silence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, Int8Array, RecordBatch};
@@ -29,6 +29,8 @@ pub(super) struct ChangingOperator {
     tools: Option<Tools>,
     /// By start; without windows there is one.
     windows: BTreeMap<Millis, Window>,
+    /// What the last mark has changed. No more than its epoch has touched, so it is made at once.
+    changed: VecDeque<Emitted>,
 }
 
 /// What merges and encodes, used for one window after another.
@@ -57,7 +59,7 @@ struct Group {
 
 impl ChangingOperator {
     pub fn new(shape: Arc<Shape>) -> Self {
-        ChangingOperator { shape, tools: None, windows: BTreeMap::new() }
+        ChangingOperator { shape, tools: None, windows: BTreeMap::new(), changed: VecDeque::new() }
     }
 
     fn drop_closed(&mut self, mark: &Mark) {
@@ -67,12 +69,11 @@ impl ChangingOperator {
 }
 
 impl StatefulOperator for ChangingOperator {
-    fn on_mark(&mut self, mark: &Mark, partials: Vec<Partial>) -> Result<Vec<Emitted>, Failure> {
+    fn on_mark(&mut self, mark: &Mark, partials: Vec<Partial>) -> Result<(), Failure> {
         let mut by_window: BTreeMap<Millis, Vec<WindowPartial>> = BTreeMap::new();
         for partial in opened(partials)? {
             by_window.entry(partial.start).or_default().push(partial);
         }
-        let mut emitted = Vec::new();
         for (start, partials) in by_window {
             let tools = match &mut self.tools {
                 Some(tools) => tools,
@@ -80,10 +81,21 @@ impl StatefulOperator for ChangingOperator {
             };
             let window = self.windows.entry(start).or_insert_with(|| Window::new(mark.epoch));
             let changed = window.merge(partials, tools, &self.shape, At { clock: mark.clock })?;
-            emitted.extend(changed.map(|rows| Emitted { first_epoch: window.first_epoch, rows }));
+            self.changed.extend(changed.map(|rows| Emitted { first_epoch: window.first_epoch, rows }));
         }
         self.drop_closed(mark);
-        Ok(emitted)
+        Ok(())
+    }
+
+    fn next_rows(&mut self, rows_max: usize) -> Result<Option<Emitted>, Failure> {
+        let Some(mut next) = self.changed.pop_front() else { return Ok(None) };
+        let (count, rows_max) = (next.rows.num_rows(), rows_max.max(1));
+        if count > rows_max {
+            let rest = next.rows.slice(rows_max, count - rows_max);
+            self.changed.push_front(Emitted { rows: rest, ..next });
+            next.rows = next.rows.slice(0, rows_max);
+        }
+        Ok(Some(next))
     }
 
     fn needed(&self) -> Needed {

@@ -40,10 +40,6 @@ impl Keys {
         self.hashes[group]
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|group| self.key(group))
-    }
-
     pub fn push(&mut self, hash: u64, key: &[u8]) {
         self.bytes.extend_from_slice(key);
         self.ends.push(self.bytes.len());

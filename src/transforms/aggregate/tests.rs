@@ -86,6 +86,8 @@ struct Run {
     gathers: Vec<Box<dyn Gather>>,
     operator: Box<dyn StatefulOperator>,
     batch_rows: usize,
+    /// Rows that leave at once.
+    rows_max: usize,
     watermark: Watermark,
     epoch: Epoch,
     offset: i64,
@@ -99,6 +101,7 @@ impl Run {
             gathers: (0..lanes).map(|_| aggregate.open_gather()).collect(),
             operator: aggregate.open(),
             batch_rows,
+            rows_max: 10_000,
             watermark: Watermark::NONE,
             epoch: 0,
             offset: 0,
@@ -127,7 +130,8 @@ impl Run {
         self.watermark = Watermark::at(watermark);
         self.epoch += 1;
         let mark = Mark { epoch: self.epoch, watermark: self.watermark, clock: AT.clock };
-        self.operator.on_mark(&mark, partials.into_iter().map(|(_, _, partial)| partial).collect()).unwrap()
+        self.operator.on_mark(&mark, partials.into_iter().map(|(_, _, partial)| partial).collect()).unwrap();
+        std::iter::from_fn(|| self.operator.next_rows(self.rows_max).unwrap()).collect()
     }
 
     fn texts(&mut self, rows: &[Row], watermark: Millis) -> Vec<String> {
@@ -302,5 +306,34 @@ fn i2_lanes_and_batches_change_no_bit_of_an_aggregate() {
         assert!(one.0.len() > 3 && (windows.is_none() || !one.1.is_empty()));
         assert_eq!(one, outcome(1, 1), "batches of one row, windows: {windows:?}, changes: {changes}");
         assert_eq!(one, outcome(4, 333), "four lanes, windows: {windows:?}, changes: {changes}");
+    }
+}
+
+/// Rows that leave a few at a time are the same rows in the same order.
+#[test]
+fn i10_pieces_change_no_bit_of_what_leaves() {
+    let aggregates: &[(&str, &str)] =
+        &[("cnt", "count(*)"), ("mean", "avg(dose)"), ("kinds", "count(distinct rating)")];
+    let epochs = many_rows();
+    for (windows, changes) in [(Some(SECOND), false), (Some(SECOND), true), (None, true)] {
+        let having = Some("cnt > 3");
+        let aggregate = made(&Made { windows, changes, aggregates, having, grace_ms: 100, ..COUNT });
+        let outcome = |rows_max| {
+            let mut run = Run::of(&aggregate, 1, 1_000);
+            run.rows_max = rows_max;
+            let mut rows: Vec<(Epoch, String)> = Vec::new();
+            for (epoch, given) in epochs.iter().enumerate() {
+                for emitted in run.epoch(given, (epoch as Millis + 1) * 1_500) {
+                    assert!((1..=rows_max).contains(&emitted.rows.num_rows()), "{} at once", emitted.rows.num_rows());
+                    rows.extend(texts(&emitted.rows).into_iter().map(|text| (emitted.first_epoch, text)));
+                }
+                assert!(run.operator.next_rows(rows_max).unwrap().is_none(), "it goes on behind its end");
+            }
+            rows
+        };
+        let whole = outcome(10_000);
+        assert!(whole.len() > 30, "{} rows: the test shows little", whole.len());
+        assert_eq!(whole, outcome(1), "one by one, windows: {windows:?}, changes: {changes}");
+        assert_eq!(whole, outcome(7), "seven at a time, windows: {windows:?}, changes: {changes}");
     }
 }
