@@ -27,7 +27,9 @@ use std::ops::Range;
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 
-pub use avro::{WriterSchemas, arrow_schema, avro_name, avro_schema, overlooked_changes, reader_schema, top_level};
+pub use avro::{
+    WriterSchemas, arrow_schema, avro_name, avro_schema, framed_id, overlooked_changes, reader_schema, top_level,
+};
 pub use csv::{header_line, header_names};
 pub use format::{CsvOptions, Delimiter, FORMATS, Format};
 pub use spec::{AvroReader, AvroWriter, DecoderSpec, EncoderSpec, key_column, value_columns};

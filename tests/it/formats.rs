@@ -239,3 +239,64 @@ fn a_row_that_no_longer_passes_is_a_tombstone_under_its_key() {
     apply.wait().with_code(0);
     assert_eq!(servers::read(&out).len(), 3, "a row that never passed leaves no tombstone");
 }
+
+/// Bytes that no encoder of ours writes: an array in a block with its size. Encoded again they are others.
+fn tags_by_size(tags: &[&str]) -> Vec<u8> {
+    let items: Vec<u8> = tags.iter().flat_map(|tag| avro_bytes(tag.as_bytes())).collect();
+    [avro_long(-(tags.len() as i64)), avro_long(items.len() as i64), items, avro_long(0)].concat()
+}
+
+#[test]
+fn bytes_are_passed_on_where_the_sinks_subject_knows_their_schema() {
+    let topic = servers::topic("passed", 1);
+    let out = format!("{topic}-out");
+    let schema = |more: &str| {
+        format!(
+            r#"{{"type":"record","name":"R","fields":[{{"name":"n","type":"int"}},{{"name":"tags","type":{{"type":"array","items":"string"}}}}{more}]}}"#
+        )
+    };
+    let subject = format!("{topic}-value");
+    let oldest = register(&subject, &schema(r#",{"name":"gone","type":"string"}"#));
+    let old = register(&subject, &schema(""));
+    let newest = register(&subject, &schema(r#",{"name":"added","type":"string","default":"none"}"#));
+    assert_eq!(register(&format!("{out}-value"), &schema("")), old);
+
+    let value =
+        |id, n: i64, more: &[u8]| framed(id, &[avro_long(n), tags_by_size(&["a", "b"]), more.to_vec()].concat());
+    let given = [
+        value(newest, 1, &avro_bytes(b"x")),
+        value(newest, -1, &avro_bytes(b"does not pass")),
+        value(oldest, 2, &avro_bytes(b"y")),
+        value(old, 3, b""),
+        value(oldest, -2, &avro_bytes(b"does not pass")),
+        // One that ends too early touches no neighbour.
+        value(oldest, 4, b"")[..11].to_vec(),
+        value(oldest, 5, &avro_bytes(b"")),
+        // What nobody has looked at yet is found when it is encoded again.
+        framed(oldest, &[avro_long(5), avro_long(1), avro_bytes(b"\xff"), avro_long(0), avro_bytes(b"")].concat()),
+        value(newest, 6, &avro_bytes(b"z")),
+    ];
+    servers::produce(&topic, &given.iter().map(|value| TestRecord::to(0, value.clone())).collect::<Vec<_>>());
+    let folder = Folder::connected();
+    folder.pipeline(
+        "passed",
+        &format!(
+            "  sources: {{ a: {{ kafka: {{ topic: {topic} }}, format: avro }} }}
+  transforms: {{ b: {{ from: a, where: n > 0 }} }}
+  sinks: {{ c: {{ from: b, kafka: {{ topic: {out} }}, format: avro, schema: {{ name: R }} }} }}
+  errors: {{ skip: true }}
+"
+        ),
+    );
+    let ended = folder.run("apply", &["--until", "end"]).with_code(0);
+    assert!(ended.stdout.contains("2 dead") || ended.stderr.contains("2 dead"), "{}{}", ended.stdout, ended.stderr);
+    let own = registry().latest(&format!("{out}-value")).unwrap().unwrap();
+    assert_eq!(own.id, newest, "the sink derives the very schema of its source: {}", own.schema);
+    let again = |n: i64| {
+        let tags = [avro_long(2), avro_bytes(b"a"), avro_bytes(b"b"), avro_long(0)].concat();
+        framed(newest, &[avro_long(n), tags, avro_bytes(b"none")].concat())
+    };
+    let expected = [given[0].clone(), again(2), given[3].clone(), again(5), given[8].clone()];
+    let written: Vec<Vec<u8>> = servers::read(&out).into_iter().map(|record| record.value.unwrap()).collect();
+    assert_eq!(written, expected);
+}

@@ -203,6 +203,15 @@ fn out_of_step(error: arrow::error::ArrowError) -> Failure {
     Failure::bug("avro.decode", "decoded columns do not fit together").because(error)
 }
 
+/// The id of the schema that a framed value was written with; `None` where the bytes are no framed value.
+#[inline]
+pub fn framed_id(value: &[u8]) -> Option<i32> {
+    match value {
+        [MAGIC, a, b, c, d, ..] => Some(i32::from_be_bytes([*a, *b, *c, *d])),
+        _ => None,
+    }
+}
+
 fn schema_id(value: &[u8]) -> Result<i32, (&'static str, String)> {
     match value {
         [] => Err(("avro.empty", "the value is empty".into())),

@@ -18,6 +18,7 @@ mod tests;
 mod writers;
 
 pub use compat::overlooked_changes;
+pub use decode::framed_id;
 pub use schema::{arrow_schema, avro_name, avro_schema, reader_schema, top_level};
 pub use writers::WriterSchemas;
 

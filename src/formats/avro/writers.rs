@@ -47,6 +47,20 @@ impl WriterSchemas {
         self.lock().known.insert(id, Arc::from(text));
     }
 
+    /// A schema's text, if a record with it was decoded; nobody is asked.
+    pub fn known(&self, id: i32) -> Option<Arc<str>> {
+        self.lock().known.get(&id).cloned()
+    }
+
+    /// Whether a schema is registered under `subject`.
+    ///
+    /// # Errors
+    /// The registry's failure.
+    pub fn is_registered(&self, id: i32, subject: &str) -> Result<bool, Failure> {
+        let Some(text) = self.known(id) else { return Ok(false) };
+        Ok(self.registry.lookup(subject, &text)?.is_some_and(|registered| registered.id == id))
+    }
+
     /// What was fetched from the registry since the last call.
     pub fn take_learnt(&self) -> BTreeMap<i32, String> {
         std::mem::take(&mut self.lock().learnt)

@@ -8,15 +8,17 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use super::connections::Connection;
 use super::of_failure;
 use super::schemas::{self, Found};
+use super::shape::Untouched;
 use crate::connectors::file::{Framing, Header};
 use crate::connectors::kafka;
 use crate::data::meta;
 use crate::formats::{self, AvroReader, AvroWriter, Decoder, DecoderSpec, Encoder, EncoderSpec, Format, WriterSchemas};
 use crate::plan::outline::{ConnectionOutline, Outline, SubjectOutline, TopicOutline};
 use crate::plan::records::kafka::Part;
+use crate::plan::records::passed_on::{KnownSchemas, PassedOn};
 use crate::plan::resolve::{Cluster, Registries};
 use crate::plan::{OpenDecoder, OpenEncoder};
-use crate::registry::{Registry, Side};
+use crate::registry::Side;
 use crate::report::{Diagnostics, Failure, Place};
 use crate::spec::FormatSpec;
 
@@ -51,7 +53,23 @@ pub(super) struct Reading {
     format: Format,
     /// All columns that the values have.
     columns: SchemaRef,
-    avro: Option<(AvroReader, String)>,
+    avro: Option<AvroReading>,
+}
+
+#[derive(Debug, Clone)]
+struct AvroReading {
+    reader: AvroReader,
+    /// Where the reader schema is from, and which registry has the writers': for people.
+    from: String,
+    registry: String,
+}
+
+impl AvroReading {
+    fn new(found: Found, registries: Registries) -> Self {
+        let writers = Arc::new(WriterSchemas::new(registries.running));
+        let reader = AvroReader { reader_schema: found.text, writers };
+        AvroReading { reader, from: found.from, registry: registries.shown }
+    }
 }
 
 impl Reading {
@@ -67,25 +85,22 @@ impl Reading {
     }
 
     /// Avro, resolved to the schema that was found.
-    pub fn avro(found: Found, registry: Arc<dyn Registry>, place: &Place, out: &mut Diagnostics) -> Option<Self> {
+    pub fn avro(found: Found, registries: Registries, place: &Place, out: &mut Diagnostics) -> Option<Self> {
         let columns = schemas::columns_of(&found, place, out)?;
-        let reader = AvroReader { reader_schema: found.text, writers: Arc::new(WriterSchemas::new(registry)) };
-        Some(Reading { format: Format::Avro, columns: Arc::new(columns), avro: Some((reader, found.from)) })
+        let avro = Some(AvroReading::new(found, registries));
+        Some(Reading { format: Format::Avro, columns: Arc::new(columns), avro })
     }
 
     /// Keys: one column, `_key`.
     pub fn key(
         format: Format,
-        found: Option<(Found, Arc<dyn Registry>)>,
+        found: Option<(Found, Registries)>,
         place: &Place,
         out: &mut Diagnostics,
     ) -> Option<Self> {
         let text = found.as_ref().map(|(found, _)| found.text.as_str());
         let column = formats::key_column(&format, text).map_err(|failure| out.push(of_failure(failure, place))).ok()?;
-        let avro = found.map(|(found, registry)| {
-            let writers = Arc::new(WriterSchemas::new(registry));
-            (AvroReader { reader_schema: found.text, writers }, found.from)
-        });
+        let avro = found.map(|(found, registries)| AvroReading::new(found, registries));
         Some(Reading { format, columns: Arc::new(Schema::new(vec![column])), avro })
     }
 
@@ -106,9 +121,17 @@ impl Reading {
 
     pub fn describe(&self) -> String {
         match &self.avro {
-            Some((_, from)) => format!("avro, {from}"),
+            Some(avro) => format!("avro, {}", avro.from),
             None => self.format.word().into(),
         }
+    }
+
+    /// What a sink needs to know to pass values on.
+    pub fn untouched(&self) -> Option<Untouched> {
+        let avro = self.avro.as_ref()?;
+        let names: Vec<String> = self.columns.fields().iter().map(|field| field.name().clone()).collect();
+        let writers = avro.reader.writers.clone();
+        Some(Untouched { decoder: self.open_for(&names), writers, registry: avro.registry.clone() })
     }
 
     /// How a file of this format is cut into records.
@@ -131,7 +154,7 @@ impl Reading {
     pub fn open_for(&self, columns: &[String]) -> Arc<dyn OpenDecoder> {
         let fields = columns.iter().filter_map(|name| self.columns.field_with_name(name).ok().cloned());
         let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), self.columns.metadata().clone());
-        let avro = self.avro.as_ref().map(|(reader, _)| reader.clone());
+        let avro = self.avro.as_ref().map(|avro| avro.reader.clone());
         Arc::new(Values(DecoderSpec { format: self.format.clone(), schema: Arc::new(schema), avro }))
     }
 }
@@ -163,7 +186,17 @@ pub(super) struct Writing {
     shown: String,
     format: Format,
     schema: SchemaRef,
-    avro_schema: Option<String>,
+    avro: Option<AvroSubject>,
+}
+
+/// What an Avro sink writes under.
+#[derive(Debug, Clone)]
+struct AvroSubject {
+    subject: String,
+    registry: String,
+    schema: String,
+    /// Known when the schema is registered.
+    id: Arc<OnceLock<i32>>,
 }
 
 impl Writing {
@@ -177,7 +210,7 @@ impl Writing {
             return None;
         }
         let shown = format.word().to_owned();
-        Some(Writing { columns: names(rows), encoder: Arc::new(Plain(spec)), shown, format, schema, avro_schema: None })
+        Some(Writing { columns: names(rows), encoder: Arc::new(Plain(spec)), shown, format, schema, avro: None })
     }
 
     /// Avro under a subject whose id comes with the start.
@@ -195,7 +228,12 @@ impl Writing {
             shown: format!("avro, subject `{}`", subject.subject),
             format: Format::Avro,
             schema,
-            avro_schema: Some(subject.schema.clone()),
+            avro: Some(AvroSubject {
+                subject: subject.subject.clone(),
+                registry: subject.registry_shown.clone(),
+                schema: subject.schema.clone(),
+                id: subject.id.clone(),
+            }),
         })
     }
 
@@ -211,12 +249,28 @@ impl Writing {
         Part::Columns { columns: self.columns.clone(), encoder: self.encoder.clone() }
     }
 
+    /// The same, but bytes that are written already are passed on, if the rows' registry is this one.
+    pub fn part_of(&self, rows: Option<&Untouched>) -> Part {
+        match (rows, &self.avro) {
+            (Some(rows), Some(own)) if rows.registry == own.registry => {
+                let known = KnownSchemas::new(own.subject.clone(), own.id.clone(), rows.writers.clone());
+                Part::PassedOn(PassedOn {
+                    columns: self.columns.clone(),
+                    decoder: rows.decoder.clone(),
+                    encoder: self.encoder.clone(),
+                    schemas: Arc::new(known),
+                })
+            }
+            _ => self.part(),
+        }
+    }
+
     pub fn describe(&self) -> String {
         self.shown.clone()
     }
 
     pub fn avro_schema(&self) -> Option<String> {
-        self.avro_schema.clone()
+        self.avro.as_ref().map(|avro| avro.schema.clone())
     }
 
     /// First line of a file.

@@ -7,6 +7,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::columns::user_names;
 use crate::data::meta;
+use crate::formats::WriterSchemas;
+use crate::plan::OpenDecoder;
 use crate::plan::records::reason::REASON;
 
 /// What a source or step gives.
@@ -20,6 +22,18 @@ pub(super) struct Shape {
     pub group: Option<Group>,
     /// Index in the spec's sources.
     pub source: usize,
+    /// What the rows' bytes are, as long as nothing has changed a column of them.
+    pub untouched: Option<Untouched>,
+}
+
+/// Avro values whose columns are all there, as the source gave them.
+#[derive(Debug, Clone)]
+pub(super) struct Untouched {
+    /// Gives all columns of the source.
+    pub decoder: Arc<dyn OpenDecoder>,
+    pub writers: Arc<WriterSchemas>,
+    /// The registry that has their schemas, in words.
+    pub registry: String,
 }
 
 /// What is left of an aggregate's own columns behind later steps.
@@ -44,7 +58,7 @@ impl Shape {
         let mut fields: Vec<_> = self.columns.fields().iter().cloned().collect();
         let metadata_at = fields.iter().position(|field| meta::is_meta(field.name())).unwrap_or(fields.len());
         fields.insert(metadata_at, Arc::new(Field::new(REASON, DataType::Utf8, false)));
-        Shape { columns: Arc::new(Schema::new(fields)), ..self.clone() }
+        Shape { columns: Arc::new(Schema::new(fields)), untouched: None, ..self.clone() }
     }
 }
 

@@ -227,7 +227,7 @@ impl SourceCheck<'_> {
             }
         };
         match found {
-            schemas::Search::Found(found) => Reading::avro(found, registries.running, &self.spec.place, out),
+            schemas::Search::Found(found) => Reading::avro(found, registries, &self.spec.place, out),
             schemas::Search::NotAsked(what) => {
                 outline.unchecked.push(format!("{what}, and so all that reads from `{}`", self.spec.name.value));
                 out.push(
@@ -270,7 +270,7 @@ impl SourceCheck<'_> {
         };
         match wanted.of_source(out)? {
             schemas::Search::Found(found) => {
-                Reading::key(Format::Avro, Some((found, registries.running)), place, out).map(Some)
+                Reading::key(Format::Avro, Some((found, registries)), place, out).map(Some)
             }
             schemas::Search::NotAsked(what) => {
                 outline.unchecked.push(what);
@@ -350,7 +350,8 @@ impl SourceCheck<'_> {
         let everything = Arc::new(Schema::new(own.chain(metadata).collect::<Vec<Field>>()));
         let (time, _) = time::plan(time_spec.as_ref(), &everything, source.has_timestamps(), out)?;
         outline.time = time_in_words(&time, time_spec.as_ref());
-        let everything = Shape { columns: everything, changes: false, group: None, source: self.index };
+        let untouched = values.as_ref().and_then(Reading::untouched);
+        let everything = Shape { columns: everything, changes: false, group: None, source: self.index, untouched };
         Some(SourceDraft { name: self.spec.name.value.clone(), source, values, keys, everything, time_spec, outline })
     }
 }

@@ -90,7 +90,8 @@ impl RowsCheck<'_> {
                 return None;
             }
         };
-        let shape = Shape { columns: step.schema(), group, ..self.input.clone() };
+        let untouched = self.input.untouched.clone().filter(|_| self.keeps_columns());
+        let shape = Shape { columns: step.schema(), group, untouched, ..self.input.clone() };
         Some(Compiled { step, shape, reads })
     }
 
@@ -145,6 +146,11 @@ impl RowsCheck<'_> {
     fn dropped(&self, columns: &Schema) -> Vec<String> {
         let names = self.spec.drop.iter().map(|name| name.value.clone());
         names.filter(|name| self.spec.select.is_some() || columns.column_with_name(name).is_some()).collect()
+    }
+
+    /// Rows go through or they do not, but none of them changes.
+    fn keeps_columns(&self) -> bool {
+        self.spec.add.is_empty() && self.spec.select.is_none() && self.spec.drop.is_empty()
     }
 
     /// What the column `name` of the input is called behind this step, if it still is there.
@@ -278,7 +284,8 @@ impl AggregateCheck<'_> {
                 return None;
             }
         };
-        let shape = Shape { columns: step.schema(), changes, group: Some(group), source: self.input.source };
+        let shape =
+            Shape { columns: step.schema(), changes, group: Some(group), source: self.input.source, untouched: None };
         Some(Compiled { step, shape, reads })
     }
 

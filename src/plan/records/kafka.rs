@@ -9,8 +9,9 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, ListArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::TimestampMillisecondType;
 
+use super::passed_on::{PassedOn, Passing};
 use super::template::{HeaderTemplate, HeaderTexts};
-use super::{arrow_bug, millis, project, written};
+use super::{copy_bytes, millis, project, written};
 use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows, dead_letter, meta};
 use crate::formats::{Encoder, Reject};
 use crate::plan::{Mode, OpenEncoder, RecordEncoder, RecordEncoding};
@@ -26,6 +27,8 @@ pub enum Part {
     Original(&'static str),
     /// These columns, encoded.
     Columns { columns: Vec<String>, encoder: Arc<dyn OpenEncoder> },
+    /// The value's bytes as they came, where the sink's subject knows their schema; else encoded again.
+    PassedOn(PassedOn),
 }
 
 /// Where a record's timestamp comes from.
@@ -74,6 +77,7 @@ enum OpenPart {
     Nothing,
     Original(&'static str),
     Columns(Vec<String>, Box<dyn Encoder>),
+    PassedOn(Box<Passing>),
 }
 
 impl OpenPart {
@@ -82,6 +86,7 @@ impl OpenPart {
             Part::Nothing => OpenPart::Nothing,
             Part::Original(column) => OpenPart::Original(column),
             Part::Columns { columns, encoder } => OpenPart::Columns(columns.clone(), encoder.open()?),
+            Part::PassedOn(passed) => OpenPart::PassedOn(Box::new(passed.open()?)),
         })
     }
 
@@ -94,11 +99,13 @@ impl OpenPart {
                 let (places, rejects) = encoder.encode(&project(rows, columns)?, arena)?;
                 Ok((places.into_iter().map(Some).collect(), rejects))
             }
+            OpenPart::PassedOn(passing) => passing.encode(rows, arena),
         }
     }
 }
 
-type Places = (Vec<Option<Range<u32>>>, Vec<Reject>);
+/// One place per row (`None`: null), and the rows that cannot be encoded.
+pub(super) type Places = (Vec<Option<Range<u32>>>, Vec<Reject>);
 
 struct KafkaEncoder {
     key: OpenPart,
@@ -248,17 +255,6 @@ fn each_header(list: &ListArray, row: usize, mut give: impl FnMut(&str, Option<&
     for entry in offsets[row] as usize..offsets[row + 1] as usize {
         give(names.value(entry), (!values.is_null(entry)).then(|| values.value(entry)));
     }
-}
-
-fn copy_bytes(rows: &RecordBatch, column: &str, arena: &mut Vec<u8>) -> Result<Vec<Option<Range<u32>>>, Failure> {
-    let index = rows.schema_ref().index_of(column).map_err(arrow_bug)?;
-    let bytes = rows.column(index).as_binary::<i32>();
-    let mut copy = |value: &[u8]| {
-        let start = arena.len() as u32;
-        arena.extend_from_slice(value);
-        start..arena.len() as u32
-    };
-    Ok(bytes.iter().map(|value| value.map(&mut copy)).collect())
 }
 
 #[cfg(test)]

@@ -5,16 +5,18 @@
 //! a row that cannot be written becomes a dead letter and touches no neighbour (I7).
 //!
 //! [`kafka`] makes Kafka records, [`lines`] lines of files and consoles, [`dead`] dead letters, [`reason`] the column that says
-//! why a row is on a port,
+//! why a row is on a port, [`passed_on`] the bytes that need not be encoded again,
 //! [`template`] headers of text with `${EXPR}` in it. What bytes a value has is the business of `formats`.
 
 pub mod dead;
 pub mod kafka;
 pub mod lines;
+pub mod passed_on;
 pub mod reason;
 pub mod template;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -70,6 +72,20 @@ fn millis(
     };
     let cast = arrow::compute::cast(column, &DataType::Timestamp(TimeUnit::Millisecond, zone)).map_err(arrow_bug)?;
     Ok(Some(cast.as_primitive::<TimestampMillisecondType>().clone()))
+}
+
+/// Copies the bytes of a column into the arena; `None` where they are null.
+fn copy_bytes(rows: &RecordBatch, column: &str, arena: &mut Vec<u8>) -> Result<Vec<Option<Range<u32>>>, Failure> {
+    let index = rows.schema_ref().index_of(column).map_err(arrow_bug)?;
+    let bytes = rows.column(index).as_binary::<i32>();
+    Ok(bytes.iter().map(|value| value.map(|value| put(value, arena))).collect())
+}
+
+/// Appends bytes to the arena and says where they stand.
+fn put(bytes: &[u8], arena: &mut Vec<u8>) -> Range<u32> {
+    let start = arena.len() as u32;
+    arena.extend_from_slice(bytes);
+    start..arena.len() as u32
 }
 
 /// The plan made the schema and the batch follows it, so what Arrow refuses is our own mistake.

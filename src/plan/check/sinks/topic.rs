@@ -45,7 +45,7 @@ impl<'a> SinkCheck<'_, 'a> {
             Chosen::Original => (self.original(input, out)?, "original bytes".to_owned(), None),
             Chosen::Codec(Format::Avro) => {
                 let writing = self.avro(&end, &value_schema(input), Side::Value, outline, out)?;
-                (writing.part(), writing.describe(), writing.avro_schema())
+                (writing.part_of(input.untouched.as_ref()), writing.describe(), writing.avro_schema())
             }
             Chosen::Codec(codec) => {
                 let writing = Writing::plain(codec, &value_schema(input), &format_spec.name.place, out)?;
@@ -313,6 +313,7 @@ pub(super) fn record_needs(records: &KafkaRecords) -> BTreeSet<String> {
             Part::Nothing => {}
             Part::Original(column) => needs.extend([column.to_string()]),
             Part::Columns { columns, .. } => needs.extend(columns.iter().cloned()),
+            Part::PassedOn(_) => needs.extend([meta::VALUE_BYTES.to_owned()]),
         }
     }
     match &records.timestamp {
