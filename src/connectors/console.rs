@@ -10,8 +10,7 @@ use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Delivery, Sink, SinkProgress, Writer};
-use crate::data::{EncodedRows, Epoch};
+use super::{Delivery, EpochRows, Sink, SinkProgress, Writer};
 use crate::report::Failure;
 pub use text::TableText;
 
@@ -61,14 +60,14 @@ impl Writer for ConsoleWriter {
         None
     }
 
-    fn write(&mut self, _lineage: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
+    fn write(&mut self, _lineage: &str, epochs: &[EpochRows]) -> Result<(), Failure> {
         // The lock keeps the lines of two console sinks apart.
         self.print(epochs, &mut std::io::stdout().lock())
     }
 }
 
 impl ConsoleWriter {
-    fn print(&mut self, epochs: &[(Epoch, Vec<EncodedRows>)], out: &mut dyn Write) -> Result<(), Failure> {
+    fn print(&mut self, epochs: &[EpochRows], out: &mut dyn Write) -> Result<(), Failure> {
         let text = self.lines(epochs);
         if text.is_empty() || self.reader == Reader::HasLeft {
             return Ok(());
@@ -84,13 +83,13 @@ impl ConsoleWriter {
     }
 
     /// The lines that may still be printed, counted as printed. A record without a value has none.
-    fn lines(&self, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Vec<u8> {
+    fn lines(&self, epochs: &[EpochRows]) -> Vec<u8> {
         let mut left = match self.console.limit {
             Some(limit) => limit.saturating_sub(self.console.printed.load(Ordering::Relaxed)),
             None => u64::MAX,
         };
         let mut text = Vec::new();
-        for run in epochs.iter().flat_map(|(_, runs)| runs) {
+        for run in epochs.iter().flat_map(EpochRows::runs) {
             for value in run.records.iter().filter_map(|record| record.value.as_ref()).take(left as usize) {
                 text.extend_from_slice(run.bytes(value));
                 text.push(b'\n');
@@ -105,7 +104,7 @@ impl ConsoleWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::EncodedRecord;
+    use crate::data::{EncodedRecord, EncodedRows};
 
     fn run(lines: &[&str]) -> EncodedRows {
         let mut run = EncodedRows::default();
@@ -124,8 +123,8 @@ mod tests {
     fn the_limit_counts_over_all_writers_of_the_process() {
         let console = Console::new(Some(3));
         let mut out = Vec::new();
-        writer(&console).print(&[(1, vec![run(&["a", "b"])])], &mut out).unwrap();
-        writer(&console).print(&[(2, vec![run(&["c"]), run(&["d"])])], &mut out).unwrap();
+        writer(&console).print(&[EpochRows::of_one(1, vec![run(&["a", "b"])])], &mut out).unwrap();
+        writer(&console).print(&[EpochRows::of_one(2, vec![run(&["c"]), run(&["d"])])], &mut out).unwrap();
         assert_eq!(out, b"a\nb\nc\n");
     }
 
@@ -144,8 +143,8 @@ mod tests {
     #[test]
     fn a_reader_that_has_left_does_not_end_the_pipeline() {
         let mut writer = writer(&Console::new(None));
-        writer.print(&[(1, vec![run(&["a"])])], &mut Closed).unwrap();
+        writer.print(&[EpochRows::of_one(1, vec![run(&["a"])])], &mut Closed).unwrap();
         assert_eq!(writer.reader, Reader::HasLeft);
-        writer.print(&[(2, vec![run(&["b"])])], &mut Closed).unwrap();
+        writer.print(&[EpochRows::of_one(2, vec![run(&["b"])])], &mut Closed).unwrap();
     }
 }

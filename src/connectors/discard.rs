@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Delivery, Sink, SinkProgress, Writer};
-use crate::data::{EncodedRows, Epoch};
+use super::{Delivery, EpochRows, Sink, SinkProgress, Writer};
+use crate::data::EncodedRows;
 use crate::report::Failure;
 
 /// The `discard: {}` sink.
@@ -44,8 +44,8 @@ impl Writer for DiscardWriter {
         None
     }
 
-    fn write(&mut self, _lineage: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
-        let records: usize = epochs.iter().flat_map(|(_, runs)| runs).map(EncodedRows::len).sum();
+    fn write(&mut self, _lineage: &str, epochs: &[EpochRows]) -> Result<(), Failure> {
+        let records: usize = epochs.iter().flat_map(EpochRows::runs).map(EncodedRows::len).sum();
         self.count.fetch_add(records as u64, Ordering::Relaxed);
         Ok(())
     }
@@ -62,7 +62,7 @@ mod tests {
         let record = EncodedRecord { key: None, value: None, timestamp: None, headers: 0..0 };
         let run = EncodedRows { records: vec![record; 3], ..EncodedRows::default() };
         for epoch in 1..=2 {
-            sink.open().unwrap().write("l", &[(epoch, vec![run.clone()])]).unwrap();
+            sink.open().unwrap().write("l", &[EpochRows::of_one(epoch, vec![run.clone()])]).unwrap();
         }
         assert_eq!(sink.count(), 6);
     }

@@ -21,6 +21,7 @@ use arrow::array::RecordBatch;
 pub use bell::Bell;
 
 use crate::data::{EncodedRows, Epoch, Offset, Partition, Position, RawBatch, SourceIndex};
+use crate::journal::SinkRows;
 use crate::report::Failure;
 use crate::time::Millis;
 
@@ -166,6 +167,57 @@ pub trait Sink: std::any::Any + Debug + Send + Sync {
     fn delivery(&self) -> Delivery;
     /// Opens a writer. Not called for [`Delivery::Transaction`]: the journal writes those.
     fn open(&self) -> Result<Box<dyn Writer>, Failure>;
+
+    /// Sinks with the same answer are written by one writer, which has one memory for all of them.
+    fn together(&self) -> Option<&str> {
+        None
+    }
+
+    /// Opens the writer of all sinks that are written together with this one, itself among them.
+    fn open_together(&self, _sinks: &[MemberSink<'_>]) -> Result<Box<dyn Writer>, Failure> {
+        self.open()
+    }
+}
+
+/// A sink of those that are written together.
+#[derive(Debug, Clone, Copy)]
+pub struct MemberSink<'a> {
+    /// Its index in the plan.
+    pub index: usize,
+    pub sink: &'a dyn Sink,
+}
+
+/// What an epoch gives to a writer.
+#[derive(Debug, Clone)]
+pub struct EpochRows {
+    pub epoch: Epoch,
+    pub outputs: Vec<SinkRows>,
+}
+
+impl EpochRows {
+    /// For a writer of one sink, which does not ask for its index.
+    pub fn of_one(epoch: Epoch, rows: Vec<EncodedRows>) -> EpochRows {
+        EpochRows { epoch, outputs: vec![SinkRows { sink: 0, rows }] }
+    }
+
+    /// An epoch without a row.
+    pub fn empty(epoch: Epoch) -> EpochRows {
+        EpochRows { epoch, outputs: Vec::new() }
+    }
+
+    /// All rows, in order.
+    pub fn runs(&self) -> impl Iterator<Item = &EncodedRows> {
+        self.outputs.iter().flat_map(|output| &output.rows)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.runs().all(EncodedRows::is_empty)
+    }
+
+    /// Memory that the rows hold.
+    pub fn bytes(&self) -> usize {
+        self.runs().map(|run| run.arena.len() + std::mem::size_of_val(run.records.as_slice())).sum()
+    }
 }
 
 /// What a sink remembers (I12).
@@ -182,5 +234,5 @@ pub trait Writer: Send {
 
     /// Writes epochs, oldest first, durably, remembering the last of them. An epoch without rows
     /// may be given to move the memory on.
-    fn write(&mut self, lineage: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure>;
+    fn write(&mut self, lineage: &str, epochs: &[EpochRows]) -> Result<(), Failure>;
 }

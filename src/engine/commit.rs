@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::metrics::Metrics;
 use super::recovery::History;
 use super::sinks::SinkThread;
-use crate::connectors::Delivery;
+use crate::connectors::{Delivery, EpochRows};
 use crate::data::{EncodedRows, Epoch};
 use crate::journal::{Appended, EpochRecord, Journal, Owner, Record, SinkRows};
 use crate::plan::Plan;
@@ -21,6 +21,8 @@ use crate::report::Failure;
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// Over all sinks.
 const TRANSACTION_BYTES_MAX: usize = 16 << 20;
+/// While a slow sink is waited for.
+const LOOK_AROUND_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const REACQUIRE_PAUSE: Duration = Duration::from_millis(400);
 
@@ -37,9 +39,9 @@ pub struct Committer {
     plan: Arc<Plan>,
     journal: Box<dyn Journal>,
     owner: Owner,
-    /// By index of the sink; transactional ones are not there.
-    sinks: BTreeMap<usize, SinkThread>,
-    /// What the journal knows of the progress of sinks that forget.
+    /// Of all sinks but the transactional ones.
+    sinks: Vec<SinkThread>,
+    /// What the journal knows of the progress of sinks that forget, by index in `sinks`.
     journaled: BTreeMap<usize, Epoch>,
     /// *needed* of the epochs that the slowest sink lacks, and of the last it has.
     needed: BTreeMap<Epoch, Epoch>,
@@ -53,12 +55,12 @@ impl Committer {
         plan: Arc<Plan>,
         journal: Box<dyn Journal>,
         owner: Owner,
-        sinks: BTreeMap<usize, SinkThread>,
+        sinks: Vec<SinkThread>,
         history: &History,
         metrics: Arc<Metrics>,
     ) -> Committer {
-        let journaled = sinks.iter().filter(|(_, sink)| sink.forgets).map(|(index, sink)| (*index, sink.durable()));
-        let journaled = journaled.collect();
+        let forgetful = sinks.iter().enumerate().filter(|(_, sink)| sink.forgets);
+        let journaled = forgetful.map(|(index, sink)| (index, sink.durable())).collect();
         let needed = history.epochs.iter().map(|(epoch, record)| (*epoch, record.needed)).collect();
         Committer { plan, journal, owner, sinks, journaled, needed, trimmed: Instant::now(), metrics }
     }
@@ -78,21 +80,24 @@ impl Committer {
         self.needed.insert(epoch, needed);
         self.metrics.rows_out.fetch_add(count as u64, Relaxed);
         self.metrics.epochs.fetch_add(1, Relaxed);
-        self.give(epoch, rows, &BTreeMap::new())?;
+        self.give(epoch, rows)?;
         self.trim()
     }
 
-    /// Gives an epoch to the sinks' threads, except to those that have it (by `has`).
-    pub fn give(
-        &mut self,
-        epoch: Epoch,
-        mut rows: BTreeMap<usize, Vec<EncodedRows>>,
-        has: &BTreeMap<usize, Epoch>,
-    ) -> Result<(), Failure> {
-        for (index, sink) in &self.sinks {
-            if has.get(index).is_none_or(|last| *last < epoch) {
-                sink.give(epoch, rows.remove(index).unwrap_or_default())?;
+    /// Gives an epoch to the sinks' threads, except to those that had it. Waits for one that is too far behind (I18).
+    pub fn give(&mut self, epoch: Epoch, mut rows: BTreeMap<usize, Vec<EncodedRows>>) -> Result<(), Failure> {
+        for index in 0..self.sinks.len() {
+            let sink = &self.sinks[index];
+            let lacking: Vec<usize> = sink.members().filter(|member| !sink.had(*member, epoch)).collect();
+            if lacking.is_empty() {
+                continue;
             }
+            // What the others deliver meanwhile is noted, and their failures are heard.
+            while !self.sinks[index].has_room(LOOK_AROUND_EVERY)? {
+                self.note_progress()?;
+            }
+            let outputs = lacking.into_iter().filter_map(|sink| Some(SinkRows { sink, rows: rows.remove(&sink)? }));
+            self.sinks[index].give(EpochRows { epoch, outputs: outputs.collect() })?;
         }
         Ok(())
     }
@@ -102,7 +107,7 @@ impl Committer {
     /// # Errors
     /// A sink has given up meanwhile, or the journal cannot be written.
     pub fn note_progress(&mut self) -> Result<(), Failure> {
-        self.sinks.values().try_for_each(SinkThread::check)?;
+        self.sinks.iter().try_for_each(SinkThread::check)?;
         let (records, progress) = self.progress_records();
         if !records.is_empty() {
             self.append(&records, &[], None)?;
@@ -113,7 +118,7 @@ impl Committer {
 
     /// Waits for all sinks, notes their progress.
     pub fn finish(&mut self) -> Result<(), Failure> {
-        let ended: Vec<Result<(), Failure>> = self.sinks.values_mut().map(SinkThread::finish).collect();
+        let ended: Vec<Result<(), Failure>> = self.sinks.iter_mut().map(SinkThread::finish).collect();
         self.note_progress()?;
         ended.into_iter().collect()
     }
@@ -124,12 +129,12 @@ impl Committer {
     }
 
     fn progress_records(&self) -> (Vec<Record>, Vec<(usize, Epoch)>) {
-        let moved = |(index, sink): (&usize, &SinkThread)| {
+        let moved = |(index, sink): (usize, &SinkThread)| {
             let durable = sink.durable();
-            (sink.forgets && self.journaled.get(index).is_none_or(|known| *known < durable))
-                .then(|| (Record::Progress { sink: sink.name.clone(), epoch: durable }, (*index, durable)))
+            (sink.forgets && self.journaled.get(&index).is_none_or(|known| *known < durable))
+                .then(|| (Record::Progress { sink: sink.name.clone(), epoch: durable }, (index, durable)))
         };
-        self.sinks.iter().filter_map(moved).unzip()
+        self.sinks.iter().enumerate().filter_map(moved).unzip()
     }
 
     /// Appends until the outcome is known. `epoch` is the one among the records, if any.
@@ -216,7 +221,7 @@ impl Committer {
         }
         self.trimmed = Instant::now();
         let Some(last) = self.needed.keys().next_back().copied() else { return Ok(()) };
-        let slowest = self.sinks.values().map(SinkThread::durable).chain(self.journaled.values().copied());
+        let slowest = self.sinks.iter().map(SinkThread::durable).chain(self.journaled.values().copied());
         let slowest = slowest.min().unwrap_or(last).min(last);
         let mut oldest = self.needed[&last].min(slowest + 1);
         if let Some(needed) = self.needed.get(&slowest) {
@@ -332,7 +337,7 @@ mod tests {
         journal.records.lock().unwrap().push(Record::Owner(owner("us")));
         let history = History::of(journal.records.lock().unwrap().clone());
         let journal = Box::new(journal.clone());
-        Committer::new(Arc::new(plan), journal, owner("us"), BTreeMap::new(), &history, Arc::default())
+        Committer::new(Arc::new(plan), journal, owner("us"), Vec::new(), &history, Arc::default())
     }
 
     fn commit(epoch: Epoch) -> Commit {

@@ -1,32 +1,53 @@
 //! Sinks that do not commit with the journal: each has a thread and catches up on its own (I9).
 //!
 //! The journal commits first; then every other sink gets exactly the epochs that it lacks. A sink
-//! with a memory keeps the epoch beside its data; of one without, the journal keeps it.
+//! with a memory keeps the epoch beside its data; of one without, the journal keeps it. Sinks that
+//! are written together (those of one further Kafka cluster) share a thread.
+//!
+//! I18: a sink may be so many bytes, or so long, behind; then whoever hands over waits, and with it
+//! the lanes. A sink that gets no rows holds nobody up and keeps no memory busy.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::connectors::Writer;
-use crate::data::{EncodedRows, Epoch};
+use crate::connectors::{EpochRows, Writer};
+use crate::data::Epoch;
 use crate::report::Failure;
 
-/// How many epochs may wait for a slow sink; then the committer waits, and with it the lanes.
-const EPOCHS_WAITING_MAX: usize = 32;
 /// A sink without rows moves its memory on this often, so that it pins no journal.
 const LAZY_ADVANCE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_GOODBYE: Duration = Duration::from_secs(10);
+/// Between two warnings of one sink that it holds the pipeline up.
+const WARN_EVERY: Duration = Duration::from_secs(30);
+
+/// How far a sink may be behind the journal.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub bytes: usize,
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { bytes: 64 << 20, time: Duration::from_secs(30) }
+    }
+}
 
 /// The engine's end of a sink's thread.
 #[derive(Debug)]
 pub struct SinkThread {
+    /// Of sinks that are written together: all their names.
     pub name: String,
     /// Its progress must be kept in the journal.
     pub forgets: bool,
-    epochs: Option<SyncSender<(Epoch, Vec<EncodedRows>)>>,
+    /// The sinks that it writes, with the last epoch that each of them had when it was opened.
+    members: BTreeMap<usize, Epoch>,
+    line: Arc<Line>,
     durable: Arc<AtomicU64>,
     failure: Arc<Mutex<Option<Failure>>>,
     /// Nobody waits for what is not written yet.
@@ -42,7 +63,7 @@ pub struct SinkThread {
 impl Drop for SinkThread {
     fn drop(&mut self) {
         self.abandoned.store(true, SeqCst);
-        self.epochs = None;
+        self.line.close();
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             // An error is the end of its closure, or the time-out: nothing is sent.
@@ -51,35 +72,70 @@ impl Drop for SinkThread {
     }
 }
 
+/// What a sink's thread begins with.
+pub struct Opened {
+    pub name: String,
+    pub forgets: bool,
+    pub writer: Box<dyn Writer>,
+    /// By sink that it writes: the last epoch which that one has.
+    pub members: BTreeMap<usize, Epoch>,
+    pub lineage: String,
+    pub limits: Limits,
+}
+
 impl SinkThread {
-    /// Starts the thread of a writer that has everything up to `last`.
-    pub fn start(
-        name: String,
-        forgets: bool,
-        writer: Box<dyn Writer>,
-        lineage: String,
-        last: Epoch,
-    ) -> std::io::Result<SinkThread> {
-        let (sender, receiver) = sync_channel(EPOCHS_WAITING_MAX);
+    /// Starts the thread of a writer.
+    pub fn start(opened: Opened) -> std::io::Result<SinkThread> {
+        let Opened { name, forgets, writer, members, lineage, limits } = opened;
+        let last = members.values().min().copied().unwrap_or_default();
+        let line = Arc::new(Line { limits, state: Mutex::default(), changed: Condvar::new() });
         let durable = Arc::new(AtomicU64::new(last));
         let failure = Arc::new(Mutex::new(None));
         let abandoned = Arc::new(AtomicBool::new(false));
-        let work = Work { writer, lineage, durable: durable.clone(), abandoned: abandoned.clone(), received: last };
-        let (failed, of) = (failure.clone(), name.clone());
+        let work = Work {
+            name: name.clone(),
+            writer,
+            lineage,
+            line: line.clone(),
+            durable: durable.clone(),
+            abandoned: abandoned.clone(),
+        };
+        lock(&line.state).received = last;
+        let (failed, given_up) = (failure.clone(), line.clone());
         let (alive, ended) = sync_channel(0);
         let thread = std::thread::Builder::new().name(format!("sink-{name}")).spawn(move || {
-            if let Err(error) = work.run(&of, receiver) {
-                *failed.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(error);
+            let over = Over(given_up);
+            if let Err(error) = work.run() {
+                *lock(&failed) = Some(error);
             }
+            drop(over);
             drop(alive);
         })?;
-        Ok(SinkThread { name, forgets, epochs: Some(sender), durable, failure, abandoned, ended, thread: Some(thread) })
+        Ok(SinkThread { name, forgets, members, line, durable, failure, abandoned, ended, thread: Some(thread) })
     }
 
-    /// Hands over an epoch; waits while the sink is too far behind. Epochs it has are left out.
-    pub fn give(&self, epoch: Epoch, rows: Vec<EncodedRows>) -> Result<(), Failure> {
-        let sender = self.epochs.as_ref().ok_or_else(|| self.gone())?;
-        sender.send((epoch, rows)).map_err(|_| self.failed())
+    /// The sinks that it writes.
+    pub fn members(&self) -> impl Iterator<Item = usize> {
+        self.members.keys().copied()
+    }
+
+    /// Whether a sink of it had this epoch when it was opened.
+    pub fn had(&self, sink: usize, epoch: Epoch) -> bool {
+        self.members.get(&sink).is_some_and(|last| epoch <= *last)
+    }
+
+    /// Waits, at most this long, until the sink is not too far behind (I18). False: it still is.
+    ///
+    /// # Errors
+    /// The sink has given up.
+    pub fn has_room(&self, patience: Duration) -> Result<bool, Failure> {
+        let room = self.line.has_room(&self.name, patience);
+        if lock(&self.line.state).over { Err(self.failed()) } else { Ok(room) }
+    }
+
+    /// Hands over an epoch.
+    pub fn give(&self, rows: EpochRows) -> Result<(), Failure> {
+        if self.line.put(rows) { Ok(()) } else { Err(self.failed()) }
     }
 
     /// The last epoch that is durable in the sink.
@@ -98,85 +154,199 @@ impl SinkThread {
 
     /// Waits until everything handed over is written.
     pub fn finish(&mut self) -> Result<(), Failure> {
-        self.epochs = None;
+        self.line.close();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
             return Err(Failure::bug("sink.panic", format!("sink `{}` panicked", self.name)));
         }
-        match self.failure.lock().unwrap_or_else(|poison| poison.into_inner()).take() {
+        match lock(&self.failure).take() {
             Some(failure) => Err(failure),
             None => Ok(()),
         }
     }
 
-    fn gone(&self) -> Failure {
-        Failure::bug("sink.finished", format!("sink `{}` was finished already", self.name))
+    fn failed(&self) -> Failure {
+        let failure = lock(&self.failure).take();
+        failure.unwrap_or_else(|| Failure::bug("sink.finished", format!("sink `{}` was finished already", self.name)))
+    }
+}
+
+/// The queue before a sink.
+#[derive(Debug)]
+struct Line {
+    limits: Limits,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// With the time at which each was handed over; only epochs with rows.
+    waiting: VecDeque<(Instant, EpochRows)>,
+    /// Of what waits and of what is being written.
+    bytes: usize,
+    /// When the oldest epoch that is being written was handed over.
+    writing: Option<Instant>,
+    /// The last epoch handed over, with rows or without.
+    received: Epoch,
+    /// Nothing more will come.
+    closed: bool,
+    /// The thread has ended.
+    over: bool,
+    warned: Option<Instant>,
+}
+
+impl State {
+    fn behind(&self) -> Duration {
+        let oldest = self.writing.or(self.waiting.front().map(|(given, _)| *given));
+        oldest.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+impl Line {
+    fn close(&self) {
+        lock(&self.state).closed = true;
+        self.changed.notify_all();
     }
 
-    fn failed(&self) -> Failure {
-        let failure = self.failure.lock().unwrap_or_else(|poison| poison.into_inner()).take();
-        failure.unwrap_or_else(|| self.gone())
+    /// False: nobody takes it any more.
+    fn put(&self, rows: EpochRows) -> bool {
+        let mut state = lock(&self.state);
+        if state.over || state.closed {
+            return false;
+        }
+        state.received = rows.epoch;
+        if !rows.is_empty() {
+            state.bytes += rows.bytes();
+            state.waiting.push_back((Instant::now(), rows));
+            self.changed.notify_all();
+        }
+        true
     }
+
+    fn has_room(&self, name: &str, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut state = lock(&self.state);
+        loop {
+            let behind = state.behind();
+            if state.over || (state.bytes < self.limits.bytes && behind < self.limits.time) {
+                return true;
+            }
+            if state.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                state.warned = Some(Instant::now());
+                let (mib, seconds) = (state.bytes as f64 / f64::from(1 << 20), behind.as_secs_f64());
+                tracing::warn!(
+                    sink = name,
+                    "sink `{name}` is {mib:.1} MiB and {seconds:.1} s behind: the pipeline waits for it"
+                );
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = wait(&self.changed, state, left);
+        }
+    }
+
+    /// Waits for epochs; with the last that was handed over. None waiting: time is up, or it is closed.
+    fn take(&self, patience: Duration) -> Taken {
+        let deadline = Instant::now() + patience;
+        let mut state = lock(&self.state);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !state.waiting.is_empty() || state.closed || left.is_zero() {
+                break;
+            }
+            state = wait(&self.changed, state, left);
+        }
+        state.writing = state.waiting.front().map(|(given, _)| *given);
+        let rows = state.waiting.drain(..).map(|(_, rows)| rows).collect();
+        Taken { rows, received: state.received, closed: state.closed }
+    }
+
+    /// What was taken is durable.
+    fn written(&self, rows: &[EpochRows]) {
+        let mut state = lock(&self.state);
+        state.bytes -= rows.iter().map(EpochRows::bytes).sum::<usize>();
+        state.writing = None;
+        self.changed.notify_all();
+    }
+}
+
+struct Taken {
+    rows: Vec<EpochRows>,
+    received: Epoch,
+    closed: bool,
+}
+
+/// Says that the thread has ended, however it did.
+struct Over(Arc<Line>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        lock(&self.0.state).over = true;
+        self.0.changed.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half-changed by a panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn wait<'a, T>(changed: &Condvar, state: MutexGuard<'a, T>, at_most: Duration) -> MutexGuard<'a, T> {
+    changed.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
 }
 
 /// The thread's side.
 struct Work {
+    name: String,
     writer: Box<dyn Writer>,
     lineage: String,
+    line: Arc<Line>,
     durable: Arc<AtomicU64>,
     abandoned: Arc<AtomicBool>,
-    received: Epoch,
 }
 
 impl Work {
-    fn run(mut self, name: &str, epochs: Receiver<(Epoch, Vec<EncodedRows>)>) -> Result<(), Failure> {
+    fn run(mut self) -> Result<(), Failure> {
         let mut advanced = Instant::now();
         loop {
-            let first = match epochs.recv_timeout(LAZY_ADVANCE) {
-                Ok(first) => Some(first),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return self.advance(name),
-            };
-            let mut waiting: Vec<_> = first.into_iter().chain(epochs.try_iter()).collect();
-            if let Some((epoch, _)) = waiting.last() {
-                self.received = *epoch;
-            }
-            waiting.retain(|(_, rows)| !rows.is_empty());
-            if !waiting.is_empty() {
+            let Taken { mut rows, received, closed } = self.line.take(LAZY_ADVANCE.saturating_sub(advanced.elapsed()));
+            if !rows.is_empty() {
                 // The newest epoch is given too, so that the memory covers what had no rows.
-                if waiting.last().is_some_and(|(epoch, _)| *epoch < self.received) {
-                    waiting.push((self.received, Vec::new()));
+                if rows.last().is_some_and(|rows| rows.epoch < received) {
+                    rows.push(EpochRows::empty(received));
                 }
-                self.write(name, &waiting)?;
+                self.write(&rows, received)?;
+                self.line.written(&rows);
                 advanced = Instant::now();
-            } else if advanced.elapsed() >= LAZY_ADVANCE {
-                self.advance(name)?;
+            } else if closed || advanced.elapsed() >= LAZY_ADVANCE {
+                if self.durable.load(SeqCst) < received {
+                    self.write(&[EpochRows::empty(received)], received)?;
+                }
+                if closed {
+                    return Ok(());
+                }
                 advanced = Instant::now();
             }
         }
-    }
-
-    fn advance(&mut self, name: &str) -> Result<(), Failure> {
-        if self.durable.load(SeqCst) < self.received {
-            self.write(name, &[(self.received, Vec::new())])?;
-        }
-        Ok(())
     }
 
     /// Writes, trying again for as long as that can help.
-    fn write(&mut self, name: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
+    fn write(&mut self, epochs: &[EpochRows], last: Epoch) -> Result<(), Failure> {
         let mut pause = Duration::from_millis(50);
         while let Err(failure) = self.writer.write(&self.lineage, epochs) {
             if !failure.retry || self.abandoned.load(SeqCst) {
                 return Err(failure);
             }
-            tracing::warn!(sink = name, "{failure}; trying again");
+            tracing::warn!(sink = self.name, "{failure}; trying again");
             // Woken early only to be told that it is abandoned.
             std::thread::park_timeout(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        self.durable.store(self.received, SeqCst);
+        self.durable.store(last, SeqCst);
         Ok(())
     }
 }
@@ -185,6 +355,7 @@ impl Work {
 mod tests {
     use super::*;
     use crate::connectors::SinkProgress;
+    use crate::data::{EncodedRecord, EncodedRows};
 
     struct Full;
 
@@ -192,7 +363,7 @@ mod tests {
         fn progress(&self) -> Option<SinkProgress> {
             None
         }
-        fn write(&mut self, _lineage: &str, _epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
+        fn write(&mut self, _lineage: &str, _epochs: &[EpochRows]) -> Result<(), Failure> {
             Err(Failure::user("file.truncated", "somebody cut the file"))
         }
     }
@@ -204,33 +375,122 @@ mod tests {
         fn progress(&self) -> Option<SinkProgress> {
             None
         }
-        fn write(&mut self, _lineage: &str, _epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
+        fn write(&mut self, _lineage: &str, _epochs: &[EpochRows]) -> Result<(), Failure> {
             Err(Failure::outside("file.write", "the disk is full"))
+        }
+    }
+
+    /// Away until it is told otherwise; keeps what it was given.
+    #[derive(Clone, Default)]
+    struct Gate {
+        open: Arc<AtomicBool>,
+        epochs: Arc<Mutex<Vec<Epoch>>>,
+    }
+
+    impl Writer for Gate {
+        fn progress(&self) -> Option<SinkProgress> {
+            None
+        }
+        fn write(&mut self, _lineage: &str, epochs: &[EpochRows]) -> Result<(), Failure> {
+            if !self.open.load(SeqCst) {
+                return Err(Failure::outside("gate.closed", "closed"));
+            }
+            lock(&self.epochs).extend(epochs.iter().map(|rows| rows.epoch));
+            Ok(())
+        }
+    }
+
+    fn start(writer: impl Writer + 'static, limits: Limits) -> SinkThread {
+        let members = BTreeMap::from([(0, 0)]);
+        let (name, lineage) = ("s".to_owned(), "l".to_owned());
+        let writer = Box::new(writer);
+        SinkThread::start(Opened { name, forgets: false, writer, members, lineage, limits }).unwrap()
+    }
+
+    /// An epoch with one record of so many bytes.
+    fn rows(epoch: Epoch, bytes: usize) -> EpochRows {
+        let mut run = EncodedRows::default();
+        let value = Some(run.put(&vec![0; bytes]));
+        run.records.push(EncodedRecord { key: None, value, timestamp: None, headers: 0..0 });
+        EpochRows::of_one(epoch, vec![run])
+    }
+
+    fn eventually(what: &str, happens: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !happens() {
+            assert!(Instant::now() < deadline, "never: {what}");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     #[test]
     fn an_abandoned_sink_leaves_nothing_locked_behind() {
-        let lock = Arc::new(());
-        let writer = Box::new(Away(lock.clone()));
-        let sink = SinkThread::start("s".into(), false, writer, "l".into(), 0).unwrap();
-        sink.give(1, Vec::new()).unwrap();
+        let writer = Arc::new(());
+        let sink = start(Away(writer.clone()), Limits::default());
+        sink.give(rows(1, 1)).unwrap();
         drop(sink);
-        assert_eq!(Arc::strong_count(&lock), 1, "whoever starts again finds it locked");
+        assert_eq!(Arc::strong_count(&writer), 1, "whoever starts again finds it locked");
     }
 
     #[test]
     fn a_sink_that_gave_up_is_noticed_without_another_epoch() {
-        let sink = SinkThread::start("s".into(), false, Box::new(Full), "l".into(), 0).unwrap();
+        let sink = start(Full, Limits::default());
         assert!(sink.check().is_ok());
-        let rows = EncodedRows {
-            records: vec![crate::data::EncodedRecord { key: None, value: None, timestamp: None, headers: 0..0 }],
-            ..EncodedRows::default()
-        };
-        sink.give(1, vec![rows]).unwrap();
-        while !sink.thread.as_ref().unwrap().is_finished() {
-            std::thread::yield_now();
-        }
+        sink.give(rows(1, 1)).unwrap();
+        eventually("the thread ends", || sink.thread.as_ref().unwrap().is_finished());
         assert_eq!(sink.check().unwrap_err().code, "file.truncated");
+    }
+
+    #[test]
+    fn i18_a_sink_may_be_so_many_bytes_behind_and_no_more() {
+        let gate = Gate::default();
+        let limits = Limits { bytes: 10_000, time: Duration::from_secs(3_600) };
+        let mut sink = start(gate.clone(), limits);
+        assert!(sink.has_room(Duration::ZERO).unwrap());
+        sink.give(rows(1, 6_000)).unwrap();
+        // Epochs without a row are no burden, however many.
+        (2..100).for_each(|epoch| sink.give(EpochRows::empty(epoch)).unwrap());
+        assert!(sink.has_room(Duration::ZERO).unwrap());
+        sink.give(rows(100, 6_000)).unwrap();
+        assert!(!sink.has_room(Duration::from_millis(50)).unwrap(), "it is 12,000 bytes behind");
+        gate.open.store(true, SeqCst);
+        assert!(sink.has_room(Duration::from_secs(60)).unwrap(), "it was never told that there is room again");
+        sink.finish().unwrap();
+        let written = lock(&gate.epochs).clone();
+        assert_eq!((written.first(), written.last(), sink.durable()), (Some(&1), Some(&100), 100));
+    }
+
+    #[test]
+    fn i18_a_sink_may_be_so_long_behind_and_no_longer() {
+        let gate = Gate::default();
+        let limits = Limits { bytes: usize::MAX, time: Duration::from_millis(300) };
+        let sink = start(gate.clone(), limits);
+        sink.give(rows(1, 1)).unwrap();
+        eventually("it is too long behind", || !sink.has_room(Duration::ZERO).unwrap());
+        gate.open.store(true, SeqCst);
+        assert!(sink.has_room(Duration::from_secs(60)).unwrap());
+        eventually("it is written", || sink.durable() == 1);
+        // Long after, with nothing to write, it is not behind at all.
+        std::thread::sleep(Duration::from_millis(400));
+        assert!(sink.has_room(Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn i18_who_waits_for_a_sink_that_gives_up_is_told() {
+        let sink = start(Full, Limits { bytes: 1, time: Duration::from_secs(3_600) });
+        sink.give(rows(1, 100)).unwrap();
+        let told = || sink.has_room(Duration::from_secs(60)).err();
+        eventually("it is told", || told().is_some_and(|failure| failure.code == "file.truncated"));
+    }
+
+    #[test]
+    fn i9_a_sink_without_rows_moves_its_memory_on_lazily_and_at_a_stop() {
+        let gate = Gate { open: Arc::new(true.into()), ..Gate::default() };
+        let mut sink = start(gate.clone(), Limits::default());
+        (1..=3).for_each(|epoch| sink.give(EpochRows::empty(epoch)).unwrap());
+        eventually("it advances by itself", || sink.durable() == 3);
+        (4..=5).for_each(|epoch| sink.give(EpochRows::empty(epoch)).unwrap());
+        sink.finish().unwrap();
+        assert_eq!((lock(&gate.epochs).clone(), sink.durable()), (vec![3, 5], 5));
     }
 }

@@ -15,9 +15,9 @@ use super::metrics::Metrics;
 use super::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
 use super::reported;
 use super::seat::{EpochClock, Seat};
-use super::sinks::SinkThread;
+use super::sinks::{Limits, Opened, SinkThread};
 use super::trunk::{Reading, Trunk};
-use crate::connectors::{Bell, Delivery, PartitionStart, Writer};
+use crate::connectors::{Bell, Delivery, EpochRows, MemberSink, PartitionStart, Writer};
 use crate::data::{Epoch, Mark, Partition, Position};
 use crate::expr::type_word;
 use crate::journal::{Appended, EpochRecord, Journal, Owner, PlanRecord, Record, host_name};
@@ -172,32 +172,47 @@ fn preload(plan: &Plan, history: &History) {
     }
 }
 
-fn open_writers(plan: &Plan) -> Result<BTreeMap<usize, Box<dyn Writer>>, Failure> {
-    let other = plan.sinks.iter().enumerate().filter(|(_, sink)| sink.sink.delivery() != Delivery::Transaction);
-    other.map(|(index, sink)| Ok((index, sink.sink.open()?))).collect()
+/// A writer and the sinks of the plan that it writes.
+struct Written {
+    members: Vec<usize>,
+    writer: Box<dyn Writer>,
+}
+
+/// Opens everything that does not commit with the journal; sinks that are written together have one writer.
+fn open_writers(plan: &Plan) -> Result<Vec<Written>, Failure> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (index, sink) in plan.sinks.iter().enumerate().filter(|(_, s)| s.sink.delivery() != Delivery::Transaction) {
+        let together = sink.sink.together();
+        let same = |group: &&mut Vec<usize>| together.is_some() && plan.sinks[group[0]].sink.together() == together;
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(index),
+            None => groups.push(vec![index]),
+        }
+    }
+    let open = |members: Vec<usize>| {
+        let sinks = members.iter().map(|index| MemberSink { index: *index, sink: &*plan.sinks[*index].sink });
+        let writer = plan.sinks[members[0]].sink.open_together(&sinks.collect::<Vec<_>>())?;
+        Ok(Written { members, writer })
+    };
+    groups.into_iter().map(open).collect()
 }
 
 /// I12: output of an earlier lineage takes on ours before anything is journaled under it. A crash in between
 /// leaves a journal that is as empty as it was; one behind it finds sinks that belong to the journal.
-fn adopt(writers: &mut BTreeMap<usize, Box<dyn Writer>>, recovery: &Recovery) -> Result<(), Failure> {
-    for writer in writers.values_mut() {
+fn adopt(writers: &mut [Written], recovery: &Recovery) -> Result<(), Failure> {
+    for Written { writer, .. } in writers {
         if writer.progress().is_some_and(|progress| progress.lineage != recovery.lineage) {
-            writer.write(&recovery.lineage, &[(recovery.last, Vec::new())])?;
+            writer.write(&recovery.lineage, &[EpochRows::empty(recovery.last)])?;
         }
     }
     Ok(())
 }
 
-fn recover(
-    plan: &Plan,
-    history: &History,
-    writers: &BTreeMap<usize, Box<dyn Writer>>,
-    options: StartOptions,
-) -> Result<Recovery, Failure> {
+fn recover(plan: &Plan, history: &History, writers: &[Written], options: StartOptions) -> Result<Recovery, Failure> {
     let memory = |(index, sink): (usize, &crate::plan::SinkPlan)| SinkMemory {
         name: sink.name.clone(),
         delivery: sink.sink.delivery(),
-        progress: writers.get(&index).and_then(|writer| writer.progress()),
+        progress: writers.iter().find(|written| written.members.contains(&index)).and_then(|w| w.writer.progress()),
     };
     let sinks: Vec<SinkMemory> = plan.sinks.iter().enumerate().map(memory).collect();
     let facts = PlanFacts {
@@ -295,17 +310,18 @@ fn open_seats(
     Ok(seats)
 }
 
-fn start_sinks(
-    plan: &Plan,
-    writers: BTreeMap<usize, Box<dyn Writer>>,
-    recovery: &Recovery,
-) -> Result<BTreeMap<usize, SinkThread>, Failure> {
-    let start = |(index, writer): (usize, Box<dyn Writer>)| {
-        let sink = &plan.sinks[index];
-        let forgets = sink.sink.delivery() == Delivery::AtLeastOnce;
-        let last = recovery.sinks[index];
-        SinkThread::start(sink.name.clone(), forgets, writer, recovery.lineage.clone(), last)
-            .map(|thread| (index, thread))
+fn start_sinks(plan: &Plan, writers: Vec<Written>, recovery: &Recovery) -> Result<Vec<SinkThread>, Failure> {
+    let start = |Written { members, writer }: Written| {
+        let names: Vec<&str> = members.iter().map(|index| plan.sinks[*index].name.as_str()).collect();
+        let opened = Opened {
+            name: names.join(", "),
+            forgets: plan.sinks[members[0]].sink.delivery() == Delivery::AtLeastOnce,
+            writer,
+            members: members.iter().map(|index| (*index, recovery.sinks[*index])).collect(),
+            lineage: recovery.lineage.clone(),
+            limits: Limits::default(),
+        };
+        SinkThread::start(opened)
             .map_err(|error| Failure::outside("engine.thread", "cannot start a thread").no_retry().because(error))
     };
     writers.into_iter().map(start).collect()
@@ -353,7 +369,6 @@ impl Replay<'_> {
     fn run(&mut self, committer: &mut Committer) -> Result<(u64, Vec<Millis>), Failure> {
         let bell = Bell::new()
             .map_err(|error| Failure::outside("engine.bell", "no file descriptor left").no_retry().because(error))?;
-        let has: BTreeMap<usize, Epoch> = self.recovery.sinks.iter().copied().enumerate().collect();
         let (mut rows, mut open_ends) = (0, Vec::new());
         let history = self.history;
         for record in history.epochs.range(self.recovery.replay_from..).map(|(_, record)| record) {
@@ -362,7 +377,7 @@ impl Replay<'_> {
             let outputs = self.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;
             let reading = Reading::Replay { from: self.recovery.replay_from };
             let merged = self.trunk.merge(&mark, outputs, read, reading)?;
-            committer.give(record.epoch, merged.rows, &has)?;
+            committer.give(record.epoch, merged.rows)?;
             open_ends = merged.open_ends;
             rows += read;
         }

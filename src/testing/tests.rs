@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use super::case::TestWorld;
 use super::drive::{BEGINNING, CrashAt, Given, Item, Variant, run_on};
 use crate::connectors::memory::{MemoryJournal, MemoryRecord, MemorySink, MemorySource};
-use crate::connectors::{Delivery, Sink, SinkProgress, Wanted, Writer};
+use crate::connectors::{Delivery, EpochRows, Sink, SinkProgress, Wanted, Writer};
 use crate::data::{EncodedRecord, EncodedRows, Epoch, Partition};
 use crate::journal::{Appended, EpochRecord, Journal, Owner, Record, SinkRows};
 use crate::plan::{Plan, build};
@@ -368,18 +368,20 @@ impl Writer for RememberingWriter {
         self.of.held.lock().unwrap().progress.clone()
     }
 
-    fn write(&mut self, lineage: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
+    fn write(&mut self, lineage: &str, epochs: &[EpochRows]) -> Result<(), Failure> {
         let mut held = self.of.held.lock().unwrap();
         if held.writer != self.writer {
             return Err(Failure::outside("test.dead", "this process is dead").no_retry());
         }
         let known: Vec<Epoch> = self::epochs(&self.of.journal).iter().map(|record| record.epoch).collect();
-        for (epoch, rows) in epochs {
-            if !known.contains(epoch) {
-                held.too_early.push(*epoch);
+        for rows in epochs {
+            let epoch = rows.epoch;
+            if !known.contains(&epoch) {
+                held.too_early.push(epoch);
             }
-            held.rows.extend(written(rows).into_iter().map(|row| (*epoch, row)));
-            held.progress = Some(SinkProgress { lineage: lineage.to_owned(), epoch: *epoch });
+            let runs: Vec<EncodedRows> = rows.runs().cloned().collect();
+            held.rows.extend(written(&runs).into_iter().map(|row| (epoch, row)));
+            held.progress = Some(SinkProgress { lineage: lineage.to_owned(), epoch });
         }
         Ok(())
     }

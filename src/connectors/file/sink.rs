@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use super::sidecar::{Holder, Sidecar, sync_folder};
 use super::trouble;
-use crate::connectors::{Delivery, Sink, SinkProgress, Writer};
-use crate::data::{EncodedRows, Epoch};
+use crate::connectors::{Delivery, EpochRows, Sink, SinkProgress, Writer};
+use crate::data::Epoch;
 use crate::report::Failure;
 
 /// The `file: {path}` sink.
@@ -108,10 +108,10 @@ impl FileWriter {
     }
 
     /// The bytes of those epochs that the file does not have yet.
-    fn text(&self, lineage: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Vec<u8> {
+    fn text(&self, lineage: &str, epochs: &[EpochRows]) -> Vec<u8> {
         let mut text = Vec::new();
         let is_new = |epoch: Epoch| self.done.lineage != lineage || epoch > self.done.epoch;
-        for run in epochs.iter().filter(|(epoch, _)| is_new(*epoch)).flat_map(|(_, runs)| runs) {
+        for run in epochs.iter().filter(|rows| is_new(rows.epoch)).flat_map(EpochRows::runs) {
             for value in run.records.iter().filter_map(|record| record.value.as_ref()) {
                 if let (Some(header), true, 0) = (&self.header, text.is_empty(), self.done.length) {
                     text.extend_from_slice(header);
@@ -143,11 +143,11 @@ impl Writer for FileWriter {
         (!lineage.is_empty()).then(|| SinkProgress { lineage: lineage.clone(), epoch: *epoch })
     }
 
-    fn write(&mut self, lineage: &str, epochs: &[(Epoch, Vec<EncodedRows>)]) -> Result<(), Failure> {
+    fn write(&mut self, lineage: &str, epochs: &[EpochRows]) -> Result<(), Failure> {
         if self.in_doubt {
             self.settle()?;
         }
-        let Some((last, _)) = epochs.last() else { return Ok(()) };
+        let Some(EpochRows { epoch: last, .. }) = epochs.last() else { return Ok(()) };
         if self.done.lineage == lineage && *last <= self.done.epoch {
             return Ok(());
         }
@@ -200,15 +200,15 @@ fn begin(path: &Path, file: &File) -> Result<Sidecar, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::EncodedRecord;
+    use crate::data::{EncodedRecord, EncodedRows};
 
-    fn epoch(epoch: Epoch, lines: &[&str]) -> (Epoch, Vec<EncodedRows>) {
+    fn epoch(epoch: Epoch, lines: &[&str]) -> EpochRows {
         let mut run = EncodedRows::default();
         for line in lines {
             let value = Some(run.put(line.as_bytes()));
             run.records.push(EncodedRecord { key: None, value, timestamp: None, headers: 0..0 });
         }
-        (epoch, vec![run])
+        EpochRows::of_one(epoch, vec![run])
     }
 
     fn sink(dir: &tempfile::TempDir) -> FileSink {
