@@ -1,7 +1,7 @@
 //! A source, a sink and a journal in memory, for `runner test`: everything survives a crash that is
 //! only played, so what they hold is shared by all that are opened from one description.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -87,7 +87,12 @@ impl Source for MemorySource {
     fn open(&self, source: SourceIndex, share: &[PartitionStart], _wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
         let at =
             |start: &PartitionStart| (start.partition, (start.start.as_offset().unwrap_or(0) as usize, usize::MAX));
-        Ok(Box::new(MemoryReader { source, of: self.clone(), partitions: share.iter().map(at).collect() }))
+        Ok(Box::new(MemoryReader {
+            source,
+            of: self.clone(),
+            partitions: share.iter().map(at).collect(),
+            paused: BTreeSet::new(),
+        }))
     }
 
     fn has_timestamps(&self) -> bool {
@@ -100,6 +105,7 @@ struct MemoryReader {
     of: MemorySource,
     /// Position and limit.
     partitions: BTreeMap<Partition, (usize, usize)>,
+    paused: BTreeSet<Partition>,
 }
 
 impl Reader for MemoryReader {
@@ -107,7 +113,8 @@ impl Reader for MemoryReader {
         let log = lock(&self.of.log);
         let rows_max = if log.poll_rows_max > 0 { log.poll_rows_max } else { rows_max };
         let mut fetched = Vec::new();
-        for (partition, (position, limit)) in &mut self.partitions {
+        let paused = &self.paused;
+        for (partition, (position, limit)) in self.partitions.iter_mut().filter(|(p, _)| !paused.contains(p)) {
             let records = log.partitions.get(partition).map_or(&[][..], Vec::as_slice);
             let end = records.len().min(*limit).min(*position + rows_max);
             if *position >= end {
@@ -132,9 +139,10 @@ impl Reader for MemoryReader {
         let log = lock(&self.of.log);
         let (position, limit) = self.partitions.get(&partition).copied().unwrap_or_default();
         let length = log.partitions.get(&partition).map_or(0, Vec::len);
-        let at_end = position >= length.min(limit);
+        let ended = log.ended && position >= length;
+        let at_end = ended || (position >= length.min(limit) && !self.paused.contains(&partition));
         let behind = Some(length.saturating_sub(position) as u64);
-        PartitionStatus { at_end, ended: log.ended && position >= length, behind }
+        PartitionStatus { at_end, ended, behind }
     }
 
     fn position(&self, partition: Partition) -> Position {
@@ -145,6 +153,10 @@ impl Reader for MemoryReader {
         if let Some((_, limit)) = self.partitions.get_mut(&partition) {
             *limit = to.and_then(|to| to.as_offset()).map_or(usize::MAX, |to| to as usize);
         }
+    }
+
+    fn pause(&mut self, partitions: &BTreeSet<Partition>) {
+        self.paused.clone_from(partitions);
     }
 }
 

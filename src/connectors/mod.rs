@@ -12,7 +12,7 @@ pub mod file;
 pub mod kafka;
 pub mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -147,6 +147,10 @@ pub trait Reader: Send {
     /// Replay: hand over nothing at or behind `to` in this partition; `None` lifts the limit.
     /// A limited partition counts as `at_end` when it stands at its limit.
     fn limit(&mut self, partition: Partition, to: Option<Position>);
+
+    /// Hand over nothing of these partitions until they are left out of a later call (I6). A paused
+    /// partition holds no memory, and is at its end only if it has ended.
+    fn pause(&mut self, partitions: &BTreeSet<Partition>);
 }
 
 /// How often a row can appear in a sink.

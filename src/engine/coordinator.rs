@@ -1,4 +1,4 @@
-//! Decides when an epoch is cut and what its watermark is. Pure: events in, actions out.
+//! Decides when an epoch is cut, what its watermark is, and who waits for whom. Pure: events in, actions out.
 //!
 //! ```text
 //!          due()                   every lane has cut               Committed
@@ -9,12 +9,16 @@
 //! One epoch commits while the next fills: a cut waits for the commit before it. Times are the
 //! monotonic clock's, except the epoch's clock, which the lanes fix with their first row (I3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use alignment::Alignment;
 
 use super::lane::PartitionCut;
 use crate::data::{Epoch, Mark, Partition};
 use crate::plan::EpochSettings;
 use crate::time::{Millis, Watermark};
+
+mod alignment;
 
 /// A step of the clock of more than this counts as none: the process was suspended (I5).
 const LONGEST_STEP_MS: Millis = 1_000;
@@ -22,7 +26,12 @@ const LONGEST_STEP_MS: Millis = 1_000;
 /// How a partition stands, as its lane sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PartitionView {
+    /// Highest event time up to the last cut.
     pub max_time: Option<Millis>,
+    /// Highest event time that was taken in.
+    pub reached: Option<Millis>,
+    /// It stands at its end, or stood there a moment ago.
+    pub keeps_up: bool,
     /// Since when this process has stood at its end without a row; `None`: it does not (I5).
     pub quiet_since: Option<Millis>,
     pub ended: bool,
@@ -76,6 +85,8 @@ pub enum Action {
     Cut,
     /// Every lane hands its epoch over. `ranges` is by source, then partition.
     Mark { mark: Mark, ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>>, ended: bool },
+    /// From now on the lane reads all of its partitions but these (I6).
+    Pause { lane: usize, partitions: BTreeSet<Partition> },
     /// Everything is committed and nothing more will come.
     Finished,
 }
@@ -85,6 +96,8 @@ pub enum Action {
 pub struct SourceTiming {
     pub lag_ms: Millis,
     pub idle_ms: Option<Millis>,
+    /// How far a partition may be ahead of the slowest; `None`: nothing in the pipeline looks at the watermark.
+    pub align_ms: Option<Millis>,
 }
 
 /// The state machine. One per pipeline.
@@ -109,6 +122,8 @@ pub struct Coordinator {
     last_cut: Millis,
     first_row: Option<Millis>,
     quiet: Quiet,
+    /// By lane: partitions that wait for slower ones.
+    paused: Vec<BTreeSet<Partition>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +168,7 @@ impl Coordinator {
             timing,
             reports: vec![None; lanes.len()],
             cuts: vec![None; lanes.len()],
+            paused: vec![BTreeSet::new(); lanes.len()],
             lanes,
             phase: Phase::Open,
             committing: false,
@@ -191,7 +207,21 @@ impl Coordinator {
             Event::Tick => {}
         }
         self.watch_quiet(now);
-        self.decide(now)
+        let mut actions = self.align(now);
+        actions.extend(self.decide(now));
+        actions
+    }
+
+    /// I6: tells the lanes whose waiting partitions are others than before.
+    fn align(&mut self, now: Millis) -> Vec<Action> {
+        if self.timing.iter().all(|timing| timing.align_ms.is_none()) {
+            return Vec::new();
+        }
+        let (timing, lanes, reports) = (&self.timing, &self.lanes, &self.reports);
+        let paused = Alignment { timing, lanes, reports, now, short: false }.paused(&self.paused);
+        let before = std::mem::replace(&mut self.paused, paused);
+        let changed = self.paused.iter().zip(before).enumerate().filter(|(_, (now, before))| **now != *before);
+        changed.map(|(lane, (partitions, _))| Action::Pause { lane, partitions: partitions.clone() }).collect()
     }
 
     /// When to send the next [`Event::Tick`] at the latest, if nothing else happens before.

@@ -9,7 +9,7 @@
 //! All channels are bounded. The first failure of any thread ends the job; nothing that was not
 //! committed is lost, because it is read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -97,6 +97,17 @@ enum ToLane {
     Mark(Mark),
 }
 
+/// The partitions that a lane is to pause; only the newest wish counts. A cell, because the coordinator must
+/// never wait for a lane that waits for it.
+type Pauses = Arc<Mutex<Option<BTreeSet<Partition>>>>;
+
+/// The coordinator's end of a lane.
+struct LaneHandle {
+    control: SyncSender<ToLane>,
+    pauses: Pauses,
+    bell: Bell,
+}
+
 /// What the coordinator tells the trunk about an epoch whose lanes are handing over.
 struct ToTrunk {
     mark: Mark,
@@ -144,7 +155,7 @@ struct Threads {
     coordinator: Coordinator,
     clock: Arc<dyn Clock>,
     epoch_clock: Arc<EpochClock>,
-    lanes: Vec<(SyncSender<ToLane>, Bell)>,
+    lanes: Vec<LaneHandle>,
     trunk: Option<SyncSender<ToTrunk>>,
     events: mpsc::Receiver<ToCoordinator>,
     stop: Arc<Stop>,
@@ -190,11 +201,13 @@ impl Threads {
         let max_bytes = (plan.epoch.max_bytes / lane_count.max(1)).max(1);
         for (index, seat) in seats.into_iter().enumerate() {
             let (sender, control) = sync_channel(4);
-            lanes.push((sender, bells[index].clone()));
+            let pauses = Pauses::default();
+            lanes.push(LaneHandle { control: sender, pauses: pauses.clone(), bell: bells[index].clone() });
             let lane = LaneThread {
                 index,
                 seat,
                 control,
+                pauses,
                 bell: bells[index].clone(),
                 events: events.clone(),
                 outputs: outputs_in.clone(),
@@ -282,6 +295,11 @@ impl Threads {
                     trunk.send(ToTrunk { mark, ranges, ended }).map_err(|_| gone())?;
                     self.tell_lanes(|| ToLane::Mark(mark))?;
                 }
+                Action::Pause { lane, partitions } => {
+                    let LaneHandle { pauses, bell, .. } = &self.lanes[lane];
+                    *pauses.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(partitions);
+                    bell.ring();
+                }
                 Action::Finished => {
                     let stopped = self.stop.halted.load(SeqCst);
                     return Ok(Some(if stopped { Outcome::Stopped } else { Outcome::Ended }));
@@ -292,9 +310,9 @@ impl Threads {
     }
 
     fn tell_lanes(&self, what: impl Fn() -> ToLane) -> Result<(), Failure> {
-        for (lane, bell) in &self.lanes {
-            lane.send(what()).map_err(|_| gone())?;
-            bell.ring();
+        for lane in &self.lanes {
+            lane.control.send(what()).map_err(|_| gone())?;
+            lane.bell.ring();
         }
         Ok(())
     }
@@ -321,7 +339,8 @@ impl Threads {
     async fn shut_down(mut self, outcome: Result<Outcome, Failure>) -> Result<Outcome, Failure> {
         self.stop.halted.store(true, SeqCst);
         self.trunk = None;
-        for (_, bell) in std::mem::take(&mut self.lanes) {
+        for LaneHandle { control, bell, .. } in std::mem::take(&mut self.lanes) {
+            drop(control);
             bell.ring();
         }
         let workers = std::mem::take(&mut self.workers);
@@ -395,6 +414,7 @@ struct LaneThread {
     index: usize,
     seat: Seat,
     control: Receiver<ToLane>,
+    pauses: Pauses,
     bell: Bell,
     events: mpsc::Sender<ToCoordinator>,
     outputs: SyncSender<(usize, Epoch, Output)>,
@@ -420,6 +440,10 @@ impl LaneThread {
                 }
                 Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => {}
+            }
+            let pauses = self.pauses.lock().unwrap_or_else(|poison| poison.into_inner()).take();
+            if let Some(partitions) = pauses {
+                self.seat.pause(&partitions);
             }
             let halted = self.stop.halted.load(Relaxed);
             let mut full = self.seat.bytes() >= self.max_bytes;

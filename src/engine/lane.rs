@@ -111,6 +111,11 @@ impl Lane {
         }
     }
 
+    /// Highest event time that was taken in from a partition.
+    pub fn max_time(&self, partition: Partition) -> Option<Millis> {
+        self.partitions.get(&partition)?.max_time
+    }
+
     /// Rows read into the open epoch.
     pub fn rows(&self) -> u64 {
         self.rows

@@ -1,6 +1,6 @@
 //! A lane with its reader: one poll at a time, for whoever drives it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use crate::data::{Mark, Partition, Position};
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
+/// A partition keeps up if it stood at its end this long ago: rows that trickle in do not change that.
+const KEEPS_UP_MS: Millis = 1_000;
 /// About how many rows a poll may bring.
 pub const POLL_ROWS_MAX: usize = 10_000;
 
@@ -95,6 +97,8 @@ pub struct Seat {
 struct Standing {
     max_time: Option<Millis>,
     quiet_since: Option<Millis>,
+    /// When it was last seen at its end.
+    stood_at_end: Option<Millis>,
     /// Rows came in the poll before.
     had_rows: bool,
 }
@@ -157,7 +161,12 @@ impl Seat {
         let now = self.clock.monotonic();
         let mut partitions = std::mem::take(&mut self.partitions);
         for (partition, standing) in &mut partitions {
-            if std::mem::take(&mut standing.had_rows) || !self.status(*partition).at_end {
+            let had_rows = std::mem::take(&mut standing.had_rows);
+            let at_end = self.status(*partition).at_end;
+            if at_end {
+                standing.stood_at_end = Some(now);
+            }
+            if had_rows || !at_end {
                 standing.quiet_since = None;
             } else {
                 standing.quiet_since.get_or_insert(now);
@@ -248,10 +257,26 @@ impl Seat {
         }
     }
 
+    /// I6: reads all partitions but these from now on. What waits to be taken in is taken in.
+    pub fn pause(&mut self, partitions: &BTreeSet<Partition>) {
+        self.reader.pause(partitions);
+        for partition in partitions {
+            if let Some(standing) = self.partitions.get_mut(partition) {
+                (standing.quiet_since, standing.stood_at_end) = (None, None);
+            }
+        }
+    }
+
     fn views(&self) -> BTreeMap<Partition, PartitionView> {
+        let now = self.clock.monotonic();
         let view = |(partition, standing): (&Partition, &Standing)| {
-            let PartitionStatus { ended, .. } = self.status(*partition);
-            let view = PartitionView { max_time: standing.max_time, quiet_since: standing.quiet_since, ended };
+            let view = PartitionView {
+                max_time: standing.max_time,
+                reached: self.lane.max_time(*partition),
+                keeps_up: standing.stood_at_end.is_some_and(|then| now - then <= KEEPS_UP_MS),
+                quiet_since: standing.quiet_since,
+                ended: self.status(*partition).ended,
+            };
             (*partition, view)
         };
         self.partitions.iter().map(view).collect()
@@ -308,7 +333,8 @@ mod tests {
     /// A seat over partition 0 of a source whose rows have `_time` and nothing else.
     fn seat(source: &MemorySource, registry: &Registry) -> Seat {
         let time_type = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-        let time = TimePlan { field: TimeField::Timestamp, lag_ms: 0, idle_ms: Some(1), max_ahead_ms: 0 };
+        let time =
+            TimePlan { field: TimeField::Timestamp, lag_ms: 0, idle_ms: Some(1), align_ms: None, max_ahead_ms: 0 };
         let source_plan = SourcePlan {
             name: "s".into(),
             source: Arc::new(source.clone()),

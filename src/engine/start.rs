@@ -21,12 +21,14 @@ use crate::connectors::{Bell, Delivery, EpochRows, MemberSink, PartitionStart, W
 use crate::data::{Epoch, Mark, Partition, Position};
 use crate::expr::type_word;
 use crate::journal::{Appended, EpochRecord, Journal, Owner, PlanRecord, Record, host_name};
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
 /// Between two attempts to commit the owner record.
 const OWN_PAUSE: Duration = Duration::from_millis(500);
+/// `time.align` is no smaller than this by itself.
+const LEAST_ALIGN_MS: Millis = 60_000;
 /// Version of the plan record's format.
 const PLAN_VERSION: u32 = 1;
 
@@ -119,7 +121,7 @@ pub fn start(
     let (replayed_rows, open_ends) = replay.run(&mut committer)?;
     let resumed = resumed(&history, &recovery, open_ends);
     clock.next_epoch(resumed.clock);
-    let timing = plan.sources.iter().map(|s| SourceTiming { lag_ms: s.time.lag_ms, idle_ms: s.time.idle_ms }).collect();
+    let timing = timing(plan);
     let lanes = seats.iter().map(|seat| seat.source).collect();
     let coordinator = Coordinator::new(plan.epoch, timing, lanes, resumed, clock.monotonic());
     let positions = latest_positions(plan, &history, &discovered);
@@ -325,6 +327,24 @@ fn start_sinks(plan: &Plan, writers: Vec<Written>, recovery: &Recovery) -> Resul
             .map_err(|error| Failure::outside("engine.thread", "cannot start a thread").no_retry().because(error))
     };
     writers.into_iter().map(start).collect()
+}
+
+/// How each source's time is looked at.
+fn timing(plan: &Plan) -> Vec<SourceTiming> {
+    let span = |step: &crate::plan::StepPlan| match &step.step {
+        Step::Stateful(transform) => transform.span_ms(),
+        Step::Rows(_) => None,
+    };
+    // I6: without a step that looks at the watermark nobody fills up with the rows of a fast partition.
+    let span_ms = plan.steps.iter().filter_map(span).max();
+    let lag_ms = plan.sources.iter().map(|source| source.time.lag_ms).max().unwrap_or(0);
+    let align_ms = span_ms.map(|span_ms| span_ms.max(lag_ms).max(LEAST_ALIGN_MS));
+    let of = |source: &crate::plan::SourcePlan| SourceTiming {
+        lag_ms: source.time.lag_ms,
+        idle_ms: source.time.idle_ms,
+        align_ms: align_ms.map(|align_ms| source.time.align_ms.unwrap_or(align_ms)),
+    };
+    plan.sources.iter().map(of).collect()
 }
 
 fn resumed(history: &History, recovery: &Recovery, open_ends: Vec<Millis>) -> Resumed {

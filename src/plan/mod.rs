@@ -102,6 +102,8 @@ pub struct TimePlan {
     pub lag_ms: Millis,
     /// `None`: never idle.
     pub idle_ms: Option<Millis>,
+    /// How far a partition may be ahead of the slowest; `None`: what the pipeline's windows and lags ask for.
+    pub align_ms: Option<Millis>,
     pub max_ahead_ms: Millis,
 }
 

@@ -70,7 +70,8 @@ crate::options! {
         pub lag: Option<DurationMs>,
         /// After how long without a record a partition no longer holds the watermark, or `never`. Example: `idle: 5s`.
         pub idle: Option<Idle>,
-        /// How far a partition may be ahead of the slowest. Comes in a later release.
+        /// A partition that is further ahead of the slowest one in event time is not read until that one has come
+        /// nearer. Only in pipelines with windows. Default: the largest of `lag`, the windows' size and 1m. Example: `align: 10m`
         pub align: Option<DurationMs>,
         /// Event times further ahead of the clock are dead letters. Default 1h.
         pub max_ahead: Option<DurationMs>,

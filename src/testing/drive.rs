@@ -231,6 +231,7 @@ impl Drive<'_> {
                         self.feed(Event::Cut { lane, cut })?;
                     }
                 }
+                Action::Pause { lane, partitions } => self.stage()?.seats[lane].pause(&partitions),
                 Action::Mark { mark, ranges, ended } => self.commit(mark, ranges, ended)?,
                 Action::Finished => {
                     self.finished = true;

@@ -17,6 +17,8 @@ use crate::report::{Failure, Style, render};
 use crate::spec::{self, Values};
 use crate::time::{Millis, Watermark};
 
+mod pressure;
+
 /// A pipeline of everything whose result could depend on order, with JSON in and JSON and Avro out.
 const EVERYTHING: &str = r#"
 apiVersion: runner/v1
@@ -669,12 +671,4 @@ fn i20_a_restart_reads_on_behind_what_its_output_has() {
     let ranges = epochs(&journal).into_iter().map(|epoch| epoch.partitions["s"][&0].clone());
     let ranges: Vec<_> = ranges.map(|range| (range.from.as_offset().unwrap(), range.to.as_offset().unwrap())).collect();
     assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0), "{ranges:?}");
-}
-
-#[test]
-fn i6_alignment_is_refused_as_long_as_it_does_not_work() {
-    let text = SECONDS.replace("time: { idle: never }", "time: { align: 1m }");
-    let (documents, _) = spec::load_text("test.yaml", &text, &Values::default());
-    let (_, found) = build(&documents, Path::new("."), &TestWorld::new());
-    assert_eq!(found.0.iter().map(|found| found.code).collect::<Vec<_>>(), ["spec.not_available"]);
 }

@@ -10,6 +10,12 @@ pub enum Windows {
 }
 
 impl Windows {
+    /// How much time a window spans.
+    pub fn size_ms(&self) -> Millis {
+        let Windows::Tumbling { size_ms, .. } = *self;
+        size_ms
+    }
+
     /// Start of the window that holds `time`. Times before 1970 are floored too, not truncated.
     /// Saturates at the ends of time, which only broken records reach.
     pub fn start_of(&self, time: Millis) -> Millis {

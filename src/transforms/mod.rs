@@ -39,6 +39,8 @@ pub trait StatefulTransform: Debug + Send + Sync {
     /// True if its rows change later (an endless aggregate, or a windowed one whose sinks want
     /// updates): then its output has the column `__change`.
     fn changes(&self) -> bool;
+    /// How much event time it looks at together; `None`: the watermark means nothing to it (I6).
+    fn span_ms(&self) -> Option<Millis>;
     /// The half in each lane.
     fn open_gather(&self) -> Box<dyn Gather>;
     /// The half in the trunk, with empty state.

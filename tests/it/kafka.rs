@@ -1,6 +1,6 @@
 //! The Kafka connector against a real broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use arrow::array::Array;
@@ -131,6 +131,33 @@ fn nothing_is_handed_over_at_a_limit_and_nothing_is_lost_when_it_is_lifted() {
     first.extend(poll_until(&mut *reader, 500, all_at_end(2)));
     assert_eq!(values(&first, 0), expected(0, 0..3_010));
     assert_eq!(values(&first, 1), expected(1, 0..3_010));
+}
+
+#[test]
+fn i6_a_paused_partition_gives_nothing_stands_at_no_end_and_loses_nothing() {
+    let topic = servers::topic("paused", 2);
+    (0..2).for_each(|partition| servers::produce(&topic, &numbered(partition, 0..3_000)));
+    let (_, mut reader) = open(&source(&topic, Start::Earliest, None));
+    let mut all = poll_until(&mut *reader, 500, |_, rows| rows >= 500);
+    let before = reader.position(0);
+    // In the middle, at its end, and with the other one beside it: each pause goes on where it stopped.
+    for round in 0..3 {
+        reader.pause(&BTreeSet::from([0]));
+        assert!(!reader.status(0).at_end, "round {round}");
+        let others = poll_until(&mut *reader, 500, |reader, _| reader.status(1).at_end);
+        assert!(others.iter().all(|batch| batch.partition == 1), "round {round}");
+        all.extend(others);
+        if round == 0 {
+            assert_eq!(reader.position(0), before);
+        }
+        reader.pause(&BTreeSet::new());
+        all.extend(poll_until(&mut *reader, 500, all_at_end(2)));
+        (0..2).for_each(|p| servers::produce(&topic, &numbered(p, 3_000 + round * 10..3_010 + round * 10)));
+    }
+    all.extend(poll_until(&mut *reader, 500, |reader, _| {
+        (0..2).all(|partition| reader.position(partition) == Position::offset(3_030))
+    }));
+    (0..2).for_each(|partition| assert_eq!(values(&all, partition), expected(partition, 0..3_030)));
 }
 
 /// A reader that replays met the topic's end in the same batch as its limit, took the partition for ended,

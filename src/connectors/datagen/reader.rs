@@ -4,6 +4,7 @@
 //! counters. The generator is seeded anew behind every record, as the genuine connector does, so
 //! a position holds all there is to know and any range of records can be made again.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,7 @@ struct Task {
     end: Option<u64>,
     /// Replay: nothing at or behind this record.
     limit: Option<u64>,
+    paused: bool,
     schedule: Schedule,
 }
 
@@ -92,6 +94,7 @@ impl TaskReader {
                 record: position.record,
                 end: datagen.count_of(number),
                 limit: None,
+                paused: false,
                 schedule: Schedule::new(datagen.pace, number, datagen.tasks),
             })
         };
@@ -110,8 +113,11 @@ impl TaskReader {
 }
 
 impl Task {
-    /// How many records there may be before a limit or the end.
+    /// How many records there may be now, before a limit or the end.
     fn left(&self) -> u64 {
+        if self.paused {
+            return 0;
+        }
         let end = self.limit.into_iter().chain(self.end).min().unwrap_or(u64::MAX);
         end.saturating_sub(self.record)
     }
@@ -177,7 +183,7 @@ impl Reader for TaskReader {
         let ended = task.end.is_some_and(|end| task.record >= end);
         // A paced task has handed over all there is until the next record is due.
         let waits = task.limit.is_none() && task.schedule.waits(Instant::now());
-        PartitionStatus { at_end: task.left() == 0 || waits, ended, behind: None }
+        PartitionStatus { at_end: ended || (!task.paused && (task.left() == 0 || waits)), ended, behind: None }
     }
 
     fn position(&self, partition: Partition) -> Position {
@@ -191,5 +197,15 @@ impl Reader for TaskReader {
         // A position that is not ours lets nothing pass; recovery then says what is missing (I17).
         task.limit = to.map(|to| TaskPosition::read(&to, counters).map_or(0, |position| position.record));
         task.schedule.restart();
+    }
+
+    fn pause(&mut self, partitions: &BTreeSet<Partition>) {
+        for task in &mut self.tasks {
+            let was = std::mem::replace(&mut task.paused, partitions.contains(&task.partition));
+            if was && !task.paused {
+                // What was due meanwhile is not made up for at once.
+                task.schedule.restart();
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Reads one file after another, a record per line.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -33,6 +33,7 @@ pub(super) struct FileReader {
     /// Files behind that of `place`.
     later: VecDeque<PathBuf>,
     limit: Option<Offset>,
+    paused: bool,
     ended: bool,
     record: Vec<u8>,
 }
@@ -56,6 +57,7 @@ impl FileReader {
             file: None,
             later,
             limit: None,
+            paused: false,
             ended: false,
             record: Vec::new(),
         };
@@ -115,6 +117,10 @@ impl FileReader {
     }
 
     fn may_read(&self) -> bool {
+        !self.paused && self.has_more()
+    }
+
+    fn has_more(&self) -> bool {
         !self.ended && self.limit.is_none_or(|limit| self.place.row < limit)
     }
 
@@ -166,7 +172,7 @@ impl Reader for FileReader {
     }
 
     fn status(&self, _partition: Partition) -> PartitionStatus {
-        PartitionStatus { at_end: !self.may_read(), ended: self.ended, behind: None }
+        PartitionStatus { at_end: !self.has_more(), ended: self.ended, behind: None }
     }
 
     fn position(&self, _partition: Partition) -> Position {
@@ -176,6 +182,10 @@ impl Reader for FileReader {
     fn limit(&mut self, _partition: Partition, to: Option<Position>) {
         // A position that is none of ours limits nothing; `open` has refused such a plan already.
         self.limit = to.and_then(|to| Place::from_position(&to).ok()).map(|place| place.row);
+    }
+
+    fn pause(&mut self, partitions: &BTreeSet<Partition>) {
+        self.paused = partitions.contains(&PARTITION);
     }
 }
 

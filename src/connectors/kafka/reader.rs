@@ -6,9 +6,9 @@
 //!
 //! A partition that meets its limit (or its end) is *parked*: taken off the consumer, what was
 //! fetched beyond thrown away. Lifting the limit assigns it again at our own position, so nothing
-//! is lost and nothing is held in memory meanwhile.
+//! is lost and nothing is held in memory meanwhile. A paused partition (I6) is parked too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(super) struct KafkaReader {
 /// A partition at work.
 ///
 /// ```text
-/// assigned ──limit or end met──▶ parked ──limit lifted──▶ assigned
+/// assigned ──limit met, or paused──▶ parked ──lifted, resumed──▶ assigned
 ///     └──────end met──▶ ended
 /// ```
 struct Slot {
@@ -68,6 +68,7 @@ struct Slot {
     end_known: bool,
     /// Nothing is left below the limit.
     limit_met: bool,
+    paused: bool,
     ended: bool,
 }
 
@@ -93,7 +94,11 @@ impl Slot {
     }
 
     fn must_park(&self) -> bool {
-        self.assigned && (self.ended || self.limit_met)
+        self.assigned && !self.may_read()
+    }
+
+    fn may_read(&self) -> bool {
+        !self.ended && !self.limit_met && !self.paused
     }
 }
 
@@ -126,6 +131,7 @@ impl KafkaReader {
                 at_eof: false,
                 end_known: false,
                 limit_met: false,
+                paused: false,
                 ended: false,
             };
             slot.reached(next);
@@ -154,7 +160,7 @@ impl KafkaReader {
     fn assign_unparked(&mut self) -> Result<(), Failure> {
         let mut wanted = Vec::new();
         for (partition, slot) in (0..).zip(&mut self.slots) {
-            let Some(slot) = slot.as_mut().filter(|slot| !slot.assigned && !slot.ended && !slot.limit_met) else {
+            let Some(slot) = slot.as_mut().filter(|slot| !slot.assigned && slot.may_read()) else {
                 continue;
             };
             slot.assigned = true;
@@ -169,7 +175,7 @@ impl KafkaReader {
         self.consumer.assign(&wanted).map_err(|error| self.failure("begin to read", error))
     }
 
-    /// Takes partitions that met their limit or end off the consumer.
+    /// Takes partitions that met their limit or end, or are paused, off the consumer.
     fn park(&mut self) -> Result<(), Failure> {
         let mut met = Vec::new();
         for (partition, slot) in (0..).zip(&mut self.slots) {
@@ -338,8 +344,9 @@ impl Reader for KafkaReader {
         let known_end = self.consumer.known_end(partition);
         // Without transactions no marker stands between the last record and the end.
         let at_known_end = slot.assigned && slot.end_known && known_end.is_some_and(|end| slot.next >= end);
-        let at_end = slot.at_eof || at_known_end || slot.limit_met || slot.ended;
-        let behind = match slot.at_eof || at_known_end || slot.ended {
+        // I5: what is paused is at no end.
+        let at_end = slot.ended || (!slot.paused && (slot.at_eof || at_known_end || slot.limit_met));
+        let behind = match slot.ended || (!slot.paused && (slot.at_eof || at_known_end)) {
             true => Some(0),
             false => slot.end.or(known_end).map(|end| end.saturating_sub(slot.next).max(0) as u64),
         };
@@ -360,6 +367,17 @@ impl Reader for KafkaReader {
         slot.limit = limit;
         slot.limit_met = limit.is_some_and(|limit| slot.next >= limit);
         if let Err(failure) = self.assign_unparked() {
+            self.failed = Some(failure);
+        }
+    }
+
+    fn pause(&mut self, partitions: &BTreeSet<Partition>) {
+        for (partition, slot) in (0..).zip(&mut self.slots) {
+            if let Some(slot) = slot {
+                slot.paused = partitions.contains(&partition);
+            }
+        }
+        if let Err(failure) = self.park().and_then(|()| self.assign_unparked()) {
             self.failed = Some(failure);
         }
     }

@@ -1,7 +1,7 @@
 use super::*;
 
-const SETTINGS: EpochSettings = EpochSettings { min_ms: 10, interval_ms: 100, max_bytes: 1_000 };
-const TIMING: SourceTiming = SourceTiming { lag_ms: 1_000, idle_ms: Some(5_000) };
+pub(super) const SETTINGS: EpochSettings = EpochSettings { min_ms: 10, interval_ms: 100, max_bytes: 1_000 };
+const TIMING: SourceTiming = SourceTiming { lag_ms: 1_000, idle_ms: Some(5_000), align_ms: None };
 
 fn coordinator(lanes: usize) -> Coordinator {
     let resumed = Resumed { epoch: 0, watermark: Watermark::NONE, clock: 0, open_ends: Vec::new() };
@@ -9,7 +9,7 @@ fn coordinator(lanes: usize) -> Coordinator {
 }
 
 fn view(max_time: Millis, quiet_since: Option<Millis>) -> PartitionView {
-    PartitionView { max_time: Some(max_time), quiet_since, ended: false }
+    PartitionView { max_time: Some(max_time), reached: Some(max_time), quiet_since, ..PartitionView::default() }
 }
 
 fn report(rows: u64, drained: bool, views: &[PartitionView]) -> LaneReport {
@@ -107,7 +107,7 @@ fn i5_idle_partitions_do_not_hold_the_watermark() {
 #[test]
 fn i5_a_partition_that_never_had_a_row_holds_the_watermark_until_it_is_idle() {
     let mut c = coordinator(1);
-    let silent = PartitionView { max_time: None, quiet_since: Some(0), ended: false };
+    let silent = PartitionView { quiet_since: Some(0), ..PartitionView::default() };
     assert_eq!(epoch(&mut c, 1_000, &[view(9_000, None), silent], &[]).watermark, Watermark::NONE);
     assert_eq!(epoch(&mut c, 6_000, &[view(9_000, None), silent], &[]).watermark, Watermark::at(8_000));
 }
@@ -163,7 +163,7 @@ fn i21_a_stop_cuts_what_was_taken_in_and_closes_nothing() {
 #[test]
 fn i21_the_end_of_every_source_advances_exactly_to_the_newest_window() {
     let mut c = coordinator(1);
-    let ended = [PartitionView { max_time: Some(9_000), quiet_since: None, ended: true }];
+    let ended = [PartitionView { ended: true, ..view(9_000, None) }];
     epoch(&mut c, 0, &[view(9_000, None)], &[5_000, 10_000]);
     assert_eq!(c.on(Event::Report { lane: 0, report: report(0, true, &ended) }, 1, 1), [Action::Cut]);
     let actions = c.on(Event::Cut { lane: 0, cut: cut(0, &ended) }, 2, 2);
@@ -189,7 +189,7 @@ fn clocks_of_epochs_never_go_back() {
 #[test]
 fn i21_ended_lanes_end_nothing_while_another_was_not_heard_of() {
     let mut c = coordinator(2);
-    let ended = [PartitionView { max_time: None, quiet_since: None, ended: true }];
+    let ended = [PartitionView { ended: true, ..PartitionView::default() }];
     assert_eq!(c.on(Event::Report { lane: 0, report: report(0, true, &ended) }, 1, 1), []);
     assert_eq!(c.on(Event::Tick, 400, 400), [], "the other lane may have everything to read yet");
     assert_eq!(c.on(Event::Report { lane: 1, report: report(0, true, &ended) }, 401, 401), [Action::Finished]);
@@ -219,7 +219,7 @@ fn seeded_runs_keep_the_order_of_epochs() {
 }
 
 fn seeded_run(seed: u64) {
-    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let mut random = Random::seeded(seed);
     let lanes = 1 + random.below(3) as usize;
     let mut c = coordinator(lanes);
     let mut world = vec![(0u64, view(0, None)); lanes];
@@ -260,6 +260,7 @@ fn seeded_run(seed: u64) {
                     last = (mark.epoch, mark.watermark, mark.clock);
                     committing = Some(mark);
                 }
+                Action::Pause { .. } => panic!("nothing here looks at the watermark"),
                 Action::Finished => return,
             }
         }
@@ -267,10 +268,14 @@ fn seeded_run(seed: u64) {
 }
 
 /// xorshift64: good enough to shuffle events, the same everywhere.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn seeded(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::{Documents, TimeSpec, not_available};
+use crate::spec::{Documents, not_available};
 
 /// Complains about every such key of every document.
 pub(super) fn refuse(documents: &Documents, out: &mut Diagnostics) {
@@ -11,9 +11,7 @@ pub(super) fn refuse(documents: &Documents, out: &mut Diagnostics) {
         if let Some(memory) = &pipeline.spec.memory {
             out.push(not_available("`memory`", &memory.place));
         }
-        pipeline.spec.sources.iter().for_each(|source| refuse_align(source.time.as_ref(), out));
     }
-    documents.topics.iter().for_each(|topic| refuse_align(topic.spec.time.as_ref(), out));
     for schema in &documents.schemas {
         if let Some(compatibility) = &schema.spec.compatibility {
             out.push(
@@ -21,12 +19,6 @@ pub(super) fn refuse(documents: &Documents, out: &mut Diagnostics) {
                     .hint("set the subject's level in the registry; it is checked before anything starts"),
             );
         }
-    }
-}
-
-fn refuse_align(time: Option<&TimeSpec>, out: &mut Diagnostics) {
-    if let Some(time) = time.filter(|time| time.align.is_some()) {
-        out.push(not_available("`align`", &time.place));
     }
 }
 

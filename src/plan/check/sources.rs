@@ -435,7 +435,8 @@ fn time_in_words(time: &TimePlan, spec: Option<&TimeSpec>) -> String {
             .map_or_else(String::new, |field: &Spanned<String>| field.value.clone()),
     };
     let idle = time.idle_ms.map_or_else(|| "never".to_owned(), duration);
-    format!("{from}, lag {}, idle {idle}", duration(time.lag_ms))
+    let align = time.align_ms.map_or_else(String::new, |align| format!(", align {}", duration(align)));
+    format!("{from}, lag {}, idle {idle}{align}", duration(time.lag_ms))
 }
 
 /// What of a source changes results, for the fingerprint. Positions, groups, servers and client settings do not.

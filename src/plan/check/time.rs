@@ -50,6 +50,7 @@ pub(super) fn plan(
         field,
         lag_ms: spec.and_then(|spec| spec.lag).map_or(DEFAULT_LAG_MS, |lag| lag.0),
         idle_ms,
+        align_ms: spec.and_then(|spec| spec.align).map(|align| align.0),
         max_ahead_ms: spec.and_then(|spec| spec.max_ahead).map_or(DEFAULT_MAX_AHEAD_MS, |ahead| ahead.0),
     };
     Some((plan, reads))

@@ -112,6 +112,10 @@ impl StatefulTransform for Aggregate {
         self.shape.options.changes
     }
 
+    fn span_ms(&self) -> Option<Millis> {
+        self.shape.options.windows.map(|windows| windows.size_ms())
+    }
+
     fn open_gather(&self) -> Box<dyn Gather> {
         Box::new(AggregateGather::new(self.shape.clone()))
     }
