@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use crate::connectors::kafka::{Cluster, JournalSink, KafkaJournal, KafkaSink};
+use crate::connectors::kafka::{JournalSink, KafkaJournal, KafkaSink};
 use crate::journal::Journal;
 use crate::journal::file::FileJournal;
 use crate::plan::{JournalPlace, Plan};
@@ -12,13 +12,12 @@ use crate::report::Failure;
 pub fn open_journal(plan: &Plan) -> Result<Box<dyn Journal>, Failure> {
     match &plan.journal {
         JournalPlace::File(folder) => Ok(Box::new(FileJournal::new(folder.clone()))),
-        JournalPlace::Kafka { topic, transactional_id, brokers, properties, .. } => {
-            let cluster = Cluster::new(brokers, properties.clone())?;
+        JournalPlace::Kafka { cluster, topic, transactional_id } => {
             let sinks = plan.sinks.iter().enumerate().filter_map(|(index, sink)| {
                 let sink = (&*sink.sink as &dyn Any).downcast_ref::<KafkaSink>()?;
                 Some(JournalSink { sink: index, topic: sink.topic.clone(), properties: sink.properties.clone() })
             });
-            Ok(Box::new(KafkaJournal::new(cluster, topic, transactional_id, sinks.collect())?))
+            Ok(Box::new(KafkaJournal::new(cluster.client(), topic, transactional_id, sinks.collect())?))
         }
     }
 }

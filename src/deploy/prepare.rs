@@ -2,7 +2,7 @@
 //!
 //! Each call finds done what an earlier one did: it may be made again after a failure.
 
-use crate::connectors::kafka::{Cluster, NewTopic, Topics};
+use crate::connectors::kafka::{NewTopic, Topics};
 use crate::plan::Plan;
 use crate::plan::outline::{Outline, SubjectOutline, TopicOutline, TopicState};
 use crate::report::Failure;
@@ -41,8 +41,7 @@ fn create_topics(outline: &Outline, changes: &mut Vec<Change>) -> Result<(), Fai
 }
 
 fn create(topic: &TopicOutline) -> Result<bool, Failure> {
-    let cluster = Cluster::new(topic.cluster.brokers.clone(), topic.cluster.properties.clone())?;
-    Topics::connect(&cluster)?.create(&NewTopic {
+    Topics::connect(&topic.cluster.client())?.create(&NewTopic {
         name: topic.name.clone(),
         partitions: topic.partitions,
         replication: topic.replication,

@@ -188,7 +188,9 @@ fn mode_word(mode: Mode) -> &'static str {
 fn journal(plan: &Plan) -> String {
     match &plan.journal {
         JournalPlace::File(path) => format!("file {}", path.display()),
-        JournalPlace::Kafka { connection, topic, .. } => format!("topic `{topic}` of connection `{connection}`"),
+        JournalPlace::Kafka { cluster, topic, .. } => {
+            format!("topic `{topic}` of connection `{}`", cluster.connection)
+        }
     }
 }
 

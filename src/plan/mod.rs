@@ -217,11 +217,5 @@ pub enum JournalPlace {
     /// In the state directory.
     File(PathBuf),
     /// A topic beside the transactional sinks, on the cluster of this connection.
-    Kafka {
-        connection: String,
-        topic: String,
-        transactional_id: String,
-        brokers: String,
-        properties: BTreeMap<String, String>,
-    },
+    Kafka { cluster: resolve::Cluster, topic: String, transactional_id: String },
 }

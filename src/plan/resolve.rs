@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::connectors::kafka::{self, Topics};
 use crate::registry::http::PLAN_PATIENCE;
-use crate::registry::{Auth, EmbeddedRegistry, HttpRegistry, Registered, Registry, Settings, Verdict};
+use crate::registry::{Auth, EmbeddedRegistry, HttpRegistry, Registered, Registry, Settings, Tls, Verdict};
 use crate::report::Failure;
-use crate::spec::{RegistryConnection, Secret};
+use crate::spec::{RegistryConnection, RegistryServer, RegistryTls, Secret};
 use crate::time::Millis;
 
 /// The brokers of a connection.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// The connection's name.
     pub connection: String,
@@ -25,8 +25,22 @@ pub struct Cluster {
     pub shown: String,
     /// `host:port`, separated by commas, secrets filled in.
     pub brokers: String,
-    /// The client's own settings, secrets filled in: never printed.
+    /// The client's own settings, checked, secrets filled in: never printed.
     pub properties: BTreeMap<String, String>,
+    /// The secrets that were filled in.
+    pub hidden: Vec<String>,
+}
+
+impl Cluster {
+    /// The Kafka client's view of it.
+    pub fn client(&self) -> kafka::Cluster {
+        kafka::Cluster {
+            connection: self.connection.clone(),
+            brokers: self.brokers.clone(),
+            properties: self.properties.clone(),
+            hidden: self.hidden.clone(),
+        }
+    }
 }
 
 impl Debug for Cluster {
@@ -72,8 +86,13 @@ pub trait World: Debug {
     /// Fills in secrets. Offline they stay as they were written.
     fn fill(&self, text: &Secret) -> Result<String, Failure>;
 
-    /// The registry of a connection; an embedded one is kept in `state_dir`.
-    fn registry(&self, registry: &RegistryConnection, state_dir: &Path) -> Result<Registries, Failure>;
+    /// The registry of a connection, by its name; an embedded one is kept in `state_dir`.
+    fn registry(
+        &self,
+        connection: &str,
+        registry: &RegistryConnection,
+        state_dir: &Path,
+    ) -> Result<Registries, Failure>;
 
     /// A topic; `Known(None)`: there is none of that name.
     fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure>;
@@ -88,9 +107,9 @@ impl World for Offline {
         Ok(text.to_string())
     }
 
-    fn registry(&self, registry: &RegistryConnection, _: &Path) -> Result<Registries, Failure> {
+    fn registry(&self, _: &str, registry: &RegistryConnection, _: &Path) -> Result<Registries, Failure> {
         let shown = match registry {
-            RegistryConnection::Url { url, .. } => url.value.to_string(),
+            RegistryConnection::Server(server) => server.url.value.to_string(),
             RegistryConnection::Embedded => "the embedded registry".into(),
         };
         Ok(Registries { asked: None, running: Arc::new(Unasked(shown.clone())), shown })
@@ -141,6 +160,9 @@ impl Registry for Unasked {
     }
 }
 
+/// Servers by their settings, and what became of them.
+type Asked<S, T> = Mutex<Vec<(S, Result<T, Away>)>>;
+
 /// Told of each server that is away, as soon as that is known.
 type Tell<'a> = Box<dyn Fn(&Failure) + 'a>;
 
@@ -148,10 +170,10 @@ type Tell<'a> = Box<dyn Fn(&Failure) + 'a>;
 #[derive(Default)]
 pub struct Servers<'a> {
     tell: Option<Tell<'a>>,
-    /// By brokers: a client, or what was wrong.
-    clusters: Mutex<BTreeMap<String, Result<Arc<Topics>, Away>>>,
-    /// The same by URL.
-    registries: Mutex<BTreeMap<String, Result<Registries, Away>>>,
+    /// By brokers and settings: a client, or what was wrong.
+    clusters: Asked<Cluster, Arc<Topics>>,
+    /// The same of registries.
+    registries: Asked<Settings, Registries>,
 }
 
 /// A failure that can be told again.
@@ -202,13 +224,12 @@ impl<'a> Servers<'a> {
 
     fn topics(&self, cluster: &Cluster) -> Result<Arc<Topics>, Failure> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
-        let connect = || {
-            let cluster = kafka::Cluster::new(cluster.brokers.clone(), cluster.properties.clone())?;
-            Topics::connect(&cluster).map(Arc::new)
-        };
-        let known =
-            clusters.entry(cluster.brokers.clone()).or_insert_with(|| connect().map_err(|failure| self.away(failure)));
-        known.clone().map_err(Failure::from)
+        if let Some((_, known)) = clusters.iter().find(|(known, _)| known == cluster) {
+            return known.clone().map_err(Failure::from);
+        }
+        let found = Topics::connect(&cluster.client()).map(Arc::new).map_err(|failure| self.away(failure));
+        clusters.push((cluster.clone(), found.clone()));
+        found.map_err(Failure::from)
     }
 }
 
@@ -217,30 +238,33 @@ impl World for Servers<'_> {
         text.resolve()
     }
 
-    fn registry(&self, registry: &RegistryConnection, state_dir: &Path) -> Result<Registries, Failure> {
-        let (url, username, password) = match registry {
-            RegistryConnection::Url { url, username, password } => (url, username, password),
+    fn registry(
+        &self,
+        connection: &str,
+        registry: &RegistryConnection,
+        state_dir: &Path,
+    ) -> Result<Registries, Failure> {
+        let server = match registry {
+            RegistryConnection::Server(server) => server,
             RegistryConnection::Embedded => {
                 let embedded: Arc<dyn Registry> = Arc::new(EmbeddedRegistry::open(state_dir.join("registry"))?);
                 return Ok(Registries { asked: Some(embedded.clone()), shown: embedded.describe(), running: embedded });
             }
         };
-        let filled = |secret: &Option<Secret>| secret.as_ref().map(Secret::resolve).transpose();
-        let auth = match (filled(username)?, filled(password)?) {
-            (None, None) => Auth::None,
-            (user, password) => Auth::Basic { user: user.unwrap_or_default(), password: password.unwrap_or_default() },
-        };
-        let settings = Settings { auth, ..Settings::new(url.value.resolve()?) };
-        let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = settings(connection, server)?;
         let connect = || {
             let asked = HttpRegistry::new(Settings { patience: PLAN_PATIENCE, ..settings.clone() })?;
             asked.ping()?;
             let running = Arc::new(HttpRegistry::new(settings.clone())?);
             Ok::<_, Failure>(Registries { shown: asked.describe(), asked: Some(Arc::new(asked)), running })
         };
-        let known =
-            registries.entry(settings.url.clone()).or_insert_with(|| connect().map_err(|failure| self.away(failure)));
-        known.clone().map_err(Failure::from)
+        let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = registries.iter().find(|(known, _)| *known == settings) {
+            return known.clone().map_err(Failure::from);
+        }
+        let found = connect().map_err(|failure| self.away(failure));
+        registries.push((settings, found.clone()));
+        found.map_err(Failure::from)
     }
 
     fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure> {
@@ -258,4 +282,45 @@ impl World for Servers<'_> {
             message_bytes_max: number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()),
         })))
     }
+}
+
+/// A registry's settings with secrets filled in and certificates read.
+fn settings(connection: &str, server: &RegistryServer) -> Result<Settings, Failure> {
+    let RegistryServer { url, username, password, token, tls } = server;
+    let filled = |secret: &Option<Secret>| secret.as_ref().map(Secret::resolve).transpose();
+    let auth = match (filled(username)?, filled(password)?, filled(token)?) {
+        (None, None, None) => Auth::None,
+        (_, _, Some(token)) => Auth::Bearer(token),
+        (user, password, _) => Auth::Basic { user: user.unwrap_or_default(), password: password.unwrap_or_default() },
+    };
+    let RegistryTls { ca, certificate, key } =
+        tls.clone().unwrap_or(RegistryTls { ca: None, certificate: None, key: None });
+    let pem = |secret: Option<&Secret>| secret.map(pem).transpose();
+    let identity = [pem(certificate.as_ref().map(|c| &c.value))?, pem(key.as_ref().map(|key| &key.value))?];
+    let identity = match identity {
+        [Some(certificate), Some(key)] => Some((certificate, key)),
+        _ => None,
+    };
+    let secrets = [Some(&url.value), username.as_ref(), password.as_ref(), token.as_ref()];
+    let hidden: Vec<Vec<String>> = secrets.into_iter().flatten().map(Secret::hidden).collect::<Result<_, _>>()?;
+    Ok(Settings {
+        connection: connection.to_owned(),
+        auth,
+        tls: Tls { ca: pem(ca.as_ref())?, identity },
+        hidden: hidden.concat(),
+        ..Settings::new(url.value.resolve()?)
+    })
+}
+
+/// PEM text, as it is given or from the file that it names.
+fn pem(given: &Secret) -> Result<String, Failure> {
+    let text = given.resolve()?;
+    if text.contains("-----BEGIN ") {
+        return Ok(text);
+    }
+    std::fs::read_to_string(given.folder().join(&text)).map_err(|error| {
+        Failure::user("registry.file", format!("the file `{given}` of the registry's `tls` cannot be read"))
+            .because(error)
+            .hint("a relative path begins at the folder of the document that says it")
+    })
 }

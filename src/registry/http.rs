@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reqwest::blocking::{Client, RequestBuilder, Response};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
+use reqwest::{Certificate, Identity, Method, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -58,20 +58,41 @@ impl std::fmt::Debug for Auth {
     }
 }
 
+/// Certificates, as PEM.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Who may have signed the server's certificate; `None`: whom the system trusts.
+    pub ca: Option<String>,
+    /// Our own certificate, with those above it, and its key.
+    pub identity: Option<(String, String)>,
+}
+
 /// Where a registry is and how it is asked.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Settings {
+    /// The connection's name, for people; empty: none of its own.
+    pub connection: String,
     /// One URL or several with commas, each with an optional path and user info. The next one is
     /// asked when one cannot be reached.
     pub url: String,
     pub auth: Auth,
+    pub tls: Tls,
+    /// Secrets among these, filled in: they stand in no message.
+    pub hidden: Vec<String>,
     /// How long one call may wait for a server that is away, all attempts together.
     pub patience: Duration,
 }
 
 impl Settings {
     pub fn new(url: impl Into<String>) -> Self {
-        Settings { url: url.into(), auth: Auth::None, patience: PATIENCE }
+        Settings {
+            connection: String::new(),
+            url: url.into(),
+            auth: Auth::None,
+            tls: Tls::default(),
+            hidden: Vec::new(),
+            patience: PATIENCE,
+        }
     }
 }
 
@@ -89,6 +110,8 @@ pub struct HttpRegistry {
     /// Index of the server that answered last.
     current: AtomicUsize,
     auth: Auth,
+    /// Secrets that stand in no message.
+    hidden: Vec<String>,
     patience: Duration,
     by_id: Mutex<HashMap<i32, Arc<str>>>,
 }
@@ -98,6 +121,8 @@ struct Server {
     url: Url,
     /// Without.
     shown: String,
+    /// "`http://…` (connection `default`)".
+    place: String,
 }
 
 impl std::fmt::Debug for HttpRegistry {
@@ -114,15 +139,19 @@ impl HttpRegistry {
     pub fn new(settings: Settings) -> Result<Self, Failure> {
         let keep_user_info = settings.auth == Auth::None;
         let urls = settings.url.split(',').map(str::trim).filter(|url| !url.is_empty());
-        let servers: Vec<Server> = urls.map(|url| Server::parse(url, keep_user_info)).collect::<Result<_, _>>()?;
+        let server = |url| Server::parse(url, keep_user_info, &settings);
+        let servers: Vec<Server> = urls.map(server).collect::<Result<_, _>>()?;
         if servers.is_empty() {
             return Err(Failure::user("registry.url", "the schema registry has no URL"));
         }
         // All of them together are tried within the time that one may take.
         let connect_timeout = CONNECT_TIMEOUT / servers.len() as u32;
-        let client = Client::builder()
+        let builder = Client::builder()
             .connect_timeout(connect_timeout.max(Duration::from_millis(300)))
-            .user_agent(concat!("runner/", env!("CARGO_PKG_VERSION")))
+            .user_agent(concat!("runner/", env!("CARGO_PKG_VERSION")));
+        let client = settings
+            .tls
+            .add_to(builder)?
             .build()
             .map_err(|error| Failure::bug("registry.client", "the HTTP client cannot be set up").because(error))?;
         Ok(HttpRegistry {
@@ -130,6 +159,7 @@ impl HttpRegistry {
             servers,
             current: AtomicUsize::new(0),
             auth: settings.auth,
+            hidden: settings.hidden,
             patience: settings.patience,
             by_id: Mutex::default(),
         })
@@ -164,7 +194,10 @@ impl HttpRegistry {
                         self.current.store(index, Ordering::Relaxed);
                         return answer.unless_unauthorized(server);
                     }
-                    Err(error) => trouble = Some(server.unreachable(error)),
+                    Err(error) => trouble = Some(server.unreachable(error, &self.hidden)),
+                }
+                if let Some(refusal) = trouble.take_if(|trouble| !trouble.retry) {
+                    return Err(refusal);
                 }
             }
             let trouble = trouble.expect("there is at least one server, so there was an attempt");
@@ -318,8 +351,30 @@ impl Registry for HttpRegistry {
     }
 }
 
+impl Tls {
+    fn add_to(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, Failure> {
+        let wrong = |what: &str, error: reqwest::Error| {
+            Failure::user("registry.tls", format!("the registry's `{what}` cannot be used"))
+                .because(said(&error))
+                .hint("it is PEM text: `-----BEGIN …`; a key is PKCS #8, which `openssl pkcs8 -topk8 -nocrypt` makes")
+        };
+        if let Some(ca) = &self.ca {
+            let certificates = Certificate::from_pem_bundle(ca.as_bytes()).map_err(|error| wrong("tls.ca", error))?;
+            if certificates.is_empty() {
+                return Err(Failure::user("registry.tls", "there is no certificate in the registry's `tls.ca`"));
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        if let Some((certificate, key)) = &self.identity {
+            let identity = Identity::from_pkcs8_pem(certificate.as_bytes(), key.as_bytes());
+            builder = builder.identity(identity.map_err(|error| wrong("tls.certificate` and `tls.key", error))?);
+        }
+        Ok(builder)
+    }
+}
+
 impl Server {
-    fn parse(text: &str, keep_user_info: bool) -> Result<Server, Failure> {
+    fn parse(text: &str, keep_user_info: bool, settings: &Settings) -> Result<Server, Failure> {
         // Without the text itself in the message: it may hold a password.
         let url = Url::parse(text).map_err(|error| {
             Failure::user("registry.url", format!("the schema registry's URL cannot be read: {error}"))
@@ -335,8 +390,12 @@ impl Server {
         stripped.expect("a URL with a host can be without user info");
         bare.set_query(None);
         bare.set_fragment(None);
-        let shown = bare.as_str().trim_end_matches('/').to_string();
-        Ok(Server { url: if keep_user_info { url } else { bare }, shown })
+        let shown = masked(bare.as_str().trim_end_matches('/'), &settings.hidden);
+        let place = match settings.connection.as_str() {
+            "" => format!("`{shown}`"),
+            connection => format!("`{shown}` (connection `{connection}`)"),
+        };
+        Ok(Server { url: if keep_user_info { url } else { bare }, shown, place })
     }
 
     /// The base URL keeps its path; each part is one segment, percent-encoded.
@@ -354,19 +413,91 @@ impl Server {
         Ok(url)
     }
 
-    fn unreachable(&self, error: reqwest::Error) -> Failure {
-        let what = if error.is_connect() { "cannot be reached" } else { "does not answer" };
-        Failure::outside("registry.unreachable", format!("the schema registry at `{}` {what}", self.shown))
-            .hint("is it running, and is the URL of the connection right?")
-            .because(error.without_url())
+    fn unreachable(&self, error: reqwest::Error, hidden: &[String]) -> Failure {
+        let (is_connect, is_builder) = (error.is_connect(), error.is_builder());
+        let said = masked(&said(&error.without_url()), hidden);
+        let at = &self.place;
+        if is_builder {
+            let title = format!("the schema registry at {at} cannot be asked with these credentials");
+            return Failure::user("registry.auth", title).hint("a token or password is one line of text");
+        }
+        if let Some((reason, hint)) = certificate_refused(&said) {
+            let title = format!("no TLS connection to the schema registry at {at}");
+            return Failure::user("registry.certificate", title).because(reason).hint(hint);
+        }
+        let what = if is_connect { "cannot be reached" } else { "does not answer" };
+        let title = format!("the schema registry at {at} {what}");
+        let (reason, hint) = match &said {
+            said if self.url.scheme() == "https"
+                && (said.contains("wrong version") || said.contains("packet length")) =>
+            {
+                ("it does not answer as TLS does".to_owned(), "is this the port for https?")
+            }
+            said if self.url.scheme() == "http"
+                && (said.contains("closed before message completed") || said.contains("reset by peer")) =>
+            {
+                (said.clone(), "if this port speaks TLS, the URL begins with `https:`")
+            }
+            _ => (said, "is it running, and is the URL of the connection right?"),
+        };
+        Failure::outside("registry.unreachable", title).because(reason).hint(hint)
     }
 
     fn unwell(&self, answer: &Answer) -> Failure {
         let message = answer.message();
         let said = if message.is_empty() { String::new() } else { format!(": {message}") };
-        let title = format!("the schema registry at `{}` answers HTTP {}{said}", self.shown, answer.status.as_u16());
+        let title = format!("the schema registry at {} answers HTTP {}{said}", self.place, answer.status.as_u16());
         Failure::outside("registry.unreachable", title)
     }
+}
+
+/// What went wrong, with the causes below it that say something new.
+fn said(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !said.contains(&text) {
+            said = format!("{said}: {text}");
+        }
+        cause = error.source();
+    }
+    said
+}
+
+/// A text without secrets. One or two letters are no secret, but stand in every word.
+fn masked(text: &str, hidden: &[String]) -> String {
+    let secrets = hidden.iter().filter(|secret| secret.len() > 2);
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "…"))
+}
+
+/// Why a certificate was refused, the server's by us or ours by the server, and what to do. Trying again does
+/// not help.
+fn certificate_refused(said: &str) -> Option<(String, &'static str)> {
+    if let Some((_, alert)) = said.split_once(" alert ") {
+        let alert = alert.split(':').next().unwrap_or(alert).trim();
+        let about = ["certificate", "unknown ca", "access denied", "decrypt error"];
+        let what = if alert.contains("required") { "wants a client certificate" } else { "does not accept ours" };
+        return about.iter().any(|word| alert.contains(word)).then(|| {
+            (format!("the server {what} (TLS alert: {alert})"), "check `certificate` and `key` of the registry's `tls`")
+        });
+    }
+    let (_, verdict) = said.split_once("certificate verify failed")?;
+    let verdict = verdict.rsplit_once('(').map_or(verdict, |(_, verdict)| verdict).trim_end_matches(')');
+    Some(match verdict {
+        v if v.contains("expired") => {
+            ("its certificate has expired".into(), "its operators must renew it; is the clock of this machine right?")
+        }
+        v if v.contains("mismatch") => (
+            "its certificate is for another host name".into(),
+            "the URL must have a name that stands in the certificate",
+        ),
+        v if v.contains("self-signed") || v.contains("self signed") || v.contains("issuer") => (
+            "its certificate is issued by nobody whom this connection trusts (unknown CA)".into(),
+            "name the file with the certificate of its CA: `tls: {ca: ca.pem}`",
+        ),
+        v => (format!("its certificate is not accepted ({v})"), "its operators must mend it"),
+    })
 }
 
 /// Trouble that may pass.
@@ -404,7 +535,7 @@ impl Answer {
             StatusCode::FORBIDDEN => "does not allow this",
             _ => return Ok(self),
         };
-        let message = format!("the schema registry at `{}` {what} (HTTP {})", server.shown, self.status.as_u16());
+        let message = format!("the schema registry at {} {what} (HTTP {})", server.place, self.status.as_u16());
         Err(Failure::user("registry.auth", message).hint("check user and password or token of the connection"))
     }
 

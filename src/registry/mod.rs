@@ -17,7 +17,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 pub use embedded::EmbeddedRegistry;
-pub use http::{Auth, HttpRegistry, Settings};
+pub use http::{Auth, HttpRegistry, Settings, Tls};
 pub use subject::{Side, SubjectStrategy};
 
 use crate::report::Failure;

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Bytes, ColumnType, DurationMs, Node, ReferenceSpec, Secret, Spanned, TestSpec};
+use super::{Bytes, ColumnType, DurationMs, Node, ReferenceSpec, RegistryTls, Secret, Spanned, TestSpec};
 use crate::report::Place;
 
 /// All documents of one command, each kind in the order found.
@@ -312,14 +312,20 @@ pub struct KafkaConnection {
     pub properties: Vec<(Spanned<String>, Secret)>,
 }
 
+/// A registry that is asked over HTTP.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegistryServer {
+    pub url: Spanned<Secret>,
+    pub username: Option<Secret>,
+    pub password: Option<Secret>,
+    pub token: Option<Secret>,
+    pub tls: Option<RegistryTls>,
+}
+
 /// `registry:` of a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RegistryConnection {
-    Url {
-        url: Spanned<Secret>,
-        username: Option<Secret>,
-        password: Option<Secret>,
-    },
+    Server(Box<RegistryServer>),
     /// In-process, kept in the state directory.
     Embedded,
 }

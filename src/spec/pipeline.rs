@@ -282,12 +282,28 @@ crate::options! {
 crate::options! {
     /// A schema registry.
     pub struct RegistryKeys {
-        /// Its URL. Example: `url: http://localhost:8081`.
+        /// Its URL; several with commas are asked in turn. Example: `url: http://localhost:8081`.
         pub url: Spanned<Secret>,
-        /// Name for HTTP Basic.
+        /// Name for HTTP Basic. Example: `username: alice`.
         pub username: Option<Secret>,
-        /// Password for HTTP Basic.
+        /// Password for HTTP Basic. Example: `password: "${secret:env:REGISTRY_PASSWORD}"`.
         pub password: Option<Secret>,
+        /// Bearer token, instead of name and password. Example: `token: "${secret:file:/run/secrets/registry}"`.
+        pub token: Option<Spanned<Secret>>,
+        /// Certificates, where those of the system are not enough.
+        pub tls: Option<RegistryTls>,
+    }
+}
+
+crate::options! {
+    /// Certificates for an https URL. Each is a path, or the PEM text itself: `"${secret:file:client.key}"`.
+    pub struct RegistryTls {
+        /// The CAs that may have signed the server's certificate, instead of the system's. Example: `ca: certs/ca.pem`.
+        pub ca: Option<Secret>,
+        /// Our own certificate with those above it, for a server that asks for one. Example: `certificate: client.pem`.
+        pub certificate: Option<Spanned<Secret>>,
+        /// The key of `certificate`, as PKCS #8 (`BEGIN PRIVATE KEY`). Example: `key: client.key`.
+        pub key: Option<Spanned<Secret>>,
     }
 }
 
@@ -344,15 +360,38 @@ impl FromNode for RegistryConnection {
             Some("embedded") => Some(RegistryConnection::Embedded),
             Some(_) => wrong_choice(node, &["embedded"], &["url"], out),
             None => {
-                let RegistryKeys { url, username, password } = FromNode::from_node(node, out)?;
-                Some(RegistryConnection::Url { url, username, password })
+                let RegistryKeys { url, username, password, token, tls } = FromNode::from_node(node, out)?;
+                let login = username.is_some() || password.is_some();
+                if let Some(token) = token.as_ref().filter(|_| login) {
+                    let title = "a registry has a name and password or a token, not both";
+                    out.push(Diagnostic::error("registry.two_logins", title).at(&token.place));
+                    return None;
+                }
+                if let Some(RegistryTls { certificate, key, .. }) = &tls
+                    && let [Some(alone), None] | [None, Some(alone)] = [certificate, key]
+                {
+                    let title = "a client certificate is `certificate` and `key`";
+                    out.push(Diagnostic::error("registry.half_certificate", title).at(&alone.place));
+                    return None;
+                }
+                let token = token.map(|token| token.value);
+                Some(RegistryConnection::Server(Box::new(RegistryServer { url, username, password, token, tls })))
             }
         }
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         let doc: &[&str] = &["In-process, kept in the state directory."];
-        choice_schema(&[("embedded", doc)], vec![RegistryKeys::schema(generator)])
+        let mut keys = RegistryKeys::schema(generator);
+        let login = json_schema!({ "anyOf": [{ "required": ["username"] }, { "required": ["password"] }] });
+        keys.insert("not".into(), serde_json::json!({ "required": ["token"], "allOf": [login] }));
+        if let Some(tls) = keys.pointer_mut("/properties/tls").and_then(|tls| tls.as_object_mut()) {
+            tls.insert(
+                "dependentRequired".into(),
+                serde_json::json!({ "certificate": ["key"], "key": ["certificate"] }),
+            );
+        }
+        choice_schema(&[("embedded", doc)], vec![keys])
     }
 }
 

@@ -54,6 +54,21 @@ impl Secret {
         self.parts.iter().any(|part| !matches!(part, Part::Text(_)))
     }
 
+    /// What no output may hold of it once it is filled in: the secrets in it, line by line.
+    ///
+    /// # Errors
+    /// As [`Secret::resolve`].
+    pub fn hidden(&self) -> Result<Vec<String>, Failure> {
+        let secrets = self.parts.iter().filter(|part| !matches!(part, Part::Text(_)));
+        let secrets: Vec<String> = secrets.map(|part| part.resolve(&self.folder)).collect::<Result<_, _>>()?;
+        Ok(secrets.iter().flat_map(|secret| secret.lines()).map(str::to_owned).collect())
+    }
+
+    /// Where relative paths begin.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Fills in the secrets. Call it where and when the pipeline starts, and keep the result nowhere.
     ///
     /// # Errors
@@ -123,6 +138,7 @@ mod tests {
         assert_eq!(secret.resolve().unwrap(), "user:hunter2@host");
         assert_eq!(format!("{secret} {secret:?}").matches("hunter2").count(), 0);
         assert_eq!(secret.to_string(), "user:${secret:file:password}@host");
+        assert_eq!(secret.hidden().unwrap(), ["hunter2"]);
     }
 
     #[test]

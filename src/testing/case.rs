@@ -64,7 +64,7 @@ impl World for TestWorld {
         Ok(text.to_string())
     }
 
-    fn registry(&self, _: &RegistryConnection, _: &Path) -> Result<Registries, Failure> {
+    fn registry(&self, _: &str, _: &RegistryConnection, _: &Path) -> Result<Registries, Failure> {
         let registry: Arc<dyn Registry> = Arc::new(EmbeddedRegistry::open(self.folder.clone())?);
         Ok(Registries { asked: Some(registry.clone()), running: registry, shown: "a registry of the test".into() })
     }

@@ -64,7 +64,7 @@ fn apply_names_servers_that_are_away_and_goes_on_when_they_come() {
     // Two seconds, and as much for a machine that does much else.
     assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
     apply.wait_stderr(&format!(
-        "waiting: the schema registry at `http://{}/{base}` cannot be reached",
+        "waiting: the schema registry at `http://{}/{base}` (connection `default`) cannot be reached",
         registry.address()
     ));
     kafka.open();
@@ -87,7 +87,7 @@ fn waiting_ends_with_ctrl_c_and_plan_does_not_wait() {
     assert!(apply.wait_within(Duration::from_secs(5)).with_code(0).stderr.contains("stopping"));
 
     let plan = folder.run("plan", &[]).with_code(1);
-    let expected = "error[kafka.unreachable]: no Kafka broker answers at `127.0.0.1:1`: \
+    let expected = "error[kafka.unreachable]: no Kafka broker answers at `127.0.0.1:1` (connection `default`): \
                     Connect to ipv4#127.0.0.1:1 failed: Connection refused\n --> ./nowhere.yaml:5:25\n";
     assert!(plan.stderr.replace("--> nowhere", "--> ./nowhere").contains(expected), "{}", plan.stderr);
     assert!(plan.stderr.contains("hint: is the broker running, and is this its address?"), "{}", plan.stderr);
@@ -126,7 +126,10 @@ fn a_registry_that_goes_away_is_waited_for_and_nothing_is_dropped() {
     registry.shut();
     let second = register(&subject, &NUMBER.replace("]}", r#",{"name":"m","type":"string","default":""}]}"#));
     servers::produce(&topic, &[record(first, 2, b""), record(second, 3, b"\x02m"), record(first, 4, b"")]);
-    apply.wait_stderr(&format!("the schema registry at `http://{}/{base}` cannot be reached", registry.address()));
+    apply.wait_stderr(&format!(
+        "the schema registry at `http://{}/{base}` (connection `default`) cannot be reached",
+        registry.address()
+    ));
     registry.open();
     let rows = read_when(&format!("{topic}-out"), 4);
     assert_eq!(texts(&rows), [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#, r#"{"n":4}"#]);

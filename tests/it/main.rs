@@ -1,9 +1,11 @@
 //! The one integration-test binary: each of them links DataFusion, so there is one.
 
 mod cases;
+mod certificates;
 mod cli;
 mod commercials;
 mod crash;
+mod doorman;
 mod errors;
 mod examples;
 mod formats;
@@ -13,5 +15,6 @@ mod kafka;
 mod registry;
 mod runner;
 mod schema;
+mod security;
 mod servers;
 mod specs;

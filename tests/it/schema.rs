@@ -54,7 +54,7 @@ fn documents() -> Vec<(String, String)> {
     files.sort();
     let mut texts: Vec<(String, String)> =
         files.iter().map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect();
-    for page in ["README.md", "docs/language.md", "docs/exactly-once.md"] {
+    for page in ["README.md", "docs/language.md", "docs/exactly-once.md", "docs/operating.md"] {
         let text = std::fs::read_to_string(root().join(page)).unwrap();
         let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
         let whole = blocks.filter(|block| block.contains("apiVersion:"));

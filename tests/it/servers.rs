@@ -7,6 +7,7 @@
 //! A server cannot outlive the tests: its script watches a pipe that the kernel closes with this process.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -20,6 +21,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use crate::certificates::Certificates;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -46,17 +49,18 @@ fn server(slot: &'static OnceLock<Result<String, String>>, variable: &str, scrip
 /// Starts a server that lives as long as this process.
 fn start_for_all(script: &str) -> Result<String, String> {
     static RUNNING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
-    let (child, _, address) = start(script)?;
+    let (child, _, address) = start(script, &[])?;
     // Kept for its pipe, which must stay open as long as this process lives.
     RUNNING.lock().unwrap().push(child);
     Ok(address)
 }
 
 /// Runs a script and takes its first line as the server's address.
-fn start(script: &str) -> Result<(Child, BufReader<ChildStdout>, String), String> {
+fn start(script: &str, arguments: &[&OsStr]) -> Result<(Child, BufReader<ChildStdout>, String), String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers").join(script);
     let mut command = Command::new("bash");
-    command.arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg(path).args(arguments).env("RUNNER_TEST_PASSWORD", PASSWORD);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("`bash` cannot be run: {error}"))?;
     let mut address = String::new();
     let mut stdout = BufReader::new(child.stdout.take().expect("it is a pipe"));
@@ -96,7 +100,7 @@ pub struct Broker {
 
 impl Broker {
     pub fn start() -> Broker {
-        let (script, answers, address) = start("kafka.sh").unwrap();
+        let (script, answers, address) = start("kafka.sh", &[]).unwrap();
         Broker { address, script, answers }
     }
 
@@ -123,6 +127,43 @@ impl Drop for Broker {
         drop(self.script.stdin.take());
         let _ = self.script.wait();
     }
+}
+
+/// Password of `alice` at the guarded listeners.
+pub const PASSWORD: &str = "correct-horse-7391";
+
+/// A broker with listeners that demand logins and TLS, with certificates that were made for it.
+pub struct GuardedBroker {
+    /// Where nothing is demanded.
+    pub open: String,
+    /// SASL_PLAINTEXT.
+    pub login: String,
+    /// SSL.
+    pub tls: String,
+    /// SSL with a client certificate.
+    pub mutual: String,
+    /// SASL_SSL.
+    pub login_tls: String,
+    /// SSL with a certificate that has expired.
+    pub expired: String,
+    /// SSL with a certificate for another host.
+    pub elsewhere: String,
+    pub certificates: Certificates,
+}
+
+/// The one of this process.
+pub fn guarded_kafka() -> &'static GuardedBroker {
+    static BROKER: OnceLock<GuardedBroker> = OnceLock::new();
+    static RUNNING: Mutex<Option<Child>> = Mutex::new(None);
+    BROKER.get_or_init(|| {
+        let certificates = Certificates::make();
+        let (child, _, addresses) = start("kafka.sh", &[certificates.folder().as_os_str()]).unwrap();
+        *RUNNING.lock().unwrap() = Some(child);
+        let addresses: Vec<String> = addresses.split_whitespace().map(str::to_owned).collect();
+        let [open, login, tls, mutual, login_tls, expired, elsewhere] =
+            addresses.try_into().expect("an address for each listener");
+        GuardedBroker { open, login, tls, mutual, login_tls, expired, elsewhere, certificates }
+    })
 }
 
 /// Makes a topic with a unique name.

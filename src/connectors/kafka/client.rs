@@ -7,16 +7,20 @@ use std::collections::BTreeMap;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::native::{Client, NativeError, Role};
+use super::native::{Client, NativeError, Refusal, Role, masked};
 use crate::report::Failure;
 
 /// A cluster and librdkafka's properties for it. Printing it hides secrets.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Cluster {
+    /// The connection's name, for people; empty: none of its own.
+    pub connection: String,
     /// `host:port`, several with commas.
     pub brokers: String,
     /// librdkafka's names and values, checked by [`super::Properties`] or [`Cluster::new`].
     pub properties: BTreeMap<String, String>,
+    /// Secrets among these, filled in: they stand in no message and no log line.
+    pub hidden: Vec<String>,
 }
 
 impl Cluster {
@@ -32,14 +36,23 @@ impl Cluster {
                 });
             }
         }
-        Ok(Cluster { brokers: brokers.into(), properties })
+        Ok(Cluster { brokers: brokers.into(), properties, ..Cluster::default() })
     }
 
     /// The same cluster with further properties, those of a source or sink, which win.
     pub fn with(&self, properties: &BTreeMap<String, String>) -> Cluster {
         let mut all = self.properties.clone();
         all.extend(properties.clone());
-        Cluster { brokers: self.brokers.clone(), properties: all }
+        Cluster { properties: all, ..self.clone() }
+    }
+
+    /// "`host:9092`, connection `default`,": where something happened.
+    fn place(&self) -> String {
+        let brokers = masked(&self.brokers, &self.hidden);
+        match self.connection.as_str() {
+            "" => format!("`{brokers}`"),
+            connection => format!("`{brokers}` (connection `{connection}`)"),
+        }
     }
 
     /// Makes a client: `defaults` yield to the user's properties, `fixed` do not.
@@ -59,69 +72,137 @@ impl Cluster {
         all.entry("client.id".into()).or_insert_with(|| "runner".into());
         // A broker that was away is back within a second, not within ten.
         all.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "1000".into());
-        Client::new(role, &all)
+        let ours = |name: &String| name.starts_with("ssl.ca.");
+        if !all.keys().any(ours) && all.get("security.protocol").is_some_and(|p| p.to_lowercase().ends_with("ssl")) {
+            // OpenSSL is built in and knows no folder of this system's certificates.
+            all.insert("ssl.ca.location".into(), "probe".into());
+        }
+        Client::new(role, &all, &self.hidden)
     }
 
-    /// `kafka.unreachable`, with the reason that the client's log gave.
+    /// `kafka.unreachable`, with the reason that the client's log gave; or why there is no way in.
     pub(super) fn unreachable(&self, client: &Client) -> Failure {
         client.serve(std::time::Duration::ZERO);
-        if let Some(reason) = client.events().locked_out() {
-            return self.locked_out(reason);
+        if let Some(refusal) = client.events().refusal() {
+            return self.refused(refusal);
         }
-        let failure = Failure::outside("kafka.unreachable", format!("no Kafka broker answers at `{}`", self.brokers));
-        let failure = match client.events().broken() {
-            Some(reason) => failure.because(plain_reason(&reason)),
-            None => failure,
+        let failure = Failure::outside("kafka.unreachable", format!("no Kafka broker answers at {}", self.place()));
+        let Some(reason) = client.events().broken() else {
+            return failure.hint("is the broker running, is this its address, and does a firewall let us through?");
         };
-        failure.hint("is the broker running, and is this its address?")
+        let (reason, hint) = self.plain_reason(&reason);
+        failure.because(reason).hint(hint)
     }
 
-    pub(super) fn locked_out(&self, reason: String) -> Failure {
-        Failure::user("kafka.authentication", format!("the Kafka cluster at `{}` does not let us in", self.brokers))
-            .because(reason)
-            .hint("check `security.protocol`, `sasl.mechanism`, `sasl.username` and `sasl.password` of the connection")
+    /// Neither waiting nor trying again helps: the settings of one side must change.
+    pub(super) fn refused(&self, refusal: Refusal) -> Failure {
+        match refusal {
+            Refusal::Login(reason) => {
+                let title = format!("the Kafka cluster at {} does not let us in", self.place());
+                // A broker says this, in its way, to a login where none is wanted.
+                let (reason, hint) = match reason.contains("not valid in current SASL state") {
+                    true => {
+                        ("no login is wanted at this port".to_owned(), "`security.protocol` is `plaintext` or `ssl`")
+                    }
+                    false => (self.plain_reason(&reason).0, LOGIN_HINT),
+                };
+                Failure::user("kafka.authentication", title).because(reason).hint(hint)
+            }
+            Refusal::Certificate(reason) => {
+                let title = format!("no TLS connection to the Kafka cluster at {}", self.place());
+                let ours = ["ssl.certificate.", "ssl.keystore."];
+                let has_ours = self.properties.keys().any(|name| ours.iter().any(|ours| name.starts_with(ours)));
+                let reason = match has_ours {
+                    true => reason,
+                    // Brokers in Java say "bad certificate" of none.
+                    false => reason.replace("does not accept ours", "wants a client certificate"),
+                };
+                let hint = certificate_hint(&reason);
+                Failure::user("kafka.certificate", title).because(reason).hint(hint)
+            }
+        }
+    }
+
+    /// "here:9092/bootstrap: Connect to … failed: refused (after 0ms in state CONNECT)" without what is said already
+    /// and what is of no use; and what to do about it.
+    fn plain_reason(&self, reason: &str) -> (String, &'static str) {
+        let reason = reason.split_once("/bootstrap: ").map_or(reason, |(_, rest)| rest);
+        let (said, state) = reason.split_once(" (after ").unwrap_or((reason, ""));
+        let protocol = self.properties.get("security.protocol").map(|protocol| protocol.to_lowercase());
+        let protocol = protocol.as_deref().unwrap_or("plaintext");
+        let hung_up = ["Disconnected", "reset by peer", "Broken pipe"].iter().any(|words| said.contains(words));
+        if said.contains("SSL handshake failed: Disconnected") || said.contains("wrong version number") {
+            return (
+                "it does not answer as TLS does".into(),
+                "is this the port for TLS? without TLS `security.protocol` is `plaintext` or `sasl_plaintext`",
+            );
+        }
+        if hung_up && state.contains("in state APIVERSION_QUERY") && !protocol.ends_with("ssl") {
+            return (
+                "it hangs up on a client without TLS".into(),
+                "if this port speaks TLS, say `security.protocol: ssl`, or `sasl_ssl`, in the connection's `properties`",
+            );
+        }
+        if hung_up && state.contains("in state UP") && !protocol.starts_with("sasl") {
+            return (
+                "it hangs up on a client that does not log in".into(),
+                "if it wants a login, say `security.protocol: sasl_ssl` (or `sasl_plaintext`), `sasl.mechanism`, `sasl.username` and `sasl.password`",
+            );
+        }
+        let hint = match said.contains("Failed to resolve") {
+            true => "correct the name of the host, or wait until it is known here",
+            false => "is the broker running, and is this its address?",
+        };
+        (said.to_owned(), hint)
     }
 
     /// What a librdkafka error means to a user; `doing` completes "cannot …".
     pub(super) fn failure(&self, client: &Client, doing: &str, error: NativeError) -> Failure {
+        let error = NativeError { text: masked(&error.text, &self.hidden), ..error };
+        let at = self.place();
         match error.code {
             Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut => {
                 self.unreachable(client)
             }
-            Code::Authentication | Code::SaslAuthenticationFailed => self.locked_out(error.text),
+            Code::Authentication | Code::SaslAuthenticationFailed => self.refused(Refusal::Login(error.text)),
+            Code::SSL => self.unreachable(client),
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed => {
-                Failure::user("kafka.not_allowed", format!("not allowed to {doing} at `{}`", self.brokers))
+                Failure::user("kafka.not_allowed", format!("not allowed to {doing} at {at}"))
                     .because(error)
                     .hint("the cluster's access rules (ACLs) forbid it for this user")
             }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
-                Failure::user("kafka.unknown_topic", format!("cannot {doing}: it does not exist at `{}`", self.brokers))
+                Failure::user("kafka.unknown_topic", format!("cannot {doing}: it does not exist at {at}"))
                     .because(error)
             }
-            _ => Failure::outside("kafka.broker", format!("cannot {doing} at `{}`", self.brokers)).because(error),
+            _ => Failure::outside("kafka.broker", format!("cannot {doing} at {at}")).because(error),
         }
     }
 }
 
-/// "here:9092/bootstrap: Connect to … failed: refused (after 0ms in state CONNECT)" without what is said already
-/// and what is of no use.
-fn plain_reason(reason: &str) -> String {
-    let reason = reason.split_once("/bootstrap: ").map_or(reason, |(_, rest)| rest);
-    reason.split_once(" (after ").map_or(reason, |(said, _)| said).to_owned()
+const LOGIN_HINT: &str =
+    "check `security.protocol`, `sasl.mechanism`, `sasl.username` and `sasl.password` of the connection";
+
+fn certificate_hint(reason: &str) -> &'static str {
+    if reason.contains("unknown CA") {
+        "name the file with the certificate of its CA: `ssl.ca.location: ca.pem`, or the text itself: `ssl.ca.pem`"
+    } else if reason.contains("host name") {
+        "`brokers`, and what the brokers advertise, must be names that stand in their certificates"
+    } else if reason.contains("TLS alert") {
+        "check `ssl.certificate.location` and `ssl.key.location`, or `ssl.certificate.pem` and `ssl.key.pem`"
+    } else {
+        "its operators must renew it; is the clock of this machine right?"
+    }
 }
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let shown = |(name, value): (&String, &String)| {
-            let secret =
-                ["password", "secret", "pem", "token", "jaas", "config"].iter().any(|word| name.contains(word));
-            format!("{name}={}", if secret { "…" } else { value })
-        };
-        let properties: Vec<String> = self.properties.iter().map(shown).collect();
-        f.debug_struct("Cluster").field("brokers", &self.brokers).field("properties", &properties).finish()
+        let names: Vec<&String> = self.properties.keys().collect();
+        let brokers = masked(&self.brokers, &self.hidden);
+        f.debug_struct("Cluster").field("brokers", &brokers).field("properties", &names).finish()
     }
 }
 
@@ -132,18 +213,21 @@ mod tests {
     #[test]
     fn a_reason_is_what_happened_and_nothing_else() {
         let reason = "here:9092/bootstrap: Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT, 1 identical error(s) suppressed)";
+        let plain_reason = |reason| Cluster::default().plain_reason(reason).0;
         assert_eq!(plain_reason(reason), "Connect to ipv4#127.0.0.1:9092 failed: Connection refused");
         assert_eq!(plain_reason("timed out"), "timed out");
+        let hung_up = "here:9092/bootstrap: Disconnected: connection closed by peer (after 1ms in state UP)";
+        assert_eq!(plain_reason(hung_up), "it hangs up on a client that does not log in");
     }
 
     #[test]
     fn printing_a_cluster_hides_its_secrets() {
-        let properties = BTreeMap::from([
-            ("sasl.password".to_owned(), "hunter2".to_owned()),
-            ("sasl.username".to_owned(), "me".to_owned()),
-        ]);
-        let printed = format!("{:?}", Cluster::new("here:9092", properties).unwrap());
-        assert!(!printed.contains("hunter2") && printed.contains("sasl.username=me"), "{printed}");
+        let properties = BTreeMap::from([("sasl.password".to_owned(), "hunter2".to_owned())]);
+        let cluster = Cluster::new("here.hunter2.example:9092", properties).unwrap();
+        let cluster = Cluster { hidden: vec!["hunter2".into()], connection: "c".into(), ..cluster };
+        let printed = format!("{cluster:?} {}", cluster.place());
+        assert!(!printed.contains("hunter2") && printed.contains("sasl.password"), "{printed}");
+        assert!(printed.ends_with(" `here.….example:9092` (connection `c`)"), "{printed}");
     }
 
     #[test]

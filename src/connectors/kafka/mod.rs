@@ -6,7 +6,9 @@
 //! [`KafkaSink`] and [`KafkaJournal`], which writes those sinks.
 //!
 //! Everything here blocks; every call that leaves the process has a time limit, and a cluster that
-//! is away is named within two seconds (`kafka.unreachable`, a retry helps).
+//! is away is named within two seconds (`kafka.unreachable`, a retry helps). So is one that refuses our
+//! login (`kafka.authentication`) or whose certificate, or ours, is not accepted (`kafka.certificate`): these
+//! are final, at the start and later, because only other settings help.
 
 mod client;
 mod consumer;

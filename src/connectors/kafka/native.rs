@@ -29,16 +29,27 @@ pub(super) enum Role {
 pub(super) struct Events {
     /// True if the user asked for librdkafka's debug lines.
     debug_wanted: bool,
+    /// Filled-in secrets: no text leaves here with one in it.
+    hidden: Vec<String>,
     /// Why the last connection failed.
     broken: Mutex<Option<String>>,
-    /// Why the cluster does not let this user in.
-    locked_out: Mutex<Option<String>>,
+    /// Why there will be no connection with these settings.
+    refusal: Mutex<Option<Refusal>>,
     /// The first record of a transaction that was refused.
     refused: Mutex<Option<Refused>>,
     /// How often a transaction began before the broker had finished the one before it.
     conflicts: AtomicU64,
     /// How often a broker went away or could not be reached.
     outages: AtomicU64,
+}
+
+/// Why either side does not want the other. Trying again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The cluster does not know this user, or not by this password.
+    Login(String),
+    /// A certificate was not accepted: the broker's by us, or ours by the broker.
+    Certificate(String),
 }
 
 /// A record that could not be delivered.
@@ -55,8 +66,18 @@ impl Events {
         lock(&self.broken).clone()
     }
 
-    pub fn locked_out(&self) -> Option<String> {
-        lock(&self.locked_out).clone()
+    pub fn refusal(&self) -> Option<Refusal> {
+        lock(&self.refusal).clone()
+    }
+
+    /// The first reason stays: what comes after it is its consequence, said in vaguer words.
+    fn refuse(&self, refusal: Refusal) {
+        lock(&self.refusal).get_or_insert(refusal);
+    }
+
+    /// A text of librdkafka's without the secrets that it was given.
+    pub fn masked(&self, text: &str) -> String {
+        masked(text, &self.hidden)
     }
 
     /// The first refused record since the last call.
@@ -72,6 +93,12 @@ impl Events {
     pub fn outages(&self) -> u64 {
         self.outages.load(Ordering::Relaxed)
     }
+}
+
+/// A text without secrets. One or two letters are no secret, but stand in every word.
+pub(super) fn masked(text: &str, hidden: &[String]) -> String {
+    let secrets = hidden.iter().filter(|secret| secret.len() > 2);
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "…"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -93,8 +120,8 @@ unsafe impl Send for Client {}
 unsafe impl Sync for Client {}
 
 impl Client {
-    /// Makes a client; nothing is connected yet.
-    pub fn new(role: Role, settings: &BTreeMap<String, String>) -> Result<Client, Failure> {
+    /// Makes a client; nothing is connected yet. `hidden`: what it must not say.
+    pub fn new(role: Role, settings: &BTreeMap<String, String>, hidden: &[String]) -> Result<Client, Failure> {
         let mut config = ClientConfig::new();
         let debug_wanted = settings.contains_key("debug");
         config.extend(settings.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -104,11 +131,15 @@ impl Client {
         }
         let native = config.create_native_config().map_err(|error| match error {
             KafkaError::ClientConfig(_, reason, name, _) => {
+                let reason = masked(&reason, hidden);
                 Failure::user("kafka.property", format!("the Kafka property `{name}` cannot be used: {reason}"))
             }
-            other => Failure::user("kafka.property", "the Kafka properties cannot be used").because(other),
+            other => Failure::user("kafka.property", "the Kafka properties cannot be used")
+                .because(masked(&other.to_string(), hidden)),
         })?;
-        let events = Arc::new(Events { debug_wanted, ..Events::default() });
+        // With a callback OpenSSL would tell of certificates that the user does not want to be looked at.
+        let verified = settings.get("enable.ssl.certificate.verification").is_none_or(|verified| verified != "false");
+        let events = Arc::new(Events { debug_wanted, hidden: hidden.to_vec(), ..Events::default() });
         let kind = match role {
             Role::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
             Role::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
@@ -121,6 +152,9 @@ impl Client {
             rd::rd_kafka_conf_set_opaque(conf, Arc::as_ptr(&events).cast_mut().cast());
             rd::rd_kafka_conf_set_log_cb(conf, Some(on_log));
             rd::rd_kafka_conf_set_error_cb(conf, Some(on_error));
+            if verified {
+                rd::rd_kafka_conf_set_ssl_cert_verify_cb(conf, Some(on_certificate));
+            }
             if role == Role::Producer {
                 rd::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivery));
             }
@@ -132,8 +166,10 @@ impl Client {
         };
         if rk.is_null() {
             // SAFETY: librdkafka ends its text with a zero.
-            let reason = unsafe { text(reason.as_ptr()) };
-            return Err(Failure::user("kafka.property", format!("the Kafka properties do not fit together: {reason}")));
+            let reason = masked(&unsafe { text(reason.as_ptr()) }, hidden);
+            return Err(unreadable_file(settings).unwrap_or_else(|| {
+                Failure::user("kafka.property", format!("the Kafka properties do not fit together: {reason}"))
+            }));
         }
         Ok(Client { rk, events })
     }
@@ -169,6 +205,17 @@ impl Client {
             requires_abort: false,
         })
     }
+}
+
+/// The first file among the settings that cannot be read: librdkafka says so in OpenSSL's words only.
+fn unreadable_file(settings: &BTreeMap<String, String>) -> Option<Failure> {
+    let files = settings.iter().filter(|(name, value)| super::properties::is_path(name, value));
+    let mut unreadable = files.filter_map(|(name, path)| Some((name, path, std::fs::metadata(path).err()?)));
+    unreadable.next().map(|(name, path, error)| {
+        Failure::user("kafka.property", format!("the file `{path}` of the Kafka property `{name}` cannot be read"))
+            .because(error)
+            .hint("a relative path begins at the folder of the document that says it")
+    })
 }
 
 impl Drop for Client {
@@ -276,6 +323,8 @@ unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, facility: *
     let Some(events) = events else { return };
     // "[thrd:host:9092/bootstrap]: host:9092/bootstrap: Connect to … failed": the thread is nobody's business.
     let line = line.split_once("]: ").filter(|_| line.starts_with("[thrd:")).map_or(line.as_str(), |(_, rest)| rest);
+    let line = events.masked(line);
+    let line = line.as_str();
     if facility == "FAIL" {
         *lock(&events.broken) = Some(line.to_owned());
     }
@@ -284,7 +333,8 @@ unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, facility: *
     }
     match (level, facility.as_str()) {
         // One set of properties serves consumers and producers: that half of it is of no use to one is no news.
-        (_, "CONFWARN") => tracing::debug!(target: "kafka", "{facility}: {line}"),
+        // A certificate that is not accepted is told by what fails for it.
+        (_, "CONFWARN" | "SSLCERTVRFY") => tracing::debug!(target: "kafka", "{facility}: {line}"),
         // That no broker was ever reached is said by whoever wanted one, with this reason.
         (_, "FAIL") if line.contains("/bootstrap: ") => tracing::debug!(target: "kafka", "{facility}: {line}"),
         (0..=2, _) => tracing::error!(target: "kafka", "{facility}: {line}"),
@@ -304,9 +354,65 @@ unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *cons
     if code == RDKafkaErrorCode::AllBrokersDown as c_int {
         return;
     }
+    let reason = events.masked(&reason);
     let login = [RDKafkaErrorCode::Authentication as c_int, RDKafkaErrorCode::SaslAuthenticationFailed as c_int];
-    let slot = if login.contains(&code) { &events.locked_out } else { &events.broken };
-    *lock(slot) = Some(reason);
+    if login.contains(&code) {
+        events.refuse(Refusal::Login(reason));
+    } else if let Some(alert) = certificate_alert(&reason) {
+        events.refuse(Refusal::Certificate(alert));
+    } else {
+        *lock(&events.broken) = Some(reason);
+    }
+}
+
+/// What a broker says, in TLS's own words, that does not accept our certificate.
+fn certificate_alert(reason: &str) -> Option<String> {
+    let (_, alert) = reason.split_once(" alert ")?;
+    let alert = alert.split(':').next().unwrap_or(alert).trim();
+    let about = ["certificate", "unknown ca", "access denied", "decrypt error"];
+    about.iter().any(|word| alert.contains(word)).then(|| {
+        let what = if alert.contains("required") { "wants a client certificate" } else { "does not accept ours" };
+        format!("the broker {what} (TLS alert: {alert})")
+    })
+}
+
+unsafe extern "C" fn on_certificate(
+    _: *mut rd::rd_kafka_t,
+    broker: *const c_char,
+    _: i32,
+    error: *mut c_int,
+    depth: c_int,
+    _: *const c_char,
+    _: usize,
+    _: *mut c_char,
+    _: usize,
+    opaque: *mut c_void,
+) -> c_int {
+    // SAFETY: librdkafka passes a string, a number that it has set, and our opaque pointer.
+    let (events, broker, error) = unsafe { (events(opaque), text(broker), *error) };
+    if error == 0 {
+        return 1;
+    }
+    if let Some(events) = events {
+        let reason = format!("the certificate of `{broker}` {}", certificate_trouble(error, depth > 0));
+        events.refuse(Refusal::Certificate(events.masked(&reason)));
+    }
+    0
+}
+
+/// OpenSSL's verdict on a certificate, or on one above it.
+fn certificate_trouble(error: c_int, above: bool) -> String {
+    let whose = if above { "is issued by one that " } else { "" };
+    let what = match error {
+        9 => "is not valid yet".to_owned(),
+        10 => "has expired".to_owned(),
+        23 => "was revoked".to_owned(),
+        // Self-signed, alone or at the end of its chain, or of an issuer that is not there.
+        18..=21 => return "is issued by nobody whom this connection trusts (unknown CA)".to_owned(),
+        62 | 64 => "is for another host name".to_owned(),
+        other => format!("is not accepted (OpenSSL's error {other})"),
+    };
+    format!("{whose}{what}")
 }
 
 unsafe extern "C" fn on_delivery(_: *mut rd::rd_kafka_t, message: *const rd::rd_kafka_message_t, opaque: *mut c_void) {

@@ -60,6 +60,30 @@ impl FromNode for Properties {
     }
 }
 
+/// True for a property that names a file or folder of its own.
+pub(super) fn is_path(name: &str, value: &str) -> bool {
+    (name.starts_with("ssl.") && name.ends_with(".location") && value != "probe") || name == "sasl.kerberos.keytab"
+}
+
+impl Properties {
+    /// What is wrong with a property of a connection, without a place. `secret`: how the user wrote a value
+    /// that must not be shown.
+    pub fn wrong(name: &str, value: &str, secret: Option<&str>) -> Option<Diagnostic> {
+        let wrong = check(name, value)?;
+        let Some(written) = secret.filter(|_| wrong.code == "kafka.property") else { return Some(wrong) };
+        let title = format!("the Kafka property `{name}` cannot be what `{written}` stands for");
+        Some(Diagnostic::error("kafka.property", title).label("librdkafka refuses it"))
+    }
+
+    /// The value, where it is a relative path from a folder.
+    pub fn from_folder(name: &str, value: String, folder: &std::path::Path) -> String {
+        match is_path(name, &value) {
+            true => folder.join(&value).to_string_lossy().into_owned(),
+            false => value,
+        }
+    }
+}
+
 fn scalar(node: &Node) -> Option<String> {
     match &node.value {
         Value::String(text) => Some(text.clone()),

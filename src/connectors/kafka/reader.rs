@@ -321,8 +321,8 @@ impl Reader for KafkaReader {
         if let Some(failure) = troubles.into_iter().find_map(|trouble| self.trouble(trouble)) {
             return Err(failure);
         }
-        if let Some(reason) = self.consumer.client().events().locked_out() {
-            return Err(self.cluster.locked_out(reason));
+        if let Some(refusal) = self.consumer.client().events().refusal() {
+            return Err(self.cluster.refused(refusal));
         }
         let full = self.slots.iter_mut().flatten().filter(|slot| !slot.builder.is_empty());
         let fetched = full

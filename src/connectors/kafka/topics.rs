@@ -16,8 +16,10 @@ use crate::data::{Offset, Partition};
 use crate::report::Failure;
 use crate::time::Millis;
 
-/// How long a broker that is away is waited for before it is named.
-const NAMED_WITHIN: Duration = Duration::from_millis(1_900);
+/// How long a broker that is away is waited for before it is named: in steps, because a refusal of a login or
+/// certificate is known at once, and librdkafka would go on trying. The last is long enough for a slow broker.
+const NAMED_WITHIN: [Duration; 3] =
+    [Duration::from_millis(200), Duration::from_millis(300), Duration::from_millis(1_400)];
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -71,12 +73,18 @@ impl Topics {
     ///
     /// # Errors
     /// Within two seconds: `kafka.unreachable` with the address and the reason (a retry helps),
-    /// `kafka.authentication`, or `kafka.property`.
+    /// `kafka.authentication`, `kafka.certificate`, or `kafka.property`.
     pub fn connect(cluster: &Cluster) -> Result<Topics, Failure> {
         let client = cluster.client(Role::Consumer, &[], &[("isolation.level", "read_committed")])?;
         let topics = Topics { client, cluster: cluster.clone() };
-        topics.metadata(None, NAMED_WITHIN)?;
-        Ok(topics)
+        let mut outcome = Ok(());
+        for timeout in NAMED_WITHIN {
+            outcome = topics.metadata(None, timeout).map(drop);
+            if outcome.is_ok() || topics.client.events().refusal().is_some() {
+                break;
+            }
+        }
+        outcome.map(|()| topics)
     }
 
     /// How many partitions a topic has; `None`: there is no such topic.

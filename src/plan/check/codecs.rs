@@ -344,13 +344,6 @@ pub(super) fn derived_schema(
     }
 }
 
-/// The Kafka client's view of a cluster; wrong properties are found here.
-pub(super) fn client(cluster: &Cluster, place: &Place, out: &mut Diagnostics) -> Option<kafka::Cluster> {
-    kafka::Cluster::new(cluster.brokers.clone(), cluster.properties.clone())
-        .map_err(|failure| out.push(of_failure(failure, place)))
-        .ok()
-}
-
 /// "from earliest to the end".
 pub(super) fn start_in_words(start: Option<&kafka::Start>, until: Option<&kafka::Until>) -> String {
     use kafka::{Start, Until};

@@ -3,11 +3,14 @@
 //! A name is looked up in the pipeline's `connections`, then in documents, then, for `default`
 //! only, there are the usual ports of this machine.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 
+use crate::connectors::kafka::Properties;
 use crate::plan::resolve::{Cluster, World};
 use crate::report::{Diagnostic, Diagnostics, Place};
-use crate::spec::{ConnectionSpec, Documents, KafkaConnection, PipelineSpec, RegistryConnection, Secret, Spanned};
+use crate::spec::{
+    ConnectionSpec, Documents, KafkaConnection, PipelineSpec, RegistryConnection, RegistryServer, Secret, Spanned,
+};
 
 /// Brokers when nothing is declared.
 const DEFAULT_BROKERS: &str = "localhost:9092";
@@ -67,7 +70,13 @@ fn built_in(asked: &Place) -> Connection {
         name: "default".into(),
         built_in: true,
         kafka: Some(KafkaConnection { brokers: spanned(DEFAULT_BROKERS), properties: Vec::new() }),
-        registry: Some(RegistryConnection::Url { url: spanned(DEFAULT_REGISTRY), username: None, password: None }),
+        registry: Some(RegistryConnection::Server(Box::new(RegistryServer {
+            url: spanned(DEFAULT_REGISTRY),
+            username: None,
+            password: None,
+            token: None,
+            tls: None,
+        }))),
         asked: asked.clone(),
     }
 }
@@ -88,25 +97,36 @@ impl Connection {
             );
             return None;
         };
-        let mut fill = |secret: &Secret, place: &Place| match world.fill(secret) {
-            Ok(text) => Some(text),
+        let mut hidden = Vec::new();
+        let mut fill = |secret: &Secret, place: &Place, out: &mut Diagnostics| match world.fill(secret) {
+            Ok(text) => {
+                // Without servers secrets stay as they were written.
+                if text != secret.to_string() {
+                    hidden.extend(secret.hidden().unwrap_or_default());
+                }
+                Some(text)
+            }
             Err(failure) => {
                 out.push(super::of_failure(failure, place));
                 None
             }
         };
-        let brokers = fill(&kafka.brokers.value, &kafka.brokers.place)?;
-        let properties: Option<BTreeMap<String, String>> = kafka
+        let brokers = fill(&kafka.brokers.value, &kafka.brokers.place, out);
+        let properties: Vec<Option<(String, String)>> = kafka
             .properties
             .iter()
-            .map(|(name, value)| Some((name.value.clone(), fill(value, &name.place)?)))
+            .map(|(name, value)| {
+                let filled = fill(value, &name.place, out)?;
+                property(name, value, filled, out)
+            })
             .collect();
         Some(Cluster {
             connection: self.name.clone(),
             built_in: self.built_in,
             shown: kafka.brokers.value.to_string(),
-            brokers,
-            properties: properties?,
+            brokers: brokers?,
+            properties: properties.into_iter().collect::<Option<_>>()?,
+            hidden,
         })
     }
 
@@ -124,4 +144,27 @@ impl Connection {
         }
         self.registry.as_ref()
     }
+}
+
+/// Checks a property where it stands. A path begins at its document's folder.
+fn property(
+    name: &Spanned<String>,
+    written: &Secret,
+    filled: String,
+    out: &mut Diagnostics,
+) -> Option<(String, String)> {
+    let shown = written.to_string();
+    // Without servers secrets are not filled in, and nothing can be said of them.
+    let unknown = written.has_secrets() && filled == shown;
+    let secret = written.has_secrets().then_some(shown.as_str());
+    if let Some(wrong) = Properties::wrong(&name.value, &filled, secret).filter(|wrong| {
+        // The name is wrong whatever the value is.
+        !unknown || wrong.code != "kafka.property"
+    }) {
+        out.push(wrong.at(&name.place));
+        return None;
+    }
+    let folder = Path::new(&name.place.file.name).parent().unwrap_or(Path::new(""));
+    let value = Properties::from_folder(&name.value, filled, folder);
+    Some((name.value.clone(), value))
 }

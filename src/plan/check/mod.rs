@@ -500,10 +500,24 @@ fn error_count(out: &Diagnostics) -> usize {
     out.0.iter().filter(|diagnostic| diagnostic.severity == crate::report::Severity::Error).count()
 }
 
-/// A server that is away is away for every source; once is enough.
+/// A server that is away, or lets nobody in, does so for every source; and a connection's settings are wrong
+/// once, however many use it.
 fn remove_repeated(out: &mut Diagnostics) {
+    const SERVERS: &[&str] = &[
+        "kafka.unreachable",
+        "kafka.authentication",
+        "kafka.certificate",
+        "registry.unreachable",
+        "registry.auth",
+        "registry.certificate",
+    ];
+    const SETTINGS: &[&str] = &["kafka.property", "kafka.unknown_property", "kafka.property_refused", "secret.missing"];
     let mut seen = BTreeSet::new();
-    out.0.retain(|d| !matches!(d.code, "kafka.unreachable" | "registry.unreachable") || seen.insert(d.title.clone()));
+    out.0.retain(|d| {
+        let place = d.place.as_ref().filter(|_| SETTINGS.contains(&d.code)).map(ToString::to_string);
+        let once = SERVERS.contains(&d.code) || place.is_some();
+        !once || seen.insert((d.title.clone(), place))
+    });
 }
 
 #[cfg(test)]

@@ -34,7 +34,11 @@ pub(super) fn registries(scope: &Scope, connection: &Connection, out: &mut Diagn
     let place = connection.asked().clone();
     // One directory for all pipelines: what one of them registers another one reads.
     let directory = scope.folder.join(".runner").join("registry");
-    scope.world.registry(registry, &directory).map_err(|failure| out.push(of_failure(failure, &place))).ok()
+    scope
+        .world
+        .registry(&connection.name, registry, &directory)
+        .map_err(|failure| out.push(of_failure(failure, &place)))
+        .ok()
 }
 
 /// An Avro schema that was found, and where.

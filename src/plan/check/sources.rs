@@ -181,7 +181,7 @@ impl SourceCheck<'_> {
             .map_or_else(|| format!("runner-{}", self.scope.pipeline.metadata.name.value), |group| group.value.clone());
         let properties = options.properties.as_ref().map(kafka::Properties::to_map).unwrap_or_default();
         let from = codecs::start_in_words(options.start.as_ref(), options.until.as_ref());
-        let client = codecs::client(&cluster, &options.topic.place, out)?.with(&properties);
+        let client = cluster.client().with(&properties);
         let source = kafka::KafkaSource::new(
             client,
             topic,

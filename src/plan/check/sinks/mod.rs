@@ -362,10 +362,8 @@ pub(super) fn journal<'d>(
     let metadata = &scope.pipeline.metadata;
     let id = format!("runner.{}.{}", metadata.namespace, metadata.name.value);
     Some(JournalPlace::Kafka {
-        connection: cluster.connection.clone(),
+        cluster: cluster.clone(),
         topic: format!("{id}.journal"),
         transactional_id: format!("{id}.0"),
-        brokers: cluster.brokers.clone(),
-        properties: cluster.properties.clone(),
     })
 }

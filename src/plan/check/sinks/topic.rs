@@ -117,7 +117,7 @@ impl<'a> SinkCheck<'_, 'a> {
         let cluster = connection.cluster(self.scope.world, out)?;
         codecs::add_connection(outline, &connection, &cluster);
         let sink = kafka::KafkaSink {
-            cluster: codecs::client(&cluster, place, out)?,
+            cluster: cluster.client(),
             topic: topic.clone(),
             properties: options.properties.as_ref().map(kafka::Properties::to_map).unwrap_or_default(),
         };
