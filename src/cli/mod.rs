@@ -4,6 +4,7 @@
 //! 2 the spec (or the command line) is wrong, 3 refused, 4 the answer is no.
 
 mod apply;
+mod completions;
 mod journal;
 mod output;
 mod patience;
@@ -17,7 +18,7 @@ mod validate;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use output::{Exit, Output};
 
@@ -69,6 +70,8 @@ enum Verb {
     /// The language's JSON Schema and reference.
     #[command(subcommand)]
     Schema(schema::Verb),
+    /// Print what a shell needs to complete this command line, or the manual page.
+    Completions(completions::Args),
 }
 
 /// Runs the command line; its result is the process's exit code.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Verb::Reset(args) => reset::run(args, &common),
         Verb::Journal(verb) => journal::run(verb, &common),
         Verb::Schema(verb) => schema::run(verb),
+        Verb::Completions(args) => completions::run(&args, Arguments::command(), common.output),
     };
     exit.into()
 }

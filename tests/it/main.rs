@@ -12,6 +12,7 @@ mod formats;
 mod gate;
 mod house;
 mod kafka;
+mod operations;
 mod registry;
 mod runner;
 mod schema;
