@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Bell, Delivery, Fetched, PartitionStart, PartitionStatus, Payload, Reader, Sink, Source, Wanted, Writer};
-use crate::data::{EncodedRows, Epoch, Partition, Position, RawBatchBuilder, SourceIndex};
+use crate::data::{EncodedRows, Epoch, Partition, Position, RawBatchBuilder, SourceIndex, partition};
 use crate::journal::{Appended, Journal, Record, SinkRows};
 use crate::report::Failure;
 use crate::time::Millis;
@@ -23,7 +23,9 @@ pub struct MemoryRecord {
 /// Records by partition; a record's index is its offset.
 #[derive(Debug, Clone, Default)]
 pub struct MemorySource {
-    topic: Arc<str>,
+    /// Its records' topic where it has no topics.
+    name: Arc<str>,
+    topics: Arc<[Arc<str>]>,
     log: Arc<Mutex<Log>>,
 }
 
@@ -39,7 +41,12 @@ impl MemorySource {
     /// A topic with partitions from 0 on, empty and not ended.
     pub fn new(topic: &str, partitions: Partition) -> Self {
         let log = Log { partitions: (0..partitions).map(|p| (p, Vec::new())).collect(), ..Log::default() };
-        MemorySource { topic: topic.into(), log: Arc::new(Mutex::new(log)) }
+        MemorySource { name: topic.into(), topics: Arc::default(), log: Arc::new(Mutex::new(log)) }
+    }
+
+    /// Stands in for a source of these topics.
+    pub fn with_topics(self, topics: &[Arc<str>]) -> Self {
+        MemorySource { topics: topics.into(), ..self }
     }
 
     /// Makes a partition that is not there yet.
@@ -73,6 +80,10 @@ impl MemorySource {
 impl Source for MemorySource {
     fn connector(&self) -> &'static str {
         "memory"
+    }
+
+    fn topics(&self) -> &[Arc<str>] {
+        &self.topics
     }
 
     fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure> {
@@ -120,7 +131,8 @@ impl Reader for MemoryReader {
             if *position >= end {
                 continue;
             }
-            let mut batch = RawBatchBuilder::new(self.source, self.of.topic.clone(), *partition);
+            let topic = self.of.topics.get(partition::topic(*partition)).unwrap_or(&self.of.name);
+            let mut batch = RawBatchBuilder::new(self.source, topic.clone(), *partition);
             for (offset, record) in records.iter().enumerate().take(end).skip(*position) {
                 batch.push(offset as i64, record.timestamp, record.key.as_deref(), record.value.as_deref());
                 batch.headers(record.headers.clone());

@@ -14,6 +14,7 @@ pub mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -60,6 +61,12 @@ pub trait Source: Debug + Send + Sync {
     /// What it reads, in words: positions mean nothing in anything else. A server's address is no part of it.
     fn reads(&self) -> String {
         self.connector().to_owned()
+    }
+
+    /// The topics that it reads, in the order of its list: what partitions are named after. A source
+    /// without topics has none.
+    fn topics(&self) -> &[Arc<str>] {
+        &[]
     }
 
     /// Finds the partitions. For those in `known`, `start` is that position (checked: a position

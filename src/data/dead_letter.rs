@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StructArray};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
+use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 
 use super::{Batch, DeadLetter, meta};
 
@@ -24,7 +24,7 @@ pub fn dead_letter(
     DeadLetter {
         source: batch.source,
         topic: topic(rows, row).unwrap_or_else(|| Arc::from("")),
-        partition: partition(rows, row).unwrap_or(batch.partition),
+        partition: batch.partition,
         offset: offset(rows, row).unwrap_or(NO_OFFSET),
         timestamp: timestamp(rows, row),
         key: bytes(rows, meta::KEY_BYTES, row),
@@ -39,11 +39,6 @@ pub fn dead_letter(
 fn topic(rows: &RecordBatch, row: usize) -> Option<Arc<str>> {
     let column = rows.column_by_name(meta::TOPIC)?.as_string_opt::<i32>()?;
     column.is_valid(row).then(|| Arc::from(column.value(row)))
-}
-
-fn partition(rows: &RecordBatch, row: usize) -> Option<i32> {
-    let column = rows.column_by_name(meta::PARTITION)?.as_primitive_opt::<Int32Type>()?;
-    column.is_valid(row).then(|| column.value(row))
 }
 
 fn offset(rows: &RecordBatch, row: usize) -> Option<i64> {

@@ -8,11 +8,13 @@ mod dead_letter;
 mod encoded;
 pub mod fields;
 pub mod meta;
+pub mod partition;
 mod position;
 mod raw;
 
 pub use dead_letter::dead_letter;
 pub use encoded::{EncodedRecord, EncodedRows};
+pub use partition::{Partition, PartitionName};
 pub use position::Position;
 pub use raw::{DeadLetter, RawBatch, RawBatchBuilder};
 
@@ -22,8 +24,6 @@ use crate::time::{Millis, Watermark};
 
 /// Index of a source in its plan.
 pub type SourceIndex = u16;
-/// Partition of a topic, task of a generator; 0 for a file.
-pub type Partition = i32;
 /// Where a record stands in its partition: a Kafka offset, or a record's ordinal.
 pub type Offset = i64;
 /// Epochs count from 1; 0 stands for "before the first".

@@ -557,7 +557,8 @@ pub fn record(
         max_timestamp: cut.max_timestamp,
     };
     let by_name = |(source, cuts): (usize, BTreeMap<Partition, PartitionCut>)| {
-        (plan.sources[source].name.clone(), cuts.into_iter().map(|(partition, cut)| (partition, of(cut))).collect())
+        let source = &plan.sources[source];
+        (source.name.clone(), source.to_names(cuts.into_iter().map(|(partition, cut)| (partition, of(cut)))))
     };
     EpochRecord {
         lineage: lineage.to_owned(),
@@ -613,7 +614,7 @@ impl CommitThread {
 fn positions(plan: &Plan, record: &EpochRecord) -> Positions {
     let of = |(index, source): (usize, &crate::plan::SourcePlan)| {
         let ranges = record.partitions.get(&source.name)?;
-        Some((index, ranges.iter().map(|(partition, range)| (*partition, range.to.clone())).collect()))
+        Some((index, source.of_names(ranges.iter().map(|(name, range)| (name, range.to.clone())))))
     };
     plan.sources.iter().enumerate().filter_map(of).collect()
 }

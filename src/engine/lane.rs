@@ -19,7 +19,9 @@ use super::graph::Graph;
 use super::headers;
 use super::metrics::Metrics;
 use crate::connectors::{Fetched, PartitionStart, Payload};
-use crate::data::{Batch, DeadLetter, Mark, Offset, Partition, Position, RawBatch, SourceIndex, dead_letter, meta};
+use crate::data::{
+    Batch, DeadLetter, Mark, Offset, Partition, Position, RawBatch, SourceIndex, dead_letter, meta, partition,
+};
 use crate::expr::At;
 use crate::formats::{Decoder, Reject};
 use crate::plan::{Plan, SourcePlan, TimeField};
@@ -246,7 +248,7 @@ impl Lane {
             }
             let column: ArrayRef = match field.name().as_str() {
                 meta::TOPIC => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&*raw.topic, count))),
-                meta::PARTITION => Arc::new(Int32Array::from_value(raw.partition, count)),
+                meta::PARTITION => Arc::new(Int32Array::from_value(partition::number(raw.partition), count)),
                 meta::OFFSET => Arc::new(Int64Array::from(raw.offsets.clone())),
                 meta::TIMESTAMP | meta::TIME => Arc::new(timestamps(raw)),
                 meta::KEY => match &keys {

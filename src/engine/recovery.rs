@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::connectors::{Delivery, SinkProgress};
-use crate::data::{Epoch, Partition, Position};
+use crate::data::{Epoch, PartitionName, Position};
 use crate::journal::{EpochRecord, Owner, PlanRecord, Record};
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
@@ -85,9 +85,9 @@ pub struct Recovery {
     pub watermark: Watermark,
     pub clock: Millis,
     /// Where the first epoch to be read begins, by source name.
-    pub positions: BTreeMap<String, BTreeMap<Partition, Position>>,
+    pub positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
     /// How far event time was there: highest event time, highest Kafka timestamp.
-    pub times: BTreeMap<String, BTreeMap<Partition, Reached>>,
+    pub times: BTreeMap<String, BTreeMap<PartitionName, Reached>>,
     /// The plan differs from the journal's: a new plan record is due.
     pub plan_changed: bool,
 }
@@ -100,6 +100,8 @@ pub struct PlanFacts<'a> {
     pub fingerprint: &'a str,
     /// By source: what it reads.
     pub reads: &'a BTreeMap<String, String>,
+    /// By source: its topics, where it has any.
+    pub topics: &'a BTreeMap<String, Vec<String>>,
     /// `--fresh` was given: other lineages in sinks are adopted.
     pub fresh: bool,
 }
@@ -159,10 +161,16 @@ pub fn decide(
 }
 
 /// A position in one topic is a number like any other in another one: taken over, it would skip rows in silence.
+/// A list of topics may grow and shrink: positions go by the topic's name.
 fn refuse_other_sources(plan: &PlanRecord, facts: PlanFacts<'_>) -> Result<(), Failure> {
     let before = |source: &str| plan.resolved.get(READS)?.get(source)?.as_str();
+    let keeps_a_topic = |source: &str| {
+        let topics = facts.topics.get(source)?;
+        let mut known = plan.starts.get(source)?.keys().filter_map(|name| name.topic.as_ref());
+        known.find(|topic| topics.contains(topic))
+    };
     let other = facts.reads.iter().find_map(|(source, now)| {
-        let before = before(source).filter(|before| before != now)?;
+        let before = before(source).filter(|before| before != now && keeps_a_topic(source).is_none())?;
         Some(format!("source `{source}` has read {before} so far, and reads {now} now"))
     });
     let Some(message) = other else { return Ok(()) };
@@ -260,21 +268,21 @@ fn trimmed(epoch: Epoch) -> Failure {
         .hint("somebody trimmed it; start over with `--fresh`")
 }
 
-fn positions(plan: &PlanRecord, record: Option<&EpochRecord>) -> BTreeMap<String, BTreeMap<Partition, Position>> {
+fn positions(plan: &PlanRecord, record: Option<&EpochRecord>) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {
     let mut positions = plan.starts.clone();
     for (source, partitions) in record.iter().flat_map(|record| &record.partitions) {
         let known = positions.entry(source.clone()).or_default();
-        known.extend(partitions.iter().map(|(partition, range)| (*partition, range.to.clone())));
+        known.extend(partitions.iter().map(|(partition, range)| (partition.clone(), range.to.clone())));
     }
     positions
 }
 
-fn times(record: &EpochRecord) -> BTreeMap<String, BTreeMap<Partition, Reached>> {
+fn times(record: &EpochRecord) -> BTreeMap<String, BTreeMap<PartitionName, Reached>> {
     let of = |range: &crate::journal::PartitionRecord| (range.max_time, range.max_timestamp);
     record
         .partitions
         .iter()
-        .map(|(source, ranges)| (source.clone(), ranges.iter().map(|(p, range)| (*p, of(range))).collect()))
+        .map(|(source, ranges)| (source.clone(), ranges.iter().map(|(p, range)| (p.clone(), of(range))).collect()))
         .collect()
 }
 

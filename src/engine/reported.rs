@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::recovery::{History, Recovery};
 use crate::connectors::Reported;
-use crate::data::{Epoch, Partition, Position};
+use crate::data::{Epoch, Partition, Position, partition};
 use crate::plan::Plan;
 use crate::report::Failure;
 
@@ -40,8 +40,9 @@ pub fn refuse_moved(plan: &Plan, history: &History, recovery: &Recovery) -> Resu
         let began = history.plan.as_ref().and_then(|plan| plan.starts.get(&source.name));
         let reached = last.and_then(|epoch| epoch.partitions.get(&source.name));
         let known = |partition: Partition| {
-            let began = began.and_then(|starts| starts.get(&partition));
-            (began, reached.and_then(|ranges| ranges.get(&partition)).map(|range| &range.to))
+            let name = source.name_of(partition);
+            let began = began.and_then(|starts| starts.get(&name));
+            (began, reached.and_then(|ranges| ranges.get(&name)).map(|range| &range.to))
         };
         if let Some((partition, found)) = first_moved(&reported, known) {
             let ours = known(partition).1.or(known(partition).0);
@@ -66,7 +67,7 @@ fn first_moved<'a, 'k>(
 
 fn moved(source: &str, partition: Partition, found: &Reported, ours: Option<&Position>) -> Failure {
     let shown = |position: &Position| position.as_offset().map_or_else(|| position.0.to_string(), |at| at.to_string());
-    let (theirs, place) = (shown(&found.position), &found.place);
+    let (theirs, place, partition) = (shown(&found.position), &found.place, partition::number(partition));
     let ours = ours.map_or_else(|| "its start".to_owned(), shown);
     Failure::user(
         "refused.group_moved",

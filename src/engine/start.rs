@@ -18,10 +18,10 @@ use super::seat::{EpochClock, Seat};
 use super::sinks::{Limits, Opened, SinkThread};
 use super::trunk::{Reading, Trunk};
 use crate::connectors::{Bell, Delivery, EpochRows, MemberSink, PartitionStart, Writer};
-use crate::data::{Epoch, Mark, Partition, Position};
+use crate::data::{Epoch, Mark, PartitionName, Position};
 use crate::expr::type_word;
 use crate::journal::{Appended, EpochRecord, Journal, Owner, PlanRecord, Record, host_name};
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, SourcePlan, Step};
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
@@ -55,7 +55,7 @@ pub struct StartReport {
     pub replayed_rows: u64,
     pub journal: String,
     /// Where this run reads on, by source, then partition.
-    pub positions: BTreeMap<String, BTreeMap<Partition, Position>>,
+    pub positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
 }
 
 /// How to start.
@@ -99,8 +99,9 @@ pub fn start(
     let clock = EpochClock::new(clock, recovery.clock);
     let mut seats = open_seats(plan, &graph, &discovered, options, &clock, metrics)?;
     for seat in &mut seats {
-        let times = recovery.times.get(&plan.sources[seat.source].name);
-        seat.resume(recovery.watermark, times.unwrap_or(&BTreeMap::new()));
+        let source = &plan.sources[seat.source];
+        let times = recovery.times.get(&source.name).into_iter().flatten().map(|(name, times)| (name, *times));
+        seat.resume(recovery.watermark, &source.of_names(times));
     }
     let mut trunk = Trunk::open(plan, &graph, metrics.clone())?;
     let sinks = start_sinks(plan, writers, &recovery)?;
@@ -222,6 +223,7 @@ fn recover(plan: &Plan, history: &History, writers: &[Written], options: StartOp
         name: &plan.name,
         fingerprint: &plan.fingerprint,
         reads: &reads(plan),
+        topics: &topics(plan),
         fresh: options.fresh,
     };
     recovery::decide(history, facts, &sinks, &uuid::Uuid::new_v4().to_string())
@@ -229,9 +231,9 @@ fn recover(plan: &Plan, history: &History, writers: &[Written], options: StartOp
 
 /// By source: its partitions and where reading begins.
 fn discover(plan: &Plan, recovery: &Recovery) -> Result<Vec<Vec<PartitionStart>>, Failure> {
-    let nothing = BTreeMap::new();
-    let of = |source: &crate::plan::SourcePlan| {
-        source.source.discover(recovery.positions.get(&source.name).unwrap_or(&nothing))
+    let of = |source: &SourcePlan| {
+        let known = recovery.positions.get(&source.name).into_iter().flatten();
+        source.source.discover(&source.of_names(known.map(|(name, position)| (name, position.clone()))))
     };
     plan.sources.iter().map(of).collect()
 }
@@ -241,8 +243,12 @@ fn plan_record(plan: &Plan, history: &History, recovery: &Recovery, discovered: 
     for (source, partitions) in plan.sources.iter().zip(discovered) {
         let known = starts.entry(source.name.clone()).or_default();
         for start in partitions {
-            known.entry(start.partition).or_insert_with(|| start.start.clone());
+            known.entry(source.name_of(start.partition)).or_insert_with(|| start.start.clone());
         }
+        // A topic that is read no more may come back: then it goes on where it was left.
+        let left = recovery.positions.get(&source.name).into_iter().flatten();
+        let left = left.filter(|(name, _)| name.find(source.source.topics()).is_none());
+        known.extend(left.map(|(name, position)| (name.clone(), position.clone())));
     }
     let before = history.plan.as_ref().map(|plan| plan.sinks.clone()).unwrap_or_default();
     let added = |name: &String| before.get(name).copied().unwrap_or(recovery.last + 1);
@@ -262,7 +268,7 @@ fn plan_record(plan: &Plan, history: &History, recovery: &Recovery, discovered: 
 /// I14: what was looked up or decided when the plan was made, so that a journal can be understood without the
 /// servers of its day.
 fn resolved_plan(plan: &Plan) -> serde_json::Value {
-    let columns = |source: &crate::plan::SourcePlan| {
+    let columns = |source: &SourcePlan| {
         let column = |field: &arrow::datatypes::FieldRef| format!("{} {}", field.name(), type_word(field.as_ref()));
         (source.name.clone(), source.schema.fields().iter().map(column).collect::<Vec<_>>())
     };
@@ -278,6 +284,11 @@ fn resolved_plan(plan: &Plan) -> serde_json::Value {
 
 fn reads(plan: &Plan) -> BTreeMap<String, String> {
     plan.sources.iter().map(|source| (source.name.clone(), source.source.reads())).collect()
+}
+
+fn topics(plan: &Plan) -> BTreeMap<String, Vec<String>> {
+    let of = |source: &SourcePlan| source.source.topics().iter().map(|topic| topic.to_string()).collect();
+    plan.sources.iter().map(|source| (source.name.clone(), of(source))).collect()
 }
 
 fn must_append(journal: &mut dyn Journal, record: Record) -> Result<(), Failure> {
@@ -361,13 +372,14 @@ fn latest_positions(
     plan: &Plan,
     history: &History,
     discovered: &[Vec<PartitionStart>],
-) -> BTreeMap<String, BTreeMap<Partition, Position>> {
+) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {
     let last = history.epochs.values().next_back();
-    let of = |(source, starts): (&crate::plan::SourcePlan, &Vec<PartitionStart>)| {
+    let of = |(source, starts): (&SourcePlan, &Vec<PartitionStart>)| {
         let ranges = last.and_then(|record| record.partitions.get(&source.name));
         let position = |start: &PartitionStart| {
-            let reached = ranges.and_then(|ranges| ranges.get(&start.partition)).map(|range| range.to.clone());
-            (start.partition, reached.unwrap_or_else(|| start.start.clone()))
+            let name = source.name_of(start.partition);
+            let reached = ranges.and_then(|ranges| ranges.get(&name)).map(|range| range.to.clone());
+            (name, reached.unwrap_or_else(|| start.start.clone()))
         };
         (source.name.clone(), starts.iter().map(position).collect())
     };
@@ -410,15 +422,14 @@ impl Replay<'_> {
         self.clock.replay(record.clock);
         let mut read = 0;
         for seat in self.seats.iter_mut() {
-            let source = &self.plan.sources[seat.source].name;
-            let nothing = BTreeMap::new();
-            let ranges = record.partitions.get(source).unwrap_or(&nothing);
+            let source = &self.plan.sources[seat.source];
+            let ranges = source.of_names(record.partitions.get(&source.name).into_iter().flatten());
             let ends = ranges.iter().map(|(partition, range)| (*partition, range.to.clone())).collect();
             seat.replay_to(&ends, bell)?;
             for (partition, cut) in seat.cut().partitions {
                 read += cut.read;
                 if let Some(range) = ranges.get(&partition) {
-                    same_as_recorded(source, partition, record.epoch, &cut, range)?;
+                    same_as_recorded(&source.name, &source.name_of(partition), record.epoch, &cut, range)?;
                 }
             }
         }
@@ -428,7 +439,7 @@ impl Replay<'_> {
 
 fn same_as_recorded(
     source: &str,
-    partition: Partition,
+    partition: &PartitionName,
     epoch: Epoch,
     cut: &PartitionCut,
     range: &crate::journal::PartitionRecord,
@@ -469,8 +480,8 @@ mod tests {
         };
         let PartitionCut { from, to, read, rejected, max_time, max_timestamp } = cut(at(7));
         let range = PartitionRecord { from, to, read, rejected, max_time, max_timestamp };
-        assert!(same_as_recorded("s", 0, 1, &cut(at(7)), &range).is_ok());
-        let failure = same_as_recorded("s", 0, 1, &cut(at(8)), &range).unwrap_err();
+        assert!(same_as_recorded("s", &0.into(), 1, &cut(at(7)), &range).is_ok());
+        let failure = same_as_recorded("s", &0.into(), 1, &cut(at(8)), &range).unwrap_err();
         assert_eq!(failure.code, "refused.source_changed");
     }
 }

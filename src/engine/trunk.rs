@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::branch::{Output, Pass, Running};
 use super::graph::Graph;
 use super::metrics::Metrics;
-use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, Partition, SourceIndex};
+use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, Partition, SourceIndex, partition};
 use crate::plan::{ErrorPolicy, Plan, RecordEncoder, Step};
 use crate::report::Failure;
 use crate::time::Millis;
@@ -232,7 +232,7 @@ fn first_bad_record(dead: &DeadLetter) -> Failure {
 fn described(dead: &DeadLetter) -> String {
     let place = match (&*dead.topic, dead.offset) {
         ("", offset) if offset < 0 => String::new(),
-        (topic, offset) => format!(" at {topic}[{}]@{offset}", dead.partition),
+        (topic, offset) => format!(" at {topic}[{}]@{offset}", partition::number(dead.partition)),
     };
     let value = dead.value.as_deref().map(preview).map_or(String::new(), |value| format!("; its value is {value}"));
     format!("`{}` refused a record{place}: {}{value}", dead.step, dead.reason)

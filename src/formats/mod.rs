@@ -28,7 +28,8 @@ use arrow::array::{BinaryArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 
 pub use avro::{
-    WriterSchemas, arrow_schema, avro_name, avro_schema, framed_id, overlooked_changes, reader_schema, top_level,
+    WriterSchemas, arrow_schema, avro_name, avro_schema, framed_id, overlooked_changes, reader_schema, reading_also,
+    top_level,
 };
 pub use csv::{header_line, header_names};
 pub use format::{CsvOptions, Delimiter, FORMATS, Format};

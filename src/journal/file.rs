@@ -361,7 +361,7 @@ mod tests {
             pipeline: "p".into(),
             fingerprint: String::new(),
             from_epoch,
-            starts: BTreeMap::from([("ratings".into(), BTreeMap::from([(0, Position::offset(7))]))]),
+            starts: BTreeMap::from([("ratings".into(), BTreeMap::from([(0.into(), Position::offset(7))]))]),
             sinks: Default::default(),
             resolved: serde_json::Value::Null,
         })
@@ -380,7 +380,10 @@ mod tests {
             lineage: "l".into(),
             incarnation: 1,
             epoch,
-            partitions: BTreeMap::from([("ratings".into(), BTreeMap::from([(0, partition.clone()), (11, partition)]))]),
+            partitions: BTreeMap::from([(
+                "ratings".into(),
+                BTreeMap::from([(0.into(), partition.clone()), ("ratings/11".parse().unwrap(), partition)]),
+            )]),
             watermark: Watermark::NONE,
             clock: 0,
             needed: epoch,

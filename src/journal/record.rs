@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Epoch, Offset, Partition, Position};
+use crate::data::{Epoch, Offset, PartitionName, Position};
 use crate::time::{Millis, Watermark};
 
 /// One record of the journal: `{"epoch": {…}}`.
@@ -38,7 +38,7 @@ pub struct PlanRecord {
     /// First epoch under this plan.
     pub from_epoch: Epoch,
     /// Per source, per partition: where it began, as numbers.
-    pub starts: BTreeMap<String, BTreeMap<Partition, Position>>,
+    pub starts: BTreeMap<String, BTreeMap<PartitionName, Position>>,
     /// Per sink: the epoch in which it was added (I12).
     pub sinks: BTreeMap<String, Epoch>,
     /// Everything else that was resolved: schemas, ids, seeds, isolation level.
@@ -62,7 +62,7 @@ pub struct EpochRecord {
     pub incarnation: u64,
     pub epoch: Epoch,
     /// By source name, for **every** partition, also those without a row.
-    pub partitions: BTreeMap<String, BTreeMap<Partition, PartitionRecord>>,
+    pub partitions: BTreeMap<String, BTreeMap<PartitionName, PartitionRecord>>,
     pub watermark: Watermark,
     pub clock: Millis,
     /// The oldest epoch from which a replay that starts with empty state yields this very state;

@@ -25,6 +25,7 @@ pub use check::{build, build_whole};
 pub use outline::Outline;
 
 use crate::connectors::{Sink, Source, Wanted};
+use crate::data::{Partition, PartitionName};
 use crate::expr::Scalar;
 use crate::time::Millis;
 use crate::transforms::{RowTransform, StatefulTransform};
@@ -75,6 +76,24 @@ pub struct SourcePlan {
     pub schema: SchemaRef,
     pub wanted: Wanted,
     pub time: TimePlan,
+}
+
+impl SourcePlan {
+    /// The name of one of its partitions: in the journal, and for people.
+    pub fn name_of(&self, partition: Partition) -> PartitionName {
+        PartitionName::of(partition, self.source.topics())
+    }
+
+    /// The engine's partitions as the journal's names.
+    pub fn to_names<T>(&self, of: impl IntoIterator<Item = (Partition, T)>) -> BTreeMap<PartitionName, T> {
+        of.into_iter().map(|(partition, of)| (self.name_of(partition), of)).collect()
+    }
+
+    /// The journal's names as partitions; those of topics that are read no more are left out.
+    pub fn of_names<'a, T: 'a>(&self, of: impl IntoIterator<Item = (&'a PartitionName, T)>) -> BTreeMap<Partition, T> {
+        let topics = self.source.topics();
+        of.into_iter().filter_map(|(name, of)| Some((name.find(topics)?, of))).collect()
+    }
 }
 
 /// Makes a decoder for a lane; holds schema, format and registry.

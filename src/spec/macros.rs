@@ -25,6 +25,7 @@ macro_rules! options {
         pub struct $name:ident {
             $( $(#[$($doc:tt)*])* pub $field:ident $(as $key:literal)? : $type:ty $(= $default:expr)? ),* $(,)?
         }
+        $( exactly one of $( $one:literal ),+ )?
     ) => {
         $(#[$($meta)*])*
         #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +60,7 @@ macro_rules! options {
                         .is_none(),
                 ); )*
                 object.text(&[$( $crate::doc_line!($($meta)*) ),*]);
+                $( object.exactly_one_of(&[$( $one ),+]); )?
             }
         }
 

@@ -166,7 +166,11 @@ fn exchange(
     spec: &Document<PipelineSpec>,
     out: &mut Diagnostics,
 ) -> Option<Case> {
-    let sources: Vec<MemorySource> = plan.sources.iter().map(|source| MemorySource::new(&source.name, 1)).collect();
+    let memory = |source: &SourcePlan| {
+        let topics = Some(source.source.topics()).filter(|topics| topics.len() > 1).unwrap_or_default();
+        MemorySource::new(&source.name, 1).with_topics(topics)
+    };
+    let sources: Vec<MemorySource> = plan.sources.iter().map(memory).collect();
     for (source, memory) in plan.sources.iter_mut().zip(&sources) {
         exchange_source(source, memory, spec);
     }
@@ -360,6 +364,7 @@ fn item(node: &Node, source: Option<usize>, plan: &Plan, out: &mut Diagnostics) 
             return None;
         }
     };
-    let (partition, record) = rows::record(row, &plan.sources[source].schema, BEGINNING, out)?;
+    let SourcePlan { schema, source: given, .. } = &plan.sources[source];
+    let (partition, record) = rows::record(row, schema, given.topics(), BEGINNING, out)?;
     Some(Item::Row { source, partition, record })
 }

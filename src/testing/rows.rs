@@ -1,12 +1,14 @@
 //! Rows as a test writes them: to records of a source, and to expected values.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use chrono::{DateTime, SecondsFormat};
 use serde_json::Value as Json;
 
 use crate::connectors::memory::MemoryRecord;
 use crate::data::fields::UNIT;
-use crate::data::{Partition, meta};
+use crate::data::{Partition, meta, partition};
 use crate::report::{Diagnostic, Diagnostics};
 use crate::spec::{Entry, Node, Value};
 use crate::time::Millis;
@@ -15,19 +17,29 @@ use crate::time::Millis;
 pub const RAW_VALUE: &str = "_value";
 
 /// A row of `given` as a record of its source, whose values are JSON. Metadata may be set as columns:
-/// `_partition`, `_timestamp`, `_key`, `_headers`, or `_value` for the raw bytes.
-pub fn record(row: &Node, schema: &Schema, now: Millis, out: &mut Diagnostics) -> Option<(Partition, MemoryRecord)> {
+/// `_topic` (where the source has several), `_partition`, `_timestamp`, `_key`, `_headers`, or `_value` for the raw
+/// bytes.
+pub fn record(
+    row: &Node,
+    schema: &Schema,
+    topics: &[Arc<str>],
+    now: Millis,
+    out: &mut Diagnostics,
+) -> Option<(Partition, MemoryRecord)> {
     let Some(entries) = row.entries() else {
         out.push(Diagnostic::error("test.row", "a row is a map of columns").at(&row.place));
         return None;
     };
     let mut record = MemoryRecord { timestamp: Some(now), ..MemoryRecord::default() };
-    let mut partition = 0;
+    let (mut topic, mut number) = (0, 0);
     let mut object = serde_json::Map::new();
     let mut raw = None;
     for Entry { key, key_place, value } in entries {
         match (key.as_str(), &value.value) {
-            (meta::PARTITION, Value::Int(number)) => partition = *number as Partition,
+            (meta::PARTITION, Value::Int(given)) => number = *given as i32,
+            (meta::TOPIC, Value::String(name)) if topics.iter().any(|topic| **topic == **name) => {
+                topic = topics.iter().position(|topic| **topic == **name).unwrap_or_default();
+            }
             (meta::TIMESTAMP, _) => record.timestamp = millis(value),
             (meta::KEY, _) => record.key = bytes(value),
             (RAW_VALUE, _) => raw = Some(bytes(value)),
@@ -51,7 +63,7 @@ pub fn record(row: &Node, schema: &Schema, now: Millis, out: &mut Diagnostics) -
         }
     }
     record.value = raw.unwrap_or_else(|| Some(Json::Object(object).to_string().into_bytes()));
-    Some((partition, record))
+    Some((partition::at(topic, number), record))
 }
 
 fn bytes(value: &Node) -> Option<Vec<u8>> {

@@ -8,7 +8,7 @@ use arrow::datatypes::Int8Type;
 use arrow::json::writer::{LineDelimited, WriterBuilder};
 
 use crate::data::meta::{self, Change};
-use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows};
+use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows, partition};
 use crate::plan::{Mode, RecordEncoder, RecordEncoding};
 use crate::report::Failure;
 
@@ -54,7 +54,7 @@ impl RecordEncoder for TapEncoder {
         let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| text(bytes));
         let row = |dead: &DeadLetter| {
             serde_json::json!({
-                "_topic": &*dead.topic, "_partition": dead.partition, "_offset": dead.offset,
+                "_topic": &*dead.topic, "_partition": partition::number(dead.partition), "_offset": dead.offset,
                 "_key": text(&dead.key), "_value": text(&dead.value), "_code": dead.code, "_reason": dead.reason,
                 "_step": dead.step,
             })

@@ -301,7 +301,7 @@ fn i7_times_that_cannot_be_are_dead_letters_and_move_no_watermark() {
     let stage = Stage::of(&text, 1, vec![now(1_000), now(3_600_001), at("null"), Item::Cut, now(1_100)]);
     let journal = stage.run(Variant::default());
     assert_eq!(epochs(&journal)[0].watermark, Watermark::at(BEGINNING + 1_000));
-    assert_eq!(epochs(&journal)[0].partitions["s"][&0].rejected, [(1, 3)]);
+    assert_eq!(epochs(&journal)[0].partitions["s"][&0.into()].rejected, [(1, 3)]);
     assert_eq!(written(&journal.output(stage.sink("dead_letter"))).len(), 2);
     assert_eq!(written(&journal.output(stage.sink("late"))).len(), 0);
 }
@@ -593,7 +593,7 @@ fn i14_the_plan_stands_in_the_journal_before_its_first_epoch_and_once() {
     });
     let plan = plan.unwrap();
     assert_eq!(plan.fingerprint, stage.given.plan.fingerprint);
-    assert_eq!(plan.starts["s"][&0].as_offset(), Some(0));
+    assert_eq!(plan.starts["s"][&0.into()].as_offset(), Some(0));
 }
 
 fn newer() -> Owner {
@@ -668,7 +668,7 @@ fn i20_a_restart_reads_on_behind_what_its_output_has() {
         written(&journal.output(stage.sink("rows"))).into_iter().map(|row| row.value.unwrap()).collect();
     let values: Vec<_> = values.iter().map(|value| std::str::from_utf8(value).unwrap()).collect();
     assert_eq!(values, ["{\"x\":0}", "{\"x\":1}", "{\"x\":2}", "{\"x\":3}", "{\"x\":4}"]);
-    let ranges = epochs(&journal).into_iter().map(|epoch| epoch.partitions["s"][&0].clone());
+    let ranges = epochs(&journal).into_iter().map(|epoch| epoch.partitions["s"][&0.into()].clone());
     let ranges: Vec<_> = ranges.map(|range| (range.from.as_offset().unwrap(), range.to.as_offset().unwrap())).collect();
     assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0), "{ranges:?}");
 }

@@ -26,7 +26,7 @@ use super::runner::{Ended, PATIENCE, Runner, Stream};
 use super::servers::{self, TestRecord};
 
 /// A pipeline in a folder of its own, with a name of its own.
-struct Place {
+pub(super) struct Place {
     folder: tempfile::TempDir,
     name: String,
     brokers: String,
@@ -34,7 +34,7 @@ struct Place {
 
 impl Place {
     /// On the cluster that all tests share.
-    fn new(name: &str) -> Place {
+    pub(super) fn new(name: &str) -> Place {
         Place::at(servers::kafka(), name)
     }
 
@@ -43,7 +43,7 @@ impl Place {
     }
 
     /// Writes the pipeline's `spec`, given as YAML of two spaces' indentation.
-    fn spec(&self, spec: &str) {
+    pub(super) fn spec(&self, spec: &str) {
         let Place { name, brokers, .. } = self;
         let text = format!(
             "apiVersion: runner/v1\nkind: Connection\nmetadata: {{ name: default }}\nspec: {{ kafka: {{ brokers: \"{brokers}\" }} }}\n---\n\
@@ -57,7 +57,7 @@ impl Place {
     }
 
     /// Starts it.
-    fn apply(&self) -> Runner {
+    pub(super) fn apply(&self) -> Runner {
         self.apply_with(&[])
     }
 
@@ -65,7 +65,7 @@ impl Place {
         Runner::spawn(&[&["apply", "spec.yaml"], flags].concat(), self.folder.path())
     }
 
-    fn journal(&self) -> String {
+    pub(super) fn journal(&self) -> String {
         format!("runner.default.{}.journal", self.name)
     }
 

@@ -22,7 +22,7 @@ fn cluster() -> Cluster {
 }
 
 fn source(topic: &str, start: Start, until: Option<Until>) -> KafkaSource {
-    KafkaSource::new(cluster(), topic, &format!("group-of-{topic}"), start, until)
+    KafkaSource::new(cluster(), [topic], &format!("group-of-{topic}"), start, until)
 }
 
 fn open(source: &KafkaSource) -> (Vec<PartitionStart>, Box<dyn Reader>) {

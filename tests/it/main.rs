@@ -19,3 +19,4 @@ mod schema;
 mod security;
 mod servers;
 mod specs;
+mod topics;

@@ -5,6 +5,7 @@
 //! partition, and so lose a record. One thread reads; the queue writes to a descriptor when it
 //! stops being empty.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
@@ -13,7 +14,7 @@ use rdkafka::{Offset as Place, TopicPartitionList};
 use super::client::Cluster;
 use super::native::{Client, NativeError, Role, c_string};
 use crate::connectors::Bell;
-use crate::data::{Offset, Partition};
+use crate::data::{Offset, Partition, partition};
 use crate::report::Failure;
 
 /// Yields to the user's properties.
@@ -38,18 +39,31 @@ const FIXED: &[(&str, &str)] = &[
 const BATCH_MAX: usize = 1024;
 
 pub(super) struct Consumer {
-    // Order matters: the queue goes before the client.
+    // Order matters: queue and topics go before the client.
     queue: Queue,
+    topics: Vec<Topic>,
     client: Client,
     /// Rung by librdkafka.
     filled: Bell,
-    topic: String,
-    topic_c: std::ffi::CString,
     messages: Vec<*mut rd::rd_kafka_message_t>,
 }
 
-// SAFETY: the raw pointers in `messages` are null between calls of `take`; client and queue may change threads.
+// SAFETY: the raw pointers in `messages` are null between calls of `take`; client, queue and topics may change threads.
 unsafe impl Send for Consumer {}
+
+/// A topic's handle, which every message of the topic has too: while it is held, no other topic can come to have it.
+struct Topic {
+    name: Arc<str>,
+    name_c: std::ffi::CString,
+    handle: *mut rd::rd_kafka_topic_t,
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: `Consumer::open` made the handle for us; the client still lives.
+        unsafe { rd::rd_kafka_topic_destroy(self.handle) };
+    }
+}
 
 /// A reference to the consumer's queue, given back on drop.
 struct Queue(*mut rd::rd_kafka_queue_t);
@@ -65,10 +79,15 @@ impl Drop for Queue {
 }
 
 impl Consumer {
-    /// Makes a consumer of `topic` without partitions. `group` is named to the broker, and never
+    /// Makes a consumer of `topics` without partitions. `group` is named to the broker, and never
     /// joined. `end_within`: the broker holds a fetch that finds nothing, and an end is seen with its
     /// answer, so this long after the last record.
-    pub fn open(cluster: &Cluster, topic: &str, group: &str, end_within: Duration) -> Result<Consumer, Failure> {
+    pub fn open(
+        cluster: &Cluster,
+        topics: &[Arc<str>],
+        group: &str,
+        end_within: Duration,
+    ) -> Result<Consumer, Failure> {
         let held_ms = end_within.as_millis().to_string();
         let mut defaults = DEFAULTS.to_vec();
         defaults.push(("fetch.wait.max.ms", &held_ms));
@@ -85,8 +104,15 @@ impl Consumer {
             rd::rd_kafka_queue_io_event_enable(queue, filled.descriptor(), one.as_ptr().cast(), one.len());
             Queue(queue)
         };
+        let topic = |name: &Arc<str>| {
+            let name_c = c_string(name);
+            // SAFETY: client and name live; the handle is given back on drop.
+            let handle = unsafe { rd::rd_kafka_topic_new(client.ptr(), name_c.as_ptr(), std::ptr::null_mut()) };
+            Topic { name: name.clone(), name_c, handle }
+        };
+        let topics = topics.iter().map(topic).collect();
         let messages = vec![std::ptr::null_mut(); BATCH_MAX];
-        Ok(Consumer { queue, client, filled, topic: topic.to_owned(), topic_c: c_string(topic), messages })
+        Ok(Consumer { queue, topics, client, filled, messages })
     }
 
     pub fn client(&self) -> &Client {
@@ -115,7 +141,8 @@ impl Consumer {
     fn list(&self, partitions: impl Iterator<Item = (Partition, Place)>) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for (partition, place) in partitions {
-            list.add_partition_offset(&self.topic, partition, place).expect("offsets are not negative");
+            let topic = &self.topics[partition::topic(partition)].name;
+            list.add_partition_offset(topic, partition::number(partition), place).expect("offsets are not negative");
         }
         list
     }
@@ -127,11 +154,17 @@ impl Consumer {
         // with any other the call waits until the array is full.
         let count = unsafe { rd::rd_kafka_consume_batch_queue(self.queue.0, 0, self.messages.as_mut_ptr(), wanted) };
         let count = usize::try_from(count).unwrap_or(0);
+        let mut topic = 0;
         for message in &mut self.messages[..count] {
             let raw = std::mem::replace(message, std::ptr::null_mut());
             // SAFETY: the message is ours until destroyed, which is here and nowhere else.
             unsafe {
-                each(&Message(&*raw));
+                let handle = (*raw).rkt;
+                // Messages of a topic come one after the other.
+                if self.topics.get(topic).is_none_or(|last| last.handle != handle) {
+                    topic = self.topics.iter().position(|topic| topic.handle == handle).unwrap_or(usize::MAX);
+                }
+                each(&Message { raw: &*raw, topic });
                 rd::rd_kafka_message_destroy(raw);
             }
         }
@@ -141,52 +174,58 @@ impl Consumer {
     /// The end of a partition as the last fetch knew it.
     pub fn known_end(&self, partition: Partition) -> Option<Offset> {
         let (mut low, mut high) = (0, 0);
-        // SAFETY: the client and both numbers live.
-        let code = unsafe {
-            rd::rd_kafka_get_watermark_offsets(self.client.ptr(), self.topic_c.as_ptr(), partition, &mut low, &mut high)
-        };
+        let topic = self.topics.get(partition::topic(partition))?.name_c.as_ptr();
+        let number = partition::number(partition);
+        // SAFETY: the client, the name and both numbers live.
+        let code = unsafe { rd::rd_kafka_get_watermark_offsets(self.client.ptr(), topic, number, &mut low, &mut high) };
         (NativeError::check_code(code).is_ok() && high >= 0).then_some(high)
     }
 }
 
 /// A message, or an error of a partition, while [`Consumer::take`] shows it.
-pub(super) struct Message<'a>(&'a rd::rd_kafka_message_t);
+pub(super) struct Message<'a> {
+    raw: &'a rd::rd_kafka_message_t,
+    /// Index of its topic; `usize::MAX`: it has none.
+    topic: usize,
+}
 
 impl Message<'_> {
     pub fn error(&self) -> rdkafka::types::RDKafkaErrorCode {
-        self.0.err.into()
+        self.raw.err.into()
     }
 
     /// What librdkafka says about an error.
     pub fn reason(&self) -> String {
         // SAFETY: the message lives; the text belongs to it.
-        unsafe { super::native::text(rd::rd_kafka_message_errstr(self.0)) }
+        unsafe { super::native::text(rd::rd_kafka_message_errstr(self.raw)) }
     }
 
-    pub fn partition(&self) -> Partition {
-        self.0.partition
+    /// `None` for an error that concerns no partition.
+    pub fn partition(&self) -> Option<Partition> {
+        let known = self.topic < partition::TOPICS_MAX && self.raw.partition >= 0;
+        known.then(|| partition::at(self.topic, self.raw.partition))
     }
 
     pub fn offset(&self) -> Offset {
-        self.0.offset
+        self.raw.offset
     }
 
     /// Milliseconds; `None` only in formats from before 2016.
     pub fn timestamp(&self) -> Option<i64> {
         let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message lives.
-        let timestamp = unsafe { rd::rd_kafka_message_timestamp(self.0, &mut kind) };
+        let timestamp = unsafe { rd::rd_kafka_message_timestamp(self.raw, &mut kind) };
         (timestamp >= 0).then_some(timestamp)
     }
 
     pub fn key(&self) -> Option<&[u8]> {
         // SAFETY: librdkafka says where the key is and how long; it lives as long as the message.
-        unsafe { bytes(self.0.key, self.0.key_len) }
+        unsafe { bytes(self.raw.key, self.raw.key_len) }
     }
 
     pub fn value(&self) -> Option<&[u8]> {
         // SAFETY: as for the key.
-        unsafe { bytes(self.0.payload, self.0.len) }
+        unsafe { bytes(self.raw.payload, self.raw.len) }
     }
 
     /// In order, with duplicates.
@@ -195,7 +234,7 @@ impl Message<'_> {
         let mut all = Vec::new();
         // SAFETY: the message lives, and its headers with it.
         unsafe {
-            if NativeError::check_code(rd::rd_kafka_message_headers(self.0, &mut headers)).is_err() {
+            if NativeError::check_code(rd::rd_kafka_message_headers(self.raw, &mut headers)).is_err() {
                 return all;
             }
             loop {

@@ -24,7 +24,7 @@ mod topics;
 
 pub use client::Cluster;
 pub use journal::{JournalSink, KafkaJournal};
-pub use options::{KafkaSinkOptions, KafkaSourceOptions, Moment, OnExpired, Start, TopicOffsets, Unavailable, Until};
+pub use options::{KafkaSinkOptions, KafkaSourceOptions, Moment, OnExpired, Start, TopicName, TopicOffsets, Until};
 pub use properties::Properties;
 pub use sink::KafkaSink;
 pub use source::{GroupPosition, KafkaSource};

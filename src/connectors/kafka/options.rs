@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::Properties;
-use crate::data::{Offset, Partition};
-use crate::report::{Diagnostic, Diagnostics};
+use crate::data::{Offset, Partition, partition};
+use crate::report::{Diagnostic, Diagnostics, Place};
 use crate::spec::{Entry, FromNode, Node, Spanned, Value};
 use crate::time::{Millis, duration};
 
@@ -14,7 +14,9 @@ crate::options! {
     /// Options of `kafka:` on a source.
     pub struct KafkaSourceOptions {
         /// The topic to read. Example: `topic: ratings`.
-        pub topic: Spanned<TopicName>,
+        pub topic: Option<Spanned<TopicName>>,
+        /// Several topics to read as one source, in the place of `topic`: of the same format, and with schemas that can be read as the first topic's. `_topic` says where a row is from. A topic that is added to the list later begins at `start`. Example: `topics: [ratings_eu, ratings_us]`.
+        pub topics: Option<Spanned<TopicList>>,
         /// The consumer group under which the position is shown to lag tools. Default: `runner-PIPELINE`.
         pub group: Option<Spanned<String>>,
         /// Where to begin the first time: `earliest`, `latest`, `{timestamp: RFC 3339 | milliseconds | -1h}`, `{offsets: {TOPIC: {0: 42}}}` or `{group: NAME}`. Partitions that are not listed begin at the earliest record. Default: `earliest`.
@@ -25,9 +27,8 @@ crate::options! {
         pub on_expired: Option<OnExpired>,
         /// librdkafka's properties for this source. Example: `properties: {fetch.wait.max.ms: 100}`.
         pub properties: Option<Properties>,
-        /// Several topics: not available yet.
-        pub topics: Option<Unavailable>,
     }
+    exactly one of "topic", "topics"
 }
 
 crate::options! {
@@ -41,8 +42,50 @@ crate::options! {
 }
 
 impl KafkaSourceOptions {
+    /// The topics to read, in the order of the list. `place` is that of the options.
+    pub fn topics(&self, place: &Place, out: &mut Diagnostics) -> Option<Vec<&Spanned<TopicName>>> {
+        let topics: Vec<&Spanned<TopicName>> = match (&self.topic, &self.topics) {
+            (Some(topic), None) => vec![topic],
+            (None, Some(topics)) => topics.value.0.iter().collect(),
+            (Some(_), Some(topics)) => {
+                out.push(
+                    Diagnostic::error("kafka.topics", "both `topic` and `topics` are given")
+                        .at(&topics.place)
+                        .hint("put all of them into `topics`"),
+                );
+                return None;
+            }
+            (None, None) => {
+                out.push(
+                    Diagnostic::error("kafka.topics", "no topic is given")
+                        .at(place)
+                        .hint("name one with `topic: NAME`, or several with `topics: [NAME, NAME]`"),
+                );
+                return None;
+            }
+        };
+        let twice = |(index, topic): (usize, &&Spanned<TopicName>)| {
+            topics[..index].iter().any(|before| before.value == topic.value)
+        };
+        let wrong = match topics.iter().copied().enumerate().find(|(index, topic)| twice((*index, topic))) {
+            _ if topics.is_empty() => Some((place, "`topics` is empty".to_owned())),
+            _ if topics.len() > partition::TOPICS_MAX => {
+                Some((place, format!("a source takes at most {} topics", partition::TOPICS_MAX)))
+            }
+            Some((_, topic)) => Some((&topic.place, format!("`{}` stands in `topics` twice", topic.value.0))),
+            None => None,
+        };
+        match wrong {
+            Some((place, title)) => {
+                out.push(Diagnostic::error("kafka.topics", title).at(place));
+                None
+            }
+            None => Some(topics),
+        }
+    }
+
     /// Complains about what only the options together show: offsets of another topic.
-    pub fn check(&self, out: &mut Diagnostics) {
+    pub fn check(&self, topics: &[&Spanned<TopicName>], out: &mut Diagnostics) {
         let start = self.start.as_ref().and_then(|start| match start {
             Start::Offsets(offsets) => Some(offsets),
             _ => None,
@@ -52,12 +95,13 @@ impl KafkaSourceOptions {
             _ => None,
         });
         for (topic, _) in [start, until].into_iter().flatten().flat_map(|offsets| &offsets.0) {
-            if topic.value != self.topic.value.0 {
+            if topics.iter().all(|read| read.value.0 != topic.value) {
+                let read: Vec<String> = topics.iter().map(|read| format!("`{}`", read.value.0)).collect();
                 let title = format!("`{}` is not the topic of this source", topic.value);
                 out.push(
                     Diagnostic::error("kafka.other_topic", title)
                         .at(&topic.place)
-                        .label(format!("this source reads `{}`", self.topic.value.0)),
+                        .label(format!("this source reads {}", read.join(", "))),
                 );
             }
         }
@@ -90,6 +134,26 @@ impl FromNode for TopicName {
             "pattern": r"^([a-zA-Z0-9._-]|\{\{.*?\}\})+$",
             "maxLength": 249,
             "not": { "enum": [".", ".."] },
+        })
+    }
+}
+
+/// Topics of one source, in their order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopicList(pub Vec<Spanned<TopicName>>);
+
+impl FromNode for TopicList {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        FromNode::from_node(node, out).map(TopicList)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "array",
+            "items": TopicName::schema(generator),
+            "minItems": 1,
+            "maxItems": partition::TOPICS_MAX,
+            "uniqueItems": true,
         })
     }
 }
@@ -156,22 +220,6 @@ pub enum OnExpired {
     Fail,
 }
 
-/// A key that a later release will know; nothing may stand there now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unavailable {}
-
-impl FromNode for Unavailable {
-    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        out.push(Diagnostic::error("kafka.not_available", "several topics in one source are not available yet").at(&node.place)
-            .hint("name one with `topic`, and write one source for each; a step can read several of them once unions come"));
-        None
-    }
-
-    fn schema(_generator: &mut SchemaGenerator) -> Schema {
-        Schema::from(false)
-    }
-}
-
 impl FromNode for OnExpired {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         let word = String::from_node(node, out)?;
@@ -201,11 +249,11 @@ impl FromNode for OnExpired {
 impl FromNode for Start {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         Some(match place(node, "start", &["earliest", "latest"], out)? {
-            Place::Word("earliest") => Start::Earliest,
-            Place::Word(_) => Start::Latest,
-            Place::Timestamp(moment) => Start::Timestamp(moment),
-            Place::Offsets(offsets) => Start::Offsets(offsets),
-            Place::Group(group) => Start::Group(group),
+            Form::Word("earliest") => Start::Earliest,
+            Form::Word(_) => Start::Latest,
+            Form::Timestamp(moment) => Start::Timestamp(moment),
+            Form::Offsets(offsets) => Start::Offsets(offsets),
+            Form::Group(group) => Start::Group(group),
         })
     }
 
@@ -217,10 +265,10 @@ impl FromNode for Start {
 impl FromNode for Until {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         Some(match place(node, "until", &["end", "latest"], out)? {
-            Place::Word(_) => Until::End,
-            Place::Timestamp(moment) => Until::Timestamp(moment),
-            Place::Offsets(offsets) => Until::Offsets(offsets),
-            Place::Group(group) => Until::Group(group),
+            Form::Word(_) => Until::End,
+            Form::Timestamp(moment) => Until::Timestamp(moment),
+            Form::Offsets(offsets) => Until::Offsets(offsets),
+            Form::Group(group) => Until::Group(group),
         })
     }
 
@@ -229,7 +277,7 @@ impl FromNode for Until {
     }
 }
 
-enum Place {
+enum Form {
     Word(&'static str),
     Timestamp(Moment),
     Offsets(TopicOffsets),
@@ -238,10 +286,10 @@ enum Place {
 
 const FORMS: [&str; 3] = ["timestamp", "offsets", "group"];
 
-fn place(node: &Node, key: &str, words: &[&'static str], out: &mut Diagnostics) -> Option<Place> {
+fn place(node: &Node, key: &str, words: &[&'static str], out: &mut Diagnostics) -> Option<Form> {
     match &node.value {
         Value::String(text) => match words.iter().find(|word| *word == text) {
-            Some(word) => Some(Place::Word(word)),
+            Some(word) => Some(Form::Word(word)),
             None => {
                 let title = format!("`{text}` is not a place in a topic");
                 out.push(wrong_place(title, node, key, words).did_you_mean(text, words.iter().copied()));
@@ -273,11 +321,11 @@ fn place_schema(words: &[&str], generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "anyOf": [{ "enum": words }, forms[0], forms[1], forms[2]] })
 }
 
-fn form(entry: &Entry, key: &str, words: &[&'static str], out: &mut Diagnostics) -> Option<Place> {
+fn form(entry: &Entry, key: &str, words: &[&'static str], out: &mut Diagnostics) -> Option<Form> {
     match entry.key.as_str() {
-        "timestamp" => Moment::from_node(&entry.value, out).map(Place::Timestamp),
-        "offsets" => TopicOffsets::from_node(&entry.value, out).map(Place::Offsets),
-        "group" => String::from_node(&entry.value, out).map(Place::Group),
+        "timestamp" => Moment::from_node(&entry.value, out).map(Form::Timestamp),
+        "offsets" => TopicOffsets::from_node(&entry.value, out).map(Form::Offsets),
+        "group" => String::from_node(&entry.value, out).map(Form::Group),
         other => {
             let wrong = Diagnostic::error("spec.unknown_key", format!("unknown key `{other}`")).at(&entry.key_place);
             out.push(wrong.note(expected(key, words)).did_you_mean(other, FORMS));
@@ -409,8 +457,24 @@ mod tests {
     #[test]
     fn what_comes_later_says_so() {
         assert_eq!(read::<OnExpired>(word("earliest")), Err(vec!["kafka.not_available"]));
-        let source = map(vec![("topic", word("t")), ("topics", Value::List(Vec::new()))]);
-        assert_eq!(read::<KafkaSourceOptions>(source), Err(vec!["kafka.not_available"]));
+    }
+
+    #[test]
+    fn a_source_has_one_topic_or_a_list_of_different_ones() {
+        let many = |names: &[&str]| ("topics", Value::List(names.iter().map(|name| node(word(name))).collect()));
+        let topics = |entries| {
+            let options: KafkaSourceOptions = read(map(entries)).unwrap();
+            let mut out = Diagnostics::default();
+            let read = options.topics(&node(Value::Null).place, &mut out);
+            let names = read.map(|topics| topics.iter().map(|topic| topic.value.0.clone()).collect::<Vec<_>>());
+            names.ok_or_else(|| out.0.iter().map(|wrong| wrong.title.clone()).collect::<Vec<_>>().join("; "))
+        };
+        assert_eq!(topics(vec![("topic", word("a"))]), Ok(vec!["a".to_owned()]));
+        assert_eq!(topics(vec![many(&["b", "a"])]), Ok(vec!["b".to_owned(), "a".to_owned()]));
+        assert_eq!(topics(vec![]), Err("no topic is given".into()));
+        assert_eq!(topics(vec![many(&[])]), Err("`topics` is empty".into()));
+        assert_eq!(topics(vec![many(&["a", "b", "a"])]), Err("`a` stands in `topics` twice".into()));
+        assert_eq!(topics(vec![("topic", word("a")), many(&["b"])]), Err("both `topic` and `topics` are given".into()));
     }
 
     #[test]
@@ -418,7 +482,8 @@ mod tests {
         let offsets = map(vec![("offsets", map(vec![("u", map(vec![("0", Value::Int(42))]))]))]);
         let source: KafkaSourceOptions = read(map(vec![("topic", word("t")), ("start", offsets)])).unwrap();
         let mut out = Diagnostics::default();
-        source.check(&mut out);
+        let topics = source.topics(&node(Value::Null).place, &mut out).unwrap();
+        source.check(&topics, &mut out);
         assert_eq!(out.0[0].code, "kafka.other_topic");
     }
 }

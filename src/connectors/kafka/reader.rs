@@ -1,4 +1,4 @@
-//! Reads a share of a topic's partitions.
+//! Reads a share of the partitions of a source's topics.
 //!
 //! One consumer, one thread. Messages go straight from librdkafka's batch into one builder per
 //! partition. Positions are those of the last record handed over plus one: librdkafka's own
@@ -8,7 +8,7 @@
 //! fetched beyond thrown away. Lifting the limit assigns it again at our own position, so nothing
 //! is lost and nothing is held in memory meanwhile. A paused partition (I6) is parked too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::client::Cluster;
 use super::consumer::{Consumer, Message};
 use super::native::NativeError;
-use super::source::{expired, known_offset};
+use super::source::{expired, known_offset, topics_in_words};
 use crate::connectors::{Bell, Fetched, PartitionStart, PartitionStatus, Payload, Reader, Wanted};
-use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex};
+use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex, partition};
 use crate::report::Failure;
 use crate::time::Millis;
 
@@ -35,10 +35,9 @@ const RECORD_BYTES: usize = 64 << 10;
 pub(super) struct KafkaReader {
     consumer: Consumer,
     cluster: Cluster,
-    topic: Arc<str>,
+    topics: Arc<[Arc<str>]>,
     wanted: Wanted,
-    /// By partition number; `None`: not ours.
-    slots: Vec<Option<Slot>>,
+    slots: Slots,
     /// More may be in the queue than the last poll took.
     more: bool,
     /// Mean size of the records of the last take.
@@ -47,6 +46,41 @@ pub(super) struct KafkaReader {
     failed: Option<Failure>,
     /// How many outages of brokers the ends that were seen have outlived.
     outages: u64,
+}
+
+/// Our partitions, by topic and number, so that a message finds its own at once.
+#[derive(Default)]
+struct Slots(Vec<Vec<Option<Slot>>>);
+
+impl Slots {
+    fn insert(&mut self, partition: Partition, slot: Slot) {
+        let (topic, index) = (partition::topic(partition), partition::number(partition) as usize);
+        if self.0.len() <= topic {
+            self.0.resize_with(topic + 1, Vec::new);
+        }
+        let slots = &mut self.0[topic];
+        if slots.len() <= index {
+            slots.resize_with(index + 1, || None);
+        }
+        slots[index] = Some(slot);
+    }
+
+    fn get(&self, partition: Partition) -> Option<&Slot> {
+        self.0.get(partition::topic(partition))?.get(partition::number(partition) as usize)?.as_ref()
+    }
+
+    fn get_mut(&mut self, partition: Partition) -> Option<&mut Slot> {
+        self.0.get_mut(partition::topic(partition))?.get_mut(partition::number(partition) as usize)?.as_mut()
+    }
+
+    /// In the order of partitions (I2).
+    fn all(&mut self) -> impl Iterator<Item = (Partition, &mut Slot)> {
+        let topics = self.0.iter_mut().enumerate();
+        topics.flat_map(|(topic, slots)| {
+            let slots = (0..).zip(slots);
+            slots.filter_map(move |(number, slot)| Some((partition::at(topic, number), slot.as_mut()?)))
+        })
+    }
 }
 
 /// A partition at work.
@@ -105,22 +139,20 @@ impl Slot {
 impl KafkaReader {
     pub fn open(
         cluster: &Cluster,
-        topic: &Arc<str>,
+        topics: &Arc<[Arc<str>]>,
         group: &str,
         source: SourceIndex,
         share: &[PartitionStart],
         wanted: Wanted,
     ) -> Result<KafkaReader, Failure> {
-        let consumer = Consumer::open(cluster, topic, group, END_WITHIN)?;
-        let mut slots: Vec<Option<Slot>> = Vec::new();
+        let consumer = Consumer::open(cluster, topics, group, END_WITHIN)?;
+        let mut slots = Slots::default();
         for part in share {
             let next = known_offset(&part.start)?;
             let end = part.end.as_ref().map(known_offset).transpose()?;
-            let index = usize::try_from(part.partition)
-                .map_err(|_| Failure::bug("kafka.partition", format!("there is no partition {}", part.partition)))?;
-            if slots.len() <= index {
-                slots.resize_with(index + 1, || None);
-            }
+            let topic = usize::try_from(part.partition).ok().and_then(|_| topics.get(partition::topic(part.partition)));
+            let topic = topic
+                .ok_or_else(|| Failure::bug("kafka.partition", format!("there is no partition {}", part.partition)))?;
             let builder = RawBatchBuilder::new(source, topic.clone(), part.partition);
             let mut slot = Slot {
                 builder,
@@ -135,12 +167,12 @@ impl KafkaReader {
                 ended: false,
             };
             slot.reached(next);
-            slots[index] = Some(slot);
+            slots.insert(part.partition, slot);
         }
         let mut reader = KafkaReader {
             consumer,
             cluster: cluster.clone(),
-            topic: topic.clone(),
+            topics: topics.clone(),
             wanted,
             slots,
             more: false,
@@ -152,17 +184,13 @@ impl KafkaReader {
         Ok(reader)
     }
 
-    fn slot(&self, partition: Partition) -> Option<&Slot> {
-        self.slots.get(usize::try_from(partition).ok()?)?.as_ref()
-    }
-
     /// Puts every partition that may read and does not on the consumer.
     fn assign_unparked(&mut self) -> Result<(), Failure> {
         let mut wanted = Vec::new();
-        for (partition, slot) in (0..).zip(&mut self.slots) {
-            let Some(slot) = slot.as_mut().filter(|slot| !slot.assigned && slot.may_read()) else {
+        for (partition, slot) in self.slots.all() {
+            if slot.assigned || !slot.may_read() {
                 continue;
-            };
+            }
             slot.assigned = true;
             // An end that was seen before says nothing about now.
             slot.at_eof = false;
@@ -178,11 +206,9 @@ impl KafkaReader {
     /// Takes partitions that met their limit or end, or are paused, off the consumer.
     fn park(&mut self) -> Result<(), Failure> {
         let mut met = Vec::new();
-        for (partition, slot) in (0..).zip(&mut self.slots) {
-            if let Some(slot) = slot.as_mut().filter(|slot| slot.must_park()) {
-                slot.assigned = false;
-                met.push(partition);
-            }
+        for (partition, slot) in self.slots.all().filter(|(_, slot)| slot.must_park()) {
+            slot.assigned = false;
+            met.push(partition);
         }
         if met.is_empty() {
             return Ok(());
@@ -199,8 +225,7 @@ impl KafkaReader {
             return Ok(());
         }
         let mut doubted = Vec::new();
-        for (partition, slot) in (0..).zip(&mut self.slots) {
-            let Some(slot) = slot.as_mut().filter(|slot| slot.assigned) else { continue };
+        for (partition, slot) in self.slots.all().filter(|(_, slot)| slot.assigned) {
             slot.end_known = false;
             if std::mem::take(&mut slot.at_eof) {
                 slot.assigned = false;
@@ -215,30 +240,35 @@ impl KafkaReader {
     }
 
     fn failure(&self, doing: &str, error: NativeError) -> Failure {
-        self.cluster.failure(self.consumer.client(), &format!("{doing} topic `{}`", self.topic), error)
+        let topics = topics_in_words(&self.topics);
+        self.cluster.failure(self.consumer.client(), &format!("{doing} {topics}"), error)
     }
 
     /// What an error among the messages means. `None`: librdkafka goes on by itself.
     fn trouble(&self, trouble: Trouble) -> Option<Failure> {
         let Trouble { code, partition, reason } = trouble;
-        let topic = &self.topic;
+        let (topic, number) = match partition {
+            Some(partition) => (&*self.topics[partition::topic(partition)], partition::number(partition)),
+            None => ("", -1),
+        };
         let error = NativeError { text: reason, ..NativeError::of_code(code) };
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
-                let position = self.slot(partition).map_or(0, |slot| slot.next);
-                let title = format!("partition {partition} of `{topic}` no longer has what is to be read next");
+                let position = partition.and_then(|partition| self.slots.get(partition)).map_or(0, |slot| slot.next);
+                let title = format!("partition {number} of `{topic}` no longer has what is to be read next");
                 Some(expired(title, format!("from {position} on ({})", error.text)))
             }
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 // A restart of the source finds out whether it is gone for good.
-                let title = format!("partition {partition} of topic `{topic}` is gone");
+                let title = format!("partition {number} of topic `{topic}` is gone");
                 Some(Failure::outside("kafka.unknown_topic", title).because(error))
             }
+            Code::NoError => Some(Failure::bug("kafka.foreign_message", "a message of a topic that is not read came")),
             Code::TopicAuthorizationFailed | Code::BadMessage | Code::InvalidMessage | Code::Fatal => {
                 Some(self.failure("read", error))
             }
             _ => {
-                tracing::warn!(target: "kafka", %topic, partition, "{error}");
+                tracing::warn!(target: "kafka", %topic, partition = number, "{error}");
                 None
             }
         }
@@ -247,17 +277,18 @@ impl KafkaReader {
 
 /// An error among the messages.
 struct Trouble {
+    /// `NoError`: a record of a topic that nobody asked for.
     code: Code,
-    partition: Partition,
+    partition: Option<Partition>,
     reason: String,
 }
 
 /// Takes one message into its partition's builder; gives the bytes it brought.
-fn accept(slots: &mut [Option<Slot>], wanted: Wanted, message: &Message<'_>) -> Result<usize, Trouble> {
+fn accept(slots: &mut Slots, wanted: Wanted, message: &Message<'_>) -> Result<usize, Trouble> {
     let partition = message.partition();
-    let slot = usize::try_from(partition).ok().and_then(|index| slots.get_mut(index)?.as_mut());
+    let slot = partition.and_then(|partition| slots.get_mut(partition));
     match message.error() {
-        Code::NoError => {}
+        Code::NoError if partition.is_some() => {}
         Code::PartitionEOF => {
             if let Some(slot) = slot.filter(|slot| slot.takes()) {
                 slot.at_eof = true;
@@ -324,9 +355,11 @@ impl Reader for KafkaReader {
         if let Some(refusal) = self.consumer.client().events().refusal() {
             return Err(self.cluster.refused(refusal));
         }
-        let full = self.slots.iter_mut().flatten().filter(|slot| !slot.builder.is_empty());
-        let fetched = full
-            .map(|slot| Fetched { payload: Payload::Raw(slot.builder.finish()), next: Position::offset(slot.next) });
+        let full = self.slots.all().filter(|(_, slot)| !slot.builder.is_empty());
+        let fetched = full.map(|(_, slot)| Fetched {
+            payload: Payload::Raw(slot.builder.finish()),
+            next: Position::offset(slot.next),
+        });
         Ok(fetched.collect())
     }
 
@@ -340,7 +373,7 @@ impl Reader for KafkaReader {
     }
 
     fn status(&self, partition: Partition) -> PartitionStatus {
-        let Some(slot) = self.slot(partition) else { return PartitionStatus::default() };
+        let Some(slot) = self.slots.get(partition) else { return PartitionStatus::default() };
         let known_end = self.consumer.known_end(partition);
         // Without transactions no marker stands between the last record and the end.
         let at_known_end = slot.assigned && slot.end_known && known_end.is_some_and(|end| slot.next >= end);
@@ -354,7 +387,7 @@ impl Reader for KafkaReader {
     }
 
     fn position(&self, partition: Partition) -> Position {
-        Position::offset(self.slot(partition).map_or(0, |slot| slot.next))
+        Position::offset(self.slots.get(partition).map_or(0, |slot| slot.next))
     }
 
     fn limit(&mut self, partition: Partition, to: Option<Position>) {
@@ -362,8 +395,7 @@ impl Reader for KafkaReader {
             Ok(limit) => limit,
             Err(failure) => return self.failed = Some(failure),
         };
-        let slot = usize::try_from(partition).ok().and_then(|index| self.slots.get_mut(index)?.as_mut());
-        let Some(slot) = slot else { return };
+        let Some(slot) = self.slots.get_mut(partition) else { return };
         slot.limit = limit;
         slot.limit_met = limit.is_some_and(|limit| slot.next >= limit);
         if let Err(failure) = self.assign_unparked() {
@@ -372,10 +404,8 @@ impl Reader for KafkaReader {
     }
 
     fn pause(&mut self, partitions: &BTreeSet<Partition>) {
-        for (partition, slot) in (0..).zip(&mut self.slots) {
-            if let Some(slot) = slot {
-                slot.paused = partitions.contains(&partition);
-            }
+        for (partition, slot) in self.slots.all() {
+            slot.paused = partitions.contains(&partition);
         }
         if let Err(failure) = self.park().and_then(|()| self.assign_unparked()) {
             self.failed = Some(failure);
@@ -386,14 +416,17 @@ impl Reader for KafkaReader {
 /// Positions by partition, for tests and logs.
 impl std::fmt::Debug for KafkaReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let slots = (0..).zip(&self.slots).filter_map(|(p, slot)| Some((p, slot.as_ref()?.next)));
-        let positions: BTreeMap<Partition, Offset> = slots.collect();
-        f.debug_struct("KafkaReader").field("topic", &self.topic).field("positions", &positions).finish_non_exhaustive()
+        let slots = self.slots.0.iter().flatten().flatten();
+        let positions: Vec<Offset> = slots.map(|slot| slot.next).collect();
+        let topics = &self.topics;
+        f.debug_struct("KafkaReader").field("topics", topics).field("positions", &positions).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -401,8 +434,8 @@ mod tests {
         // Nobody listens on port 1.
         let cluster = Cluster::new("127.0.0.1:1", BTreeMap::new()).unwrap();
         let share = [PartitionStart { partition: 0, start: Position::offset(7), end: None }];
-        let mut reader = KafkaReader::open(&cluster, &"t".into(), "g", 0, &share, Wanted::default()).unwrap();
-        let slot = reader.slots[0].as_mut().unwrap();
+        let mut reader = KafkaReader::open(&cluster, &["t".into()].into(), "g", 0, &share, Wanted::default()).unwrap();
+        let slot = reader.slots.get_mut(0).unwrap();
         (slot.at_eof, slot.end_known) = (true, true);
         let bell = Bell::new().unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);

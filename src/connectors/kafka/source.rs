@@ -1,4 +1,4 @@
-//! A topic as a source.
+//! Topics as a source.
 //!
 //! Starts are numbers as soon as they are known: "latest" and timestamps are resolved when the
 //! source is discovered, never later. A position that the broker no longer has is a failure with
@@ -13,15 +13,16 @@ use super::options::{Start, Until};
 use super::reader::KafkaReader;
 use super::topics::{self, Bounds, Topics};
 use crate::connectors::{PartitionStart, Reader, Reported, Source, Wanted};
-use crate::data::{Offset, Partition, Position, SourceIndex};
+use crate::data::{Offset, Partition, Position, SourceIndex, partition};
 use crate::report::Failure;
 use crate::time::{Clock, SystemClock};
 
-/// A topic to be read.
+/// Topics to be read.
 pub struct KafkaSource {
     /// With the source's own properties.
     pub cluster: Cluster,
-    pub topic: Arc<str>,
+    /// In the order of the list.
+    pub topics: Arc<[Arc<str>]>,
     /// Where progress is shown to lag tools; never joined.
     pub group: String,
     pub start: Start,
@@ -40,11 +41,25 @@ pub struct GroupPosition {
     pub metadata: String,
 }
 
+/// One topic as it is now.
+struct TopicNow<'a> {
+    index: usize,
+    name: &'a str,
+    /// By partition.
+    bounds: Vec<Bounds>,
+}
+
 impl KafkaSource {
-    pub fn new(cluster: Cluster, topic: &str, group: &str, start: Start, until: Option<Until>) -> KafkaSource {
+    pub fn new(
+        cluster: Cluster,
+        topics: impl IntoIterator<Item: AsRef<str>>,
+        group: &str,
+        start: Start,
+        until: Option<Until>,
+    ) -> KafkaSource {
         KafkaSource {
             cluster,
-            topic: topic.into(),
+            topics: topics.into_iter().map(|topic| Arc::from(topic.as_ref())).collect(),
             group: group.to_owned(),
             start,
             until,
@@ -57,43 +72,55 @@ impl KafkaSource {
     /// means nothing. One whose metadata is not ours was moved by somebody (I16).
     pub fn group_position(&self) -> Result<BTreeMap<Partition, GroupPosition>, Failure> {
         let topics = Topics::connect(&self.cluster)?;
-        let partitions = topics.existing(&self.topic)?;
-        let committed = topics.committed(&self.topic, partitions, &self.group)?;
-        let position = |(partition, (offset, metadata))| (partition, GroupPosition { offset, metadata });
-        Ok(committed.into_iter().map(position).collect())
+        let mut positions = BTreeMap::new();
+        for (index, topic) in self.topics.iter().enumerate() {
+            let partitions = topics.existing(topic)?;
+            let committed = topics.committed(topic, partitions, &self.group)?;
+            positions.extend(committed.into_iter().map(|(number, (offset, metadata))| {
+                (partition::at(index, number), GroupPosition { offset, metadata })
+            }));
+        }
+        Ok(positions)
     }
 
-    /// Offsets at which to begin.
-    fn starts(&self, topics: &Topics, bounds: &[Bounds]) -> Result<Vec<Offset>, Failure> {
-        let earliest = || bounds.iter().map(|bounds| bounds.low);
+    /// The topics with where their partitions begin and end.
+    fn now(&self, topics: &Topics) -> Result<Vec<TopicNow<'_>>, Failure> {
+        let of = |(index, name): (usize, &'_ Arc<str>)| {
+            let count = topics.existing(name)?;
+            if count > partition::NUMBERS_MAX {
+                return Err(Failure::user("kafka.partitions", format!("topic `{name}` has {count} partitions")));
+            }
+            Ok((index, topics.bounds(name, count)?))
+        };
+        let bounds = self.topics.iter().enumerate().map(of).collect::<Result<Vec<_>, Failure>>()?;
+        Ok(bounds.into_iter().map(|(index, bounds)| TopicNow { index, name: &self.topics[index], bounds }).collect())
+    }
+
+    /// Offsets at which to begin in a topic that was not read before.
+    fn starts(&self, topics: &Topics, now: &TopicNow<'_>) -> Result<Vec<Offset>, Failure> {
+        let earliest = || now.bounds.iter().map(|bounds| bounds.low);
         let chosen: Vec<Offset> = match &self.start {
             Start::Earliest => earliest().collect(),
-            Start::Latest => bounds.iter().map(|bounds| bounds.high).collect(),
+            Start::Latest => now.bounds.iter().map(|bounds| bounds.high).collect(),
             Start::Timestamp(moment) => {
-                topics.offsets_at(&self.topic, bounds.len(), moment.resolve(self.clock.now()))?
+                topics.offsets_at(now.name, now.bounds.len(), moment.resolve(self.clock.now()))?
             }
             Start::Offsets(offsets) => {
-                self.check_listed(offsets.partitions(&self.topic), bounds.len(), "start")?;
-                let listed = |(partition, low)| offsets.of(&self.topic, partition).unwrap_or(low);
+                check_listed(now, offsets.partitions(now.name), "start")?;
+                let listed = |(number, low)| offsets.of(now.name, number).unwrap_or(low);
                 (0..).zip(earliest()).map(listed).collect()
             }
             Start::Group(group) => {
-                let committed = self.group_offsets(topics, group, bounds.len())?;
-                (0..)
-                    .zip(earliest())
-                    .map(|(partition, low)| committed.get(&partition).copied().unwrap_or(low))
-                    .collect()
+                let committed = self.group_offsets(topics, now, group)?;
+                (0..).zip(earliest()).map(|(number, low)| committed.get(&number).copied().unwrap_or(low)).collect()
             }
         };
-        for ((partition, start), bounds) in chosen.iter().enumerate().zip(bounds) {
-            if !(bounds.low..=bounds.high).contains(start) {
-                let Bounds { low, high } = bounds;
+        for ((number, start), Bounds { low, high }) in chosen.iter().enumerate().zip(&now.bounds) {
+            if !(low..=high).contains(&start) {
+                let topic = now.name;
                 return Err(Failure::user(
                     "kafka.start_out_of_range",
-                    format!(
-                        "partition {partition} of `{}` cannot begin at offset {start}: it has {low} to {high}",
-                        self.topic
-                    ),
+                    format!("partition {number} of `{topic}` cannot begin at offset {start}: it has {low} to {high}"),
                 )
                 .hint("correct `start`"));
             }
@@ -102,86 +129,86 @@ impl KafkaSource {
     }
 
     /// Offsets at which to end.
-    fn ends(&self, topics: &Topics, bounds: &[Bounds]) -> Result<Vec<Option<Offset>>, Failure> {
-        let highest = || bounds.iter().map(|bounds| bounds.high);
+    fn ends(&self, topics: &Topics, now: &TopicNow<'_>) -> Result<Vec<Option<Offset>>, Failure> {
+        let highest = || now.bounds.iter().map(|bounds| bounds.high);
         let ends: Vec<Offset> = match &self.until {
-            None => return Ok(vec![None; bounds.len()]),
+            None => return Ok(vec![None; now.bounds.len()]),
             Some(Until::End) => highest().collect(),
             Some(Until::Timestamp(moment)) => {
-                topics.offsets_at(&self.topic, bounds.len(), moment.resolve(self.clock.now()))?
+                topics.offsets_at(now.name, now.bounds.len(), moment.resolve(self.clock.now()))?
             }
             Some(Until::Offsets(offsets)) => {
-                self.check_listed(offsets.partitions(&self.topic), bounds.len(), "until")?;
-                (0..).zip(highest()).map(|(p, high)| offsets.of(&self.topic, p).unwrap_or(high)).collect()
+                check_listed(now, offsets.partitions(now.name), "until")?;
+                (0..).zip(highest()).map(|(number, high)| offsets.of(now.name, number).unwrap_or(high)).collect()
             }
             Some(Until::Group(group)) => {
-                let committed = self.group_offsets(topics, group, bounds.len())?;
-                (0..)
-                    .zip(highest())
-                    .map(|(partition, high)| committed.get(&partition).copied().unwrap_or(high))
-                    .collect()
+                let committed = self.group_offsets(topics, now, group)?;
+                (0..).zip(highest()).map(|(number, high)| committed.get(&number).copied().unwrap_or(high)).collect()
             }
         };
         Ok(ends.into_iter().map(Some).collect())
     }
 
-    fn check_listed(
-        &self,
-        mut listed: impl Iterator<Item = Partition>,
-        count: usize,
-        key: &str,
-    ) -> Result<(), Failure> {
-        match listed.find(|partition| *partition as usize >= count) {
-            Some(partition) => Err(Failure::user(
-                "kafka.unknown_partition",
-                format!("`{key}` names partition {partition} of `{}`, which has {count} partitions", self.topic),
-            )),
-            None => Ok(()),
-        }
-    }
-
     fn group_offsets(
         &self,
         topics: &Topics,
+        now: &TopicNow<'_>,
         group: &str,
-        partitions: usize,
-    ) -> Result<BTreeMap<Partition, Offset>, Failure> {
-        let committed = topics.committed(&self.topic, partitions, group)?;
+    ) -> Result<BTreeMap<i32, Offset>, Failure> {
+        let committed = topics.committed(now.name, now.bounds.len(), group)?;
         if committed.is_empty() {
-            let title = format!("group `{group}` has no position in `{}`", self.topic);
+            let title = format!("group `{group}` has no position in `{}`", now.name);
             return Err(Failure::user("kafka.unknown_group", title)
                 .hint("correct the name; positions of a group without members expire after seven days by default"));
         }
-        Ok(committed.into_iter().map(|(partition, (offset, _))| (partition, offset)).collect())
+        Ok(committed.into_iter().map(|(number, (offset, _))| (number, offset)).collect())
     }
 
     /// Positions that the broker cannot serve any more.
-    fn check_known(&self, known: &BTreeMap<Partition, Offset>, bounds: &[Bounds]) -> Result<(), Failure> {
-        let topic = &self.topic;
+    fn check_known(&self, known: &BTreeMap<Partition, Offset>, topics: &[TopicNow<'_>]) -> Result<(), Failure> {
         let mut missing = 0;
         let mut gaps = Vec::new();
         for (partition, position) in known {
-            let Some(Bounds { low, high }) = usize::try_from(*partition).ok().and_then(|index| bounds.get(index))
-            else {
-                let title = format!("partition {partition} of `{topic}` is gone: the topic has {} now", bounds.len());
-                return Err(recreated(title));
+            let (number, now) = (partition::number(*partition), &topics[partition::topic(*partition)]);
+            let topic = now.name;
+            let Some(Bounds { low, high }) = now.bounds.get(number as usize) else {
+                let count = now.bounds.len();
+                return Err(recreated(format!("partition {number} of `{topic}` is gone: the topic has {count} now")));
             };
             if position > high {
                 let title =
-                    format!("partition {partition} of `{topic}` was read up to offset {position} and ends at {high}");
+                    format!("partition {number} of `{topic}` was read up to offset {position} and ends at {high}");
                 return Err(recreated(title));
             }
             if position < low {
                 missing += low - position;
-                gaps.push(format!("partition {partition}: {position} to {}", low - 1));
+                gaps.push(format!("partition {number} of `{topic}`: {position} to {}", low - 1));
             }
         }
         if missing == 0 {
             return Ok(());
         }
-        let title = format!("{missing} records of `{topic}` that are still to be read were deleted by the broker");
+        let what = topics_in_words(&self.topics);
+        let title = format!("{missing} records of {what} that are still to be read were deleted by the broker");
         Err(expired(title, gaps.join(", ")))
     }
+}
+
+fn check_listed(now: &TopicNow<'_>, mut listed: impl Iterator<Item = i32>, key: &str) -> Result<(), Failure> {
+    let (topic, count) = (now.name, now.bounds.len());
+    match listed.find(|number| *number as usize >= count) {
+        Some(number) => Err(Failure::user(
+            "kafka.unknown_partition",
+            format!("`{key}` names partition {number} of `{topic}`, which has {count} partitions"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// "topic `a`", "topics `a`, `b`".
+pub(super) fn topics_in_words(topics: &[Arc<str>]) -> String {
+    let names: Vec<String> = topics.iter().map(|topic| format!("`{topic}`")).collect();
+    format!("{} {}", if names.len() == 1 { "topic" } else { "topics" }, names.join(", "))
 }
 
 /// The failure for records that are needed and gone; `on_expired` will decide about them one day.
@@ -207,31 +234,37 @@ impl Source for KafkaSource {
     }
 
     fn reads(&self) -> String {
-        format!("topic `{}`", self.topic)
+        topics_in_words(&self.topics)
+    }
+
+    fn topics(&self) -> &[Arc<str>] {
+        &self.topics
     }
 
     fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure> {
         let topics = Topics::connect(&self.cluster)?;
-        let count = topics.existing(&self.topic)?;
-        let bounds = topics.bounds(&self.topic, count)?;
+        let all = self.now(&topics)?;
         let known = known_offsets(known)?;
-        self.check_known(&known, &bounds)?;
-        let starts = match known.is_empty() {
-            true => self.starts(&topics, &bounds)?,
-            // A partition that was added since holds only records that came since: none may be skipped.
-            false => (0..).zip(&bounds).map(|(p, bounds)| known.get(&p).copied().unwrap_or(bounds.low)).collect(),
-        };
-        let ends = self.ends(&topics, &bounds)?;
-        let start = |((partition, start), end): ((usize, Offset), Option<Offset>)| PartitionStart {
-            partition: partition as Partition,
-            start: Position::offset(start),
-            end: end.map(Position::offset),
-        };
-        Ok(starts.into_iter().enumerate().zip(ends).map(start).collect())
+        self.check_known(&known, &all)?;
+        let mut found = Vec::new();
+        for now in &all {
+            let is_known = known.keys().any(|partition| partition::topic(*partition) == now.index);
+            let starts = match is_known {
+                false => self.starts(&topics, now)?,
+                // A partition that was added since holds only records that came since: none may be skipped.
+                true => now.bounds.iter().map(|bounds| bounds.low).collect(),
+            };
+            for (number, (start, end)) in (0..).zip(starts.into_iter().zip(self.ends(&topics, now)?)) {
+                let partition = partition::at(now.index, number);
+                let start = Position::offset(known.get(&partition).copied().unwrap_or(start));
+                found.push(PartitionStart { partition, start, end: end.map(Position::offset) });
+            }
+        }
+        Ok(found)
     }
 
     fn open(&self, source: SourceIndex, share: &[PartitionStart], wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
-        Ok(Box::new(KafkaReader::open(&self.cluster, &self.topic, &self.group, source, share, wanted)?))
+        Ok(Box::new(KafkaReader::open(&self.cluster, &self.topics, &self.group, source, share, wanted)?))
     }
 
     fn has_timestamps(&self) -> bool {
@@ -245,13 +278,14 @@ impl Source for KafkaSource {
             none => none.insert(topics::group_client(&self.cluster, &self.group)?),
         };
         let positions: Vec<_> = known_offsets(positions)?.into_iter().collect();
-        topics::commit_group(&self.cluster, client, &self.topic, &positions, metadata)
+        topics::commit_group(&self.cluster, client, &self.topics, &positions, metadata)
     }
 
     fn reported(&self) -> Result<BTreeMap<Partition, Reported>, Failure> {
-        let place = format!("group `{}` in topic `{}`", self.group, self.topic);
         let reported = |(partition, GroupPosition { offset, metadata })| {
-            (partition, Reported { position: Position::offset(offset), metadata, place: place.clone() })
+            let topic = &self.topics[partition::topic(partition)];
+            let place = format!("group `{}` in topic `{topic}`", self.group);
+            (partition, Reported { position: Position::offset(offset), metadata, place })
         };
         Ok(self.group_position()?.into_iter().map(reported).collect())
     }
@@ -261,7 +295,7 @@ impl std::fmt::Debug for KafkaSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KafkaSource")
             .field("cluster", &self.cluster)
-            .field("topic", &self.topic)
+            .field("topics", &self.topics)
             .field("group", &self.group)
             .field("start", &self.start)
             .field("until", &self.until)
@@ -283,23 +317,28 @@ mod tests {
     use super::*;
 
     fn source() -> KafkaSource {
-        KafkaSource::new(Cluster::default(), "t", "g", Start::Earliest, None)
+        KafkaSource::new(Cluster::default(), ["t", "u"], "g", Start::Earliest, None)
+    }
+
+    fn check(known: &[(Partition, Offset)], bounds: &[(Offset, Offset)]) -> Result<(), Failure> {
+        let bounds: Vec<Bounds> = bounds.iter().map(|(low, high)| Bounds { low: *low, high: *high }).collect();
+        let now = [TopicNow { index: 0, name: "t", bounds: bounds.clone() }, TopicNow { index: 1, name: "u", bounds }];
+        source().check_known(&known.iter().copied().collect(), &now)
     }
 
     #[test]
     fn missing_records_are_counted_over_all_partitions() {
-        let bounds = [Bounds { low: 10, high: 20 }, Bounds { low: 5, high: 5 }];
-        let failure = source().check_known(&BTreeMap::from([(0, 7), (1, 1)]), &bounds).unwrap_err();
+        let failure = check(&[(0, 7), (partition::at(1, 1), 1)], &[(10, 20), (5, 5)]).unwrap_err();
         assert_eq!(failure.code, "kafka.expired");
-        assert!(failure.to_string().starts_with("7 records of `t`"), "{failure}");
-        assert!(failure.to_string().contains("partition 0: 7 to 9, partition 1: 1 to 4"), "{failure}");
+        assert!(failure.to_string().starts_with("7 records of topics `t`, `u`"), "{failure}");
+        let places = "partition 0 of `t`: 7 to 9, partition 1 of `u`: 1 to 4";
+        assert!(failure.to_string().contains(places), "{failure}");
     }
 
     #[test]
     fn a_position_behind_the_end_means_another_topic() {
-        let bounds = [Bounds { low: 0, high: 3 }];
-        assert_eq!(source().check_known(&BTreeMap::from([(0, 4)]), &bounds).unwrap_err().code, "kafka.recreated");
-        assert_eq!(source().check_known(&BTreeMap::from([(1, 0)]), &bounds).unwrap_err().code, "kafka.recreated");
-        assert!(source().check_known(&BTreeMap::from([(0, 3)]), &bounds).is_ok());
+        assert_eq!(check(&[(0, 4)], &[(0, 3)]).unwrap_err().code, "kafka.recreated");
+        assert_eq!(check(&[(1, 0)], &[(0, 3)]).unwrap_err().code, "kafka.recreated");
+        assert!(check(&[(0, 3)], &[(0, 3)]).is_ok());
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_char;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings as rd;
@@ -12,7 +13,7 @@ use rdkafka::{Offset as Place, TopicPartitionList};
 
 use super::client::Cluster;
 use super::native::{Client, NativeError, Role, c_string, ms, text};
-use crate::data::{Offset, Partition};
+use crate::data::{Offset, Partition, partition};
 use crate::report::Failure;
 use crate::time::Millis;
 
@@ -442,13 +443,14 @@ pub(super) fn group_client(cluster: &Cluster, group: &str) -> Result<Client, Fai
 pub(super) fn commit_group(
     cluster: &Cluster,
     client: &Client,
-    topic: &str,
+    topics: &[Arc<str>],
     positions: &[(Partition, Offset)],
     metadata: &str,
 ) -> Result<(), Failure> {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in positions {
-        let mut element = list.add_partition(topic, *partition);
+        let topic = &topics[partition::topic(*partition)];
+        let mut element = list.add_partition(topic, partition::number(*partition));
         element.set_offset(Place::Offset(*offset)).expect("offsets are not negative");
         element.set_metadata(metadata);
     }

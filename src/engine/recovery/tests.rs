@@ -1,8 +1,14 @@
 use super::*;
 use crate::journal::PartitionRecord;
 
-const FACTS: PlanFacts<'static> =
-    PlanFacts { namespace: "default", name: "p", fingerprint: "f", reads: &BTreeMap::new(), fresh: false };
+const FACTS: PlanFacts<'static> = PlanFacts {
+    namespace: "default",
+    name: "p",
+    fingerprint: "f",
+    reads: &BTreeMap::new(),
+    topics: &BTreeMap::new(),
+    fresh: false,
+};
 
 fn plan_record(sinks: &[(&str, Epoch)]) -> Record {
     Record::Plan(PlanRecord {
@@ -12,7 +18,7 @@ fn plan_record(sinks: &[(&str, Epoch)]) -> Record {
         pipeline: "p".into(),
         fingerprint: "f".into(),
         from_epoch: 1,
-        starts: BTreeMap::from([("s".into(), BTreeMap::from([(0, Position::offset(100))]))]),
+        starts: BTreeMap::from([("s".into(), BTreeMap::from([(0.into(), Position::offset(100))]))]),
         sinks: sinks.iter().map(|(name, added)| (name.to_string(), *added)).collect(),
         resolved: serde_json::Value::Null,
     })
@@ -31,7 +37,7 @@ fn epoch(epoch: Epoch, needed: Epoch) -> Record {
         lineage: "L".into(),
         incarnation: 1,
         epoch,
-        partitions: BTreeMap::from([("s".into(), BTreeMap::from([(0, range)]))]),
+        partitions: BTreeMap::from([("s".into(), BTreeMap::from([(0.into(), range)]))]),
         watermark: Watermark::at(1_000 * epoch as i64 - 500),
         clock: 10 * epoch as i64,
         needed,
@@ -77,7 +83,7 @@ fn i20_a_stateless_pipeline_goes_on_behind_its_last_epoch_without_replay() {
     let records = vec![plan_record(&[("k", 1)]), epoch(1, 2), epoch(2, 3)];
     let recovery = run(records, &[sink("k", Delivery::Transaction, None)]).unwrap();
     assert_eq!((recovery.last, recovery.replay_from), (2, 3));
-    assert_eq!(recovery.positions["s"][&0], Position::offset(120));
+    assert_eq!(recovery.positions["s"][&0.into()], Position::offset(120));
     assert_eq!(recovery.watermark, Watermark::at(1_500));
 }
 
@@ -87,9 +93,9 @@ fn i13_windows_replay_from_the_oldest_open_one() {
     let recovery = run(records, &[sink("k", Delivery::Transaction, None)]).unwrap();
     assert_eq!((recovery.last, recovery.replay_from), (3, 2));
     // Epoch 2 is read with the watermark and from the positions that epoch 1 left.
-    assert_eq!(recovery.positions["s"][&0], Position::offset(110));
+    assert_eq!(recovery.positions["s"][&0.into()], Position::offset(110));
     assert_eq!(recovery.watermark, Watermark::at(500));
-    assert_eq!(recovery.times["s"][&0].0, Some(1_000));
+    assert_eq!(recovery.times["s"][&0.into()].0, Some(1_000));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What registries overlook: changes that are called compatible and change what values mean.
+//! What registries overlook: changes that are called compatible and change what values mean; and the names of
+//! records, which differ where topics do.
 
 use super::model::{Kind, Type};
 
@@ -10,6 +11,25 @@ pub fn overlooked_changes(old: &str, new: &str) -> Vec<String> {
         compare(&old, &new, "the value", &mut changes);
     }
     changes
+}
+
+/// The schema `reader`, which also reads records that go by the name of `other`'s: what topics hold is usually named
+/// after them. Texts that are not records' schemas are given back as they are.
+pub fn reading_also(reader: &str, other: &str) -> String {
+    let names = (Type::parse(reader).ok(), Type::parse(other).ok());
+    let (Some(Kind::Record(ours)), Some(Kind::Record(theirs))) = (names.0.map(|ty| ty.kind), names.1.map(|ty| ty.kind))
+    else {
+        return reader.to_owned();
+    };
+    let Ok(serde_json::Value::Object(mut schema)) = serde_json::from_str(reader) else { return reader.to_owned() };
+    if ours.name.reads(&theirs.name) {
+        return reader.to_owned();
+    }
+    let aliases = schema.entry("aliases").or_insert_with(|| serde_json::json!([]));
+    if let serde_json::Value::Array(aliases) = aliases {
+        aliases.push(theirs.name.full.into());
+    }
+    serde_json::Value::Object(schema).to_string()
 }
 
 fn compare(old: &Type, new: &Type, path: &str, changes: &mut Vec<String>) {

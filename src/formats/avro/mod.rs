@@ -17,7 +17,7 @@ mod schema;
 mod tests;
 mod writers;
 
-pub use compat::overlooked_changes;
+pub use compat::{overlooked_changes, reading_also};
 pub use decode::framed_id;
 pub use schema::{arrow_schema, avro_name, avro_schema, reader_schema, top_level};
 pub use writers::WriterSchemas;

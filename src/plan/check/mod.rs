@@ -16,6 +16,7 @@ mod modes;
 mod names;
 mod pipelines;
 mod schemas;
+mod several;
 mod shape;
 mod sinks;
 mod sources;

@@ -1,13 +1,13 @@
 //! Sources: which columns and metadata a source brings, and what of it is read.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Fields, Schema};
 
 use super::codecs::{Chosen, Reading};
 use super::columns::{refuse_reserved, user_fields, user_names};
+use super::several::{self, ReadTopic};
 use super::shape::Shape;
 use super::topics::{self, Topics};
 use super::{Scope, codecs, connections, of_failure, schemas, time};
@@ -16,10 +16,10 @@ use crate::data::meta;
 use crate::formats::Format;
 use crate::plan::bodies::FileOptions;
 use crate::plan::outline::{Outline, SourceOutline, TopicOutline, TopicState};
-use crate::plan::resolve::{Answer, Cluster};
+use crate::plan::resolve::{Answer, Cluster, Registries};
 use crate::plan::{SourcePlan, TimePlan};
 use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::{FromNode, SourceSpec, Spanned, TimeSpec};
+use crate::spec::{Columns, FormatSpec, FromNode, SourceSpec, Spanned, TimeSpec};
 
 /// A source that checked: everything it could give.
 #[derive(Debug)]
@@ -118,11 +118,12 @@ impl SourceCheck<'_> {
 
     fn kafka(&self, topics: &Topics, outline: &mut Outline, out: &mut Diagnostics) -> Option<SourceDraft> {
         let options = kafka::KafkaSourceOptions::from_node(&self.spec.body, out)?;
-        options.check(out);
-        let topic = options.topic.value.0.as_str();
-        let document = topics.declared(topic);
-        let declared = document.map(|document| &document.spec);
-        let connection = self.spec.connection.as_ref().or(declared.and_then(|topic| topic.connection.as_ref()));
+        let names = options.topics(&self.spec.body.place, out)?;
+        options.check(&names, out);
+        let mut read: Vec<ReadTopic> = names.iter().map(|name| ReadTopic::declared(name, topics)).collect();
+        let theirs = read.iter().map(|topic| topic.spec()?.connection.as_ref());
+        let theirs = several::agreed(&read, "connection", theirs, |name| format!("`{}`", name.value), out);
+        let connection = self.spec.connection.as_ref().or(theirs);
         let connection = connections::find(
             connection,
             &self.spec.connector.place,
@@ -131,48 +132,39 @@ impl SourceCheck<'_> {
             out,
         )?;
         let cluster = connection.cluster(self.scope.world, out)?;
-        let written = topics.written(topic, &cluster.brokers);
+        for topic in &mut read {
+            topic.written = topics.written(topic.name, &cluster.brokers);
+        }
 
-        let format = topics::format(
-            "format",
-            self.spec.format.as_ref(),
-            declared.and_then(|topic| topic.format.as_ref()),
-            written.map(|written| (&written.format, written.by.as_str())),
-            out,
-        );
-        let Some(format) = format else {
+        let Some(format) = self.format(&read, out) else {
             out.push(topics::no_format(&self.spec.name, &self.spec.place, "kafka"));
             return None;
         };
         let Chosen::Codec(format) = codecs::format(format, false, out)? else { return None };
-        let columns =
-            topics::columns(self.spec.columns.as_ref(), declared.and_then(|topic| topic.columns.as_ref()), out);
+        let columns = self.columns(&read, out);
         let reading = if format == Format::Avro {
-            let (schema, folder) = match (&self.spec.schema, document) {
-                (None, Some(document)) => (document.spec.schema.as_ref(), document.folder.as_path()),
-                (own, _) => (own.as_ref(), self.scope.pipeline.folder.as_path()),
-            };
-            self.avro(topic, &connection, schema, folder, written.and_then(|w| w.schema.clone()), outline, out)
+            self.avro(&read, &connection, outline, out)
         } else {
-            let declared = columns.map(|columns| schemas::declared(columns, out));
-            let declared = declared.or_else(|| written.map(|written| Schema::clone(&written.columns)));
-            Reading::plain(format, declared, &self.spec.place, out)
+            let written = read.iter().map(|topic| topic.written.map(|written| written.columns.as_ref()));
+            let columns =
+                columns.or_else(|| several::agreed(&read, "columns", written, several::columns_in_words, out).cloned());
+            Reading::plain(format, columns, &self.spec.place, out)
         };
-        let key_format = topics::format(
-            "key_format",
-            self.spec.key_format.as_ref(),
-            declared.and_then(|topic| topic.key_format.as_ref()),
-            None,
-            out,
-        );
-        let keys = match key_format {
+        let keys = match self.key_format(&read, out) {
             Some(format) => match codecs::format(format, false, out)? {
-                Chosen::Codec(format) => self.keys(format, topic, &connection, outline, out)?,
+                Chosen::Codec(format) => self.keys(format, &read, &connection, outline, out)?,
                 Chosen::Original => None,
             },
             None => None,
         };
-        let state = self.topic_state(&cluster, topic, written.is_some(), declared.is_some_and(|t| t.create), out);
+        let mut from = Vec::new();
+        let mut states = Vec::new();
+        for topic in &read {
+            let creates = topic.spec().is_some_and(|topic| topic.create);
+            let state = self.topic_state(&cluster, topic.name, topic.written.is_some(), creates, out);
+            from.push(format!("topic `{}`{}", topic.name, partitions_in_words(&state)));
+            states.push(state);
+        }
         let reading = reading?;
 
         let group = options
@@ -180,63 +172,117 @@ impl SourceCheck<'_> {
             .as_ref()
             .map_or_else(|| format!("runner-{}", self.scope.pipeline.metadata.name.value), |group| group.value.clone());
         let properties = options.properties.as_ref().map(kafka::Properties::to_map).unwrap_or_default();
-        let from = codecs::start_in_words(options.start.as_ref(), options.until.as_ref());
+        from.push(codecs::start_in_words(options.start.as_ref(), options.until.as_ref()));
         let client = cluster.client().with(&properties);
         let source = kafka::KafkaSource::new(
             client,
-            topic,
+            read.iter().map(|topic| topic.name),
             &group,
             options.start.clone().unwrap_or_default(),
             options.until.clone(),
         );
         let outline_line = SourceOutline {
             connector: "kafka",
-            from: format!("topic `{topic}`{}, {from}", partitions_in_words(&state)),
+            from: from.join(", "),
             format: reading.describe(),
             time: String::new(),
         };
         codecs::add_connection(outline, &connection, &cluster);
-        codecs::add_topic(outline, TopicOutline::of(cluster, topic, state, declared));
-        let time_spec = time::merged(self.spec.time.as_ref(), declared.and_then(|topic| topic.time.as_ref()));
+        for (topic, state) in read.iter().zip(states) {
+            codecs::add_topic(outline, TopicOutline::of(cluster.clone(), topic.name, state, topic.spec()));
+        }
+        let time = read.iter().map(|topic| topic.spec()?.time.as_ref());
+        let declared = several::agreed(&read, "time", time, several::time_in_words, out);
+        let time_spec = time::merged(self.spec.time.as_ref(), declared);
         let columns = reading.columns();
         let visible: &[&str] = meta::VISIBLE;
         let source: Arc<dyn Source> = Arc::new(source);
         self.finish(source, &columns, Some(reading), keys, visible, time_spec, outline_line, out)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "where a schema may come from")]
+    /// The format of all topics' values.
+    fn format<'a>(&'a self, read: &[ReadTopic<'a>], out: &mut Diagnostics) -> Option<&'a FormatSpec> {
+        let own = self.spec.format.as_ref();
+        for topic in read {
+            let declared = topic.spec().and_then(|topic| topic.format.as_ref());
+            topics::format("format", own, declared, topic.written.map(|w| (&w.format, w.by.as_str())), out);
+        }
+        let said = read.iter().map(|topic| {
+            topic.spec().and_then(|topic| topic.format.as_ref()).or(topic.written.map(|written| &written.format))
+        });
+        own.or_else(|| several::agreed(read, "format", said, several::format_in_words, out))
+    }
+
+    fn key_format<'a>(&'a self, read: &[ReadTopic<'a>], out: &mut Diagnostics) -> Option<&'a FormatSpec> {
+        let own = self.spec.key_format.as_ref();
+        let said = read.iter().map(|topic| topic.spec()?.key_format.as_ref());
+        for declared in said.clone() {
+            topics::format("key_format", own, declared, None, out);
+        }
+        own.or_else(|| several::agreed(read, "key_format", said, several::format_in_words, out))
+    }
+
+    /// Declared columns.
+    fn columns(&self, read: &[ReadTopic], out: &mut Diagnostics) -> Option<Schema> {
+        let own = self.spec.columns.as_ref();
+        let said = read.iter().map(|topic| topic.spec()?.columns.as_ref());
+        for declared in said.clone() {
+            topics::columns(own, declared, out);
+        }
+        let shown = |columns: &Columns| {
+            let fields = columns.value.iter().map(|(name, column)| column.to_field(&name.value));
+            several::columns_in_words(&Schema::new(fields.collect::<Vec<Field>>()))
+        };
+        let columns = own.or_else(|| several::agreed(read, "columns", said, shown, out))?;
+        Some(schemas::declared(columns, out))
+    }
+
     fn avro(
         &self,
-        topic: &str,
+        read: &[ReadTopic],
         connection: &connections::Connection,
-        schema: Option<&crate::spec::SchemaRef>,
-        folder: &Path,
-        planned: Option<String>,
         outline: &mut Outline,
         out: &mut Diagnostics,
     ) -> Option<Reading> {
         let registries = schemas::registries(self.scope, connection, out)?;
         codecs::add_registry(outline, connection, &registries);
-        let subject = schemas::subject(topic, crate::registry::Side::Value);
-        let found = match planned.filter(|_| schema.is_none()) {
-            Some(text) => schemas::Search::Found(schemas::Found { text, from: "what this command writes".into() }),
+        // A schema that the source names reads all its topics.
+        let asked = if self.spec.schema.is_some() { &read[..1] } else { read };
+        let mut found = Vec::new();
+        for topic in asked {
+            match self.avro_of(topic, &registries, out)? {
+                schemas::Search::Found(schema) => found.push((topic, schema)),
+                schemas::Search::NotAsked(what) => {
+                    outline.unchecked.push(format!("{what}, and so all that reads from `{}`", self.spec.name.value));
+                    out.push(
+                        Diagnostic::warning("plan.not_checked", format!("`{}` was not checked", self.spec.name.value))
+                            .at(&self.spec.place)
+                            .label(format!("{what} is known to the registry only"))
+                            .hint("run `runner plan`, which asks it, or name a file with `schema: {file: x.avsc}`"),
+                    );
+                    return None;
+                }
+            }
+        }
+        let schema = several::common_schema(found, out)?;
+        Reading::avro(schema, registries, &self.spec.place, out)
+    }
+
+    /// The schema of one topic's values.
+    fn avro_of(&self, topic: &ReadTopic, registries: &Registries, out: &mut Diagnostics) -> Option<schemas::Search> {
+        let (schema, folder) = match (&self.spec.schema, topic.document) {
+            (None, Some(document)) => (document.spec.schema.as_ref(), document.folder.as_path()),
+            (own, _) => (own.as_ref(), self.scope.pipeline.folder.as_path()),
+        };
+        let subject = schemas::subject(topic.name, crate::registry::Side::Value);
+        match topic.written.and_then(|written| written.schema.clone()).filter(|_| schema.is_none()) {
+            Some(text) => {
+                Some(schemas::Search::Found(schemas::Found { text, from: "what this command writes".into() }))
+            }
             None => {
                 let place = schema.map_or(&self.spec.place, |schema| &schema.place);
-                schemas::Wanted { scope: self.scope, schema, folder, subject: &subject, registries: &registries, place }
-                    .of_source(out)?
-            }
-        };
-        match found {
-            schemas::Search::Found(found) => Reading::avro(found, registries, &self.spec.place, out),
-            schemas::Search::NotAsked(what) => {
-                outline.unchecked.push(format!("{what}, and so all that reads from `{}`", self.spec.name.value));
-                out.push(
-                    Diagnostic::warning("plan.not_checked", format!("`{}` was not checked", self.spec.name.value))
-                        .at(&self.spec.place)
-                        .label(format!("{what} is known to the registry only"))
-                        .hint("run `runner plan`, which asks it, or name a file with `schema: {file: x.avsc}`"),
-                );
-                None
+                schemas::Wanted { scope: self.scope, schema, folder, subject: &subject, registries, place }
+                    .of_source(out)
             }
         }
     }
@@ -245,7 +291,7 @@ impl SourceCheck<'_> {
     fn keys(
         &self,
         format: Format,
-        topic: &str,
+        read: &[ReadTopic],
         connection: &connections::Connection,
         outline: &mut Outline,
         out: &mut Diagnostics,
@@ -258,25 +304,27 @@ impl SourceCheck<'_> {
         }
         let registries = schemas::registries(self.scope, connection, out)?;
         codecs::add_registry(outline, connection, &registries);
-        let subject = schemas::subject(topic, crate::registry::Side::Key);
-        let folder = &self.scope.pipeline.folder;
-        let wanted = schemas::Wanted {
-            scope: self.scope,
-            schema: None,
-            folder,
-            subject: &subject,
-            registries: &registries,
-            place,
-        };
-        match wanted.of_source(out)? {
-            schemas::Search::Found(found) => {
-                Reading::key(Format::Avro, Some((found, registries)), place, out).map(Some)
-            }
-            schemas::Search::NotAsked(what) => {
-                outline.unchecked.push(what);
-                None
+        let mut found = Vec::new();
+        for topic in read {
+            let subject = schemas::subject(topic.name, crate::registry::Side::Key);
+            let wanted = schemas::Wanted {
+                scope: self.scope,
+                schema: None,
+                folder: &self.scope.pipeline.folder,
+                subject: &subject,
+                registries: &registries,
+                place,
+            };
+            match wanted.of_source(out)? {
+                schemas::Search::Found(schema) => found.push((topic, schema)),
+                schemas::Search::NotAsked(what) => {
+                    outline.unchecked.push(what);
+                    return None;
+                }
             }
         }
+        let schema = several::common_schema(found, out)?;
+        Reading::key(Format::Avro, Some((schema, registries)), place, out).map(Some)
     }
 
     fn topic_state(
@@ -446,6 +494,12 @@ pub(super) fn meaning(spec: &SourceSpec, plan: &SourcePlan) -> serde_json::Value
         for key in ["start", "until", "group", "properties", "on_expired", "rate", "interval", "max_interval", "count"]
         {
             object.remove(key);
+        }
+        // `topics: [a]` is another way to write `topic: a`.
+        if let Some([only]) = object.get("topics").and_then(|topics| topics.as_array()).map(Vec::as_slice) {
+            let only = only.clone();
+            object.insert("topic".into(), only);
+            object.remove("topics");
         }
     }
     let columns: Vec<String> =

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows};
+use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows, partition};
 use crate::plan::{RecordEncoder, RecordEncoding};
 use crate::report::Failure;
 
@@ -51,7 +51,7 @@ impl DeadRecords {
     fn reasons(&self, letter: &DeadLetter) -> [(&'static str, String); 9] {
         [
             ("topic", letter.topic.to_string()),
-            ("partition", letter.partition.to_string()),
+            ("partition", partition::number(letter.partition).to_string()),
             ("offset", letter.offset.to_string()),
             ("connector.name", self.pipeline.clone()),
             ("task.id", "0".into()),
@@ -109,7 +109,7 @@ fn as_json(letter: &DeadLetter) -> Value {
     object.insert("reason".into(), json!(letter.reason));
     object.insert("step".into(), json!(letter.step));
     object.insert("topic".into(), json!(&*letter.topic));
-    object.insert("partition".into(), json!(letter.partition));
+    object.insert("partition".into(), json!(partition::number(letter.partition)));
     object.insert("offset".into(), json!(letter.offset));
     object.insert("timestamp".into(), json!(letter.timestamp));
     put_bytes(&mut object, "key", letter.key.as_deref());

@@ -41,7 +41,9 @@ fn i6_a_partition_whose_rows_are_hours_apart_waits_for_one_whose_rows_are_second
         let journal = MemoryJournal::default();
         assert_eq!(run_job(&stage, &journal, lanes).unwrap(), Outcome::Ended);
 
-        let reached = |epoch: &EpochRecord, partition| epoch.partitions["s"][&partition].to.as_offset().unwrap();
+        let reached = |epoch: &EpochRecord, partition: Partition| {
+            epoch.partitions["s"][&partition.into()].to.as_offset().unwrap()
+        };
         let epochs = epochs(&journal);
         let half_way = epochs.iter().find(|epoch| reached(epoch, 1) >= ROWS / 2).unwrap();
         // One poll of the fast one is 20 hours; read evenly both would be half way.

@@ -63,7 +63,7 @@ pub(super) fn read(
     if next >= bounds.high {
         return Ok((entries, bounds.high));
     }
-    let mut consumer = Consumer::open(cluster, topic, group, END_WITHIN)?;
+    let mut consumer = Consumer::open(cluster, &[topic.into()], group, END_WITHIN)?;
     let doing = format!("read the journal in topic `{topic}`");
     let fail = |consumer: &Consumer, error| cluster.failure(consumer.client(), &doing, error);
     consumer.assign(&[(0, next)]).map_err(|error| fail(&consumer, error))?;
