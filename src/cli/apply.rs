@@ -67,7 +67,8 @@ pub fn run(args: Args, common: &Common) -> Exit {
     }
     let voice = Voice { output, status: wants_status(&planned.plans) };
     voice.plans(&planned);
-    let options = RunOptions { start: StartOptions { fresh: args.fresh, lanes: args.lanes } };
+    let options =
+        RunOptions { start: StartOptions { fresh: args.fresh, lanes: args.lanes, ..StartOptions::default() } };
     let ended = patience.until_done(|| prepare(&planned.plans)).and_then(|prepared| {
         let Some(changes) = prepared else { return Ok(()) };
         voice.prepared(&changes);

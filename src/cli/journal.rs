@@ -66,5 +66,7 @@ fn epoch_line(epoch: &EpochRecord) -> String {
     let watermark = epoch.watermark.time().map_or("none".to_owned(), output::time);
     let needed = if epoch.needed > epoch.epoch { String::new() } else { format!(", needs epoch {}", epoch.needed) };
     let ended = if epoch.ended { ", sources ended" } else { "" };
-    format!("epoch {:>5}  {rows} rows, watermark {watermark}{needed}{ended}", epoch.epoch)
+    let continues = epoch.continues.map_or(String::new(), |of| format!(", continues epoch {of}"));
+    let more = if epoch.cursor.is_some() { ", more of its output follows" } else { "" };
+    format!("epoch {:>5}  {rows} rows, watermark {watermark}{needed}{ended}{continues}{more}", epoch.epoch)
 }

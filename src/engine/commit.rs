@@ -19,14 +19,12 @@ use crate::plan::Plan;
 use crate::report::Failure;
 
 const TRIM_EVERY: Duration = Duration::from_secs(10);
-/// Over all sinks.
-const TRANSACTION_BYTES_MAX: usize = 16 << 20;
 /// While a slow sink is waited for.
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const REACQUIRE_PAUSE: Duration = Duration::from_millis(400);
 
-/// Everything that an epoch leaves behind.
+/// What an epoch leaves behind; where that is too much for one commit, a piece of it (I10).
 #[derive(Debug)]
 pub struct Commit {
     pub record: EpochRecord,
@@ -72,7 +70,6 @@ impl Committer {
         let count: usize = rows.values().flatten().map(EncodedRows::len).sum();
         let outputs: Vec<SinkRows> =
             self.transactional().filter_map(|sink| rows.remove(&sink).map(|rows| SinkRows { sink, rows })).collect();
-        refuse_oversized(epoch, &outputs)?;
         let (mut records, progress) = self.progress_records();
         records.push(Record::Epoch(record));
         self.append(&records, &outputs, Some(epoch))?;
@@ -241,21 +238,6 @@ impl Committer {
     }
 }
 
-/// I10: a transaction carries at most so much; an epoch that gives more ends the run for now.
-fn refuse_oversized(epoch: Epoch, outputs: &[SinkRows]) -> Result<(), Failure> {
-    let bytes: usize = outputs.iter().flat_map(|output| &output.rows).map(|rows| rows.arena.len()).sum();
-    if bytes <= TRANSACTION_BYTES_MAX {
-        return Ok(());
-    }
-    Err(Failure::user(
-        "commit.too_large",
-        format!(
-            "epoch {epoch} gives {bytes} bytes of output, and a transaction carries at most {TRANSACTION_BYTES_MAX}"
-        ),
-    )
-    .hint("lower `epoch.max_bytes`, or use fewer groups per window: larger outputs come in a later release"))
-}
-
 /// The refusal of an instance that was replaced.
 pub fn taken_over(owner: &Owner) -> Failure {
     Failure::user(
@@ -351,6 +333,8 @@ mod tests {
             needed: epoch + 1,
             learnt: BTreeMap::new(),
             ended: false,
+            continues: None,
+            cursor: None,
         };
         Commit { record, rows: BTreeMap::new() }
     }

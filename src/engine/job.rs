@@ -23,6 +23,7 @@ use super::commit::{Commit, Committer};
 use super::coordinator::{Action, Coordinator, Event, LaneReport};
 use super::lane::PartitionCut;
 use super::metrics::Metrics;
+use super::pieces::Chain;
 use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::start::{StartOptions, StartReport, Started, start};
@@ -117,7 +118,8 @@ struct ToTrunk {
 
 struct ToCommitter {
     commit: Commit,
-    open_ends: Vec<Millis>,
+    /// End plus grace of each open window; `None`: more of the epoch's output follows.
+    open_ends: Option<Vec<Millis>>,
 }
 
 impl Job {
@@ -189,7 +191,8 @@ impl Threads {
         let (events, receiver) = mpsc::channel(1_024);
         let (outputs_in, outputs) = sync_channel(lane_count.max(1) * 2);
         let (trunk_in, trunk_jobs) = sync_channel(2);
-        let (commits_in, commits) = sync_channel(2);
+        // While one piece commits the next is made, and no more: each may have 16 MiB (I10).
+        let (commits_in, commits) = sync_channel(0);
         let bells = (0..lane_count)
             .map(|_| Bell::new())
             .collect::<Result<Vec<_>, _>>()
@@ -525,27 +528,34 @@ impl TrunkThread {
                 outputs[lane] = Some(output);
             }
             let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
-            let merged = self.trunk.merge(&mark, outputs.into_iter().flatten().collect(), rows_read, Reading::Live)?;
+            self.trunk.merge(&mark, outputs.into_iter().flatten().collect(), rows_read, Reading::Live)?;
             self.metrics.rows_in.fetch_add(rows_read, Relaxed);
-            self.metrics.state_bytes.fetch_max(self.trunk.state_bytes() as u64, Relaxed);
-            let record = record(&self.plan, &self.lineage, self.incarnation, &mark, ranges, merged.needed, ended);
-            let commit = ToCommitter { commit: Commit { record, rows: merged.rows }, open_ends: merged.open_ends };
-            if self.commits.send(commit).is_err() {
-                return Ok(());
+            let mut chain = Chain::begin(record(&self.plan, &self.lineage, self.incarnation, &mark, ranges, ended));
+            loop {
+                let piece = self.trunk.next_piece()?;
+                self.metrics.state_bytes.fetch_max(self.trunk.state_bytes() as u64, Relaxed);
+                let record = chain.record(&self.plan, &piece);
+                let more = record.cursor.is_some();
+                let commit = Commit { record, rows: piece.rows };
+                if self.commits.send(ToCommitter { commit, open_ends: (!more).then_some(piece.open_ends) }).is_err() {
+                    return Ok(());
+                }
+                if !more {
+                    break;
+                }
             }
         }
         Ok(())
     }
 }
 
-/// An epoch's journal record (I13).
+/// An epoch's journal record (I13), before its output is cut up.
 pub fn record(
     plan: &Plan,
     lineage: &str,
     incarnation: u64,
     mark: &Mark,
     ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>>,
-    needed: Epoch,
     ended: bool,
 ) -> EpochRecord {
     let of = |cut: PartitionCut| PartitionRecord {
@@ -567,9 +577,11 @@ pub fn record(
         partitions: ranges.into_iter().map(by_name).collect(),
         watermark: mark.watermark,
         clock: mark.clock,
-        needed,
+        needed: mark.epoch,
         learnt: learnt(plan),
         ended,
+        continues: None,
+        cursor: None,
     }
 }
 
@@ -599,6 +611,8 @@ impl CommitThread {
                     known.epoch = epoch;
                     known.positions.extend(reached);
                     drop(known);
+                    // I10: no row of the next epoch is merged before the last piece of this one is committed.
+                    let Some(open_ends) = open_ends else { continue };
                     let done = ToCoordinator::Event(Event::Committed { epoch, open_ends });
                     if self.events.blocking_send(done).is_err() {
                         return self.committer.finish();

@@ -1,7 +1,7 @@
 //! The epoch engine: runs a plan, commits it, recovers it.
 //!
 //! A batch's way: `Lane` (read, decode, fused row steps, pre-aggregate, encode) → `Trunk` (merge at
-//! the mark, close windows, encode) → `Committer` (journal with the transactional sinks, then the others).
+//! the mark, close windows, encode, in `pieces`) → `Committer` (journal with the transactional sinks, then the others).
 //! The `Coordinator` decides when an epoch is cut and what its watermark is; it is pure, as is `recovery`.
 //! `job` owns every thread and channel; `Lane`, `Trunk` and `Coordinator` run as well on one
 //! thread with a clock that stands still, which is how `runner test` drives them.
@@ -14,6 +14,7 @@ mod headers;
 pub mod job;
 pub mod lane;
 pub mod metrics;
+pub mod pieces;
 pub mod recovery;
 mod reported;
 pub mod seat;

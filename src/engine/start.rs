@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commit::{Committer, taken_over};
+use super::commit::{Commit, Committer, taken_over};
 use super::coordinator::{Coordinator, Resumed, SourceTiming};
 use super::graph::Graph;
 use super::lane::{Lane, PartitionCut};
 use super::metrics::Metrics;
+use super::pieces::{Chain, cursor_of};
 use super::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
 use super::reported;
 use super::seat::{EpochClock, Seat};
@@ -65,7 +66,12 @@ pub struct StartOptions {
     pub fresh: bool,
     /// Lanes per source; `None`: the plan's number or as many as cores.
     pub lanes: Option<usize>,
+    /// What one commit carries at most, over all sinks (I10); `None`: 16 MiB.
+    pub piece_bytes: Option<usize>,
 }
+
+/// I10: over all sinks of a commit.
+const PIECE_BYTES: usize = 16 << 20;
 
 /// Starts a plan on its journal.
 ///
@@ -103,7 +109,7 @@ pub fn start(
         let times = recovery.times.get(&source.name).into_iter().flatten().map(|(name, times)| (name, *times));
         seat.resume(recovery.watermark, &source.of_names(times));
     }
-    let mut trunk = Trunk::open(plan, &graph, metrics.clone())?;
+    let mut trunk = Trunk::open(plan, &graph, metrics.clone(), options.piece_bytes.unwrap_or(PIECE_BYTES))?;
     let sinks = start_sinks(plan, writers, &recovery)?;
     let report = StartReport {
         lineage: recovery.lineage.clone(),
@@ -119,8 +125,9 @@ pub fn start(
     let mut committer = Committer::new(plan.clone(), journal, owner, sinks, &history, metrics.clone());
     let mut replay =
         Replay { plan, history: &history, recovery: &recovery, seats: &mut seats, trunk: &mut trunk, clock: &clock };
-    let (replayed_rows, open_ends) = replay.run(&mut committer)?;
-    let resumed = resumed(&history, &recovery, open_ends);
+    let replayed_rows = replay.run(&mut committer)?;
+    let last = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?;
+    let resumed = resumed(&history, &recovery, last, trunk.open_ends());
     clock.next_epoch(resumed.clock);
     let timing = timing(plan);
     let lanes = seats.iter().map(|seat| seat.source).collect();
@@ -358,10 +365,33 @@ fn timing(plan: &Plan) -> Vec<SourceTiming> {
     plan.sources.iter().map(of).collect()
 }
 
-fn resumed(history: &History, recovery: &Recovery, open_ends: Vec<Millis>) -> Resumed {
+/// I10: commits what is still to come of an epoch in whose output the journal ends, before any row of the next one is
+/// merged. Gives the journal's last epoch then.
+fn finish_output(
+    plan: &Plan,
+    history: &History,
+    trunk: &mut Trunk,
+    committer: &mut Committer,
+    incarnation: u64,
+) -> Result<Epoch, Failure> {
+    let mut last = history.last();
+    if let Some(record) = history.epochs.get(&last).filter(|record| record.cursor.is_some()) {
+        let mut chain = Chain::behind(record, incarnation);
+        while trunk.is_giving() {
+            let piece = trunk.next_piece()?;
+            let record = chain.record(plan, &piece);
+            last = record.epoch;
+            committer.commit(Commit { record, rows: piece.rows })?;
+        }
+    }
+    Ok(last)
+}
+
+/// `epoch` is the last; what a continuation of this start committed reads nothing and moves no time.
+fn resumed(history: &History, recovery: &Recovery, epoch: Epoch, open_ends: Vec<Millis>) -> Resumed {
     let last = history.epochs.get(&recovery.last);
     Resumed {
-        epoch: recovery.last,
+        epoch,
         watermark: last.map_or(recovery.watermark, |record| record.watermark),
         clock: last.map_or(recovery.clock, |record| record.clock),
         open_ends,
@@ -397,24 +427,40 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    /// Rows read, and the windows that are open behind the last epoch.
-    fn run(&mut self, committer: &mut Committer) -> Result<(u64, Vec<Millis>), Failure> {
+    /// Gives the number of rows read.
+    fn run(&mut self, committer: &mut Committer) -> Result<u64, Failure> {
         let bell = Bell::new()
             .map_err(|error| Failure::outside("engine.bell", "no file descriptor left").no_retry().because(error))?;
-        let (mut rows, mut open_ends) = (0, Vec::new());
+        let mut rows = 0;
         let history = self.history;
-        for record in history.epochs.range(self.recovery.replay_from..).map(|(_, record)| record) {
+        let mut records = history.epochs.range(self.recovery.replay_from..).map(|(_, record)| record).peekable();
+        while let Some(record) = records.next() {
+            let mut chain = vec![record];
+            chain.extend(std::iter::from_fn(|| records.next_if(|record| record.continues.is_some())));
+            let last = chain[chain.len() - 1];
             let read = self.read(record, &bell)?;
             let mark = Mark { epoch: record.epoch, watermark: record.watermark, clock: record.clock };
             let outputs = self.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;
-            let reading = Reading::Replay { from: self.recovery.replay_from };
-            let merged = self.trunk.merge(&mark, outputs, read, reading)?;
-            committer.give(record.epoch, merged.rows)?;
-            open_ends = merged.open_ends;
+            let reading = if last.cursor.is_some() { Reading::Resume } else { Reading::Replay };
+            self.trunk.merge(&mark, outputs, read, reading)?;
+            self.give(&chain, committer)?;
             rows += read;
         }
         self.seats.iter_mut().for_each(Seat::go_live);
-        Ok((rows, open_ends))
+        Ok(rows)
+    }
+
+    /// Gives the sinks what they lack of an epoch's output, cut up as it was committed.
+    fn give(&mut self, chain: &[&EpochRecord], committer: &mut Committer) -> Result<(), Failure> {
+        let last = chain[chain.len() - 1];
+        if last.cursor.is_none() && self.recovery.sinks.iter().all(|has| *has >= last.epoch) {
+            return self.trunk.discard();
+        }
+        for record in chain {
+            let rows = self.trunk.replay_piece(cursor_of(self.plan, record).as_ref())?;
+            committer.give(record.epoch, rows)?;
+        }
+        Ok(())
     }
 
     /// Reads one epoch's ranges; I17: they must yield what was recorded.

@@ -1,7 +1,8 @@
 //! The trunk: merges what the lanes hand over at a mark, and runs what stands behind stateful steps.
 //!
 //! Plain code without a thread. I2: partials are merged, and rows are given to sinks, in the order
-//! of (source, partition); rows of stateful steps follow in the order of the plan.
+//! of (source, partition); rows of stateful steps follow in the order of the plan. I10: the output is given in pieces,
+//! and made only as they are asked for, so that a mark that closes a large window never stands encoded in memory at once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::branch::{Output, Pass, Running};
 use super::graph::Graph;
 use super::metrics::Metrics;
+use super::pieces::{Cursor, Filling, Piece, SinkRuns, Waiting};
 use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, Partition, SourceIndex, partition};
 use crate::plan::{ErrorPolicy, Plan, RecordEncoder, Step};
 use crate::report::Failure;
@@ -23,24 +25,15 @@ const ROWS_MAX: usize = 4_096;
 /// `fail_above` looks at this many rows read last.
 const ERROR_WINDOW_ROWS: u64 = 10_000;
 
-/// An epoch, ready to be committed.
-#[derive(Debug)]
-pub struct Merged {
-    /// By sink: rows in order. Sinks without rows are not there.
-    pub rows: BTreeMap<usize, Vec<EncodedRows>>,
-    pub needed: Epoch,
-    /// End plus grace of each open window, ascending.
-    pub open_ends: Vec<Millis>,
-}
-
 /// What is done with an epoch's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     Live,
-    /// Rows that began before this epoch are given to no sink, and nothing is counted.
-    Replay {
-        from: Epoch,
-    },
+    /// Nothing is counted. A window whose rows began before the replay may be emitted with too few of them, but only into
+    /// epochs that every sink has: otherwise *needed* would have asked for those rows (I13).
+    Replay,
+    /// As `Replay`, and the journal ends within this epoch's output: what is behind its cursor is live.
+    Resume,
 }
 
 pub struct Trunk {
@@ -49,6 +42,23 @@ pub struct Trunk {
     dead_letters: Option<Box<dyn RecordEncoder>>,
     errors: ErrorBudget,
     metrics: Arc<Metrics>,
+    /// What one commit carries (I10).
+    piece_bytes: usize,
+    emission: Option<Emission>,
+}
+
+/// An epoch whose output is being given. Stateful steps are asked for rows only as they are wanted.
+struct Emission {
+    mark: Mark,
+    reading: Reading,
+    /// What a replay of this epoch must read.
+    needed: Epoch,
+    partials: BTreeMap<usize, Vec<Partial>>,
+    /// Steps that have not met the mark yet, in order.
+    steps: VecDeque<usize>,
+    /// The step whose rows are leaving.
+    leaving: Option<usize>,
+    waiting: Waiting,
 }
 
 struct Stateful {
@@ -57,7 +67,8 @@ struct Stateful {
 }
 
 impl Trunk {
-    pub fn open(plan: &Arc<Plan>, graph: &Graph, metrics: Arc<Metrics>) -> Result<Trunk, Failure> {
+    /// Opens the steps behind the lanes, with empty state. `piece_bytes` is what one commit carries at most.
+    pub fn open(plan: &Arc<Plan>, graph: &Graph, metrics: Arc<Metrics>, piece_bytes: usize) -> Result<Trunk, Failure> {
         let mut steps = BTreeMap::new();
         for (step, branch) in &graph.trunk {
             let Step::Stateful(transform) = &plan.steps[*step].step else {
@@ -66,60 +77,176 @@ impl Trunk {
             steps.insert(*step, Stateful { operator: transform.open(), then: Running::open(plan, branch)? });
         }
         let dead_letters = plan.dead_letter.map(|sink| plan.sinks[sink].encode.open()).transpose()?;
-        Ok(Trunk { plan: plan.clone(), steps, dead_letters, errors: ErrorBudget::default(), metrics })
+        let errors = ErrorBudget::default();
+        Ok(Trunk { plan: plan.clone(), steps, dead_letters, errors, metrics, piece_bytes, emission: None })
     }
 
-    /// Merges an epoch. `rows_read` counts the records of its ranges.
+    /// Begins an epoch: what the lanes gave, and the mark that stateful steps meet. `rows_read` counts the records of
+    /// its ranges. The output is asked for with [`Trunk::next_piece`] or its like, to the end, before the next epoch.
     ///
     /// # Errors
     /// The plan's error policy ends the run, or something of ours broke.
-    pub fn merge(
-        &mut self,
-        mark: &Mark,
-        lanes: Vec<Output>,
-        rows_read: u64,
-        reading: Reading,
-    ) -> Result<Merged, Failure> {
+    pub fn merge(&mut self, mark: &Mark, lanes: Vec<Output>, rows_read: u64, reading: Reading) -> Result<(), Failure> {
+        if self.emission.is_some() {
+            return Err(Failure::bug(
+                "trunk.unfinished",
+                "an epoch came before all output of the one before was given",
+            ));
+        }
         let mut output = joined(lanes);
-        let mut partials = by_step(std::mem::take(&mut output.partials));
-        for (step, stateful) in &mut self.steps {
-            stateful.operator.on_mark(mark, partials.remove(step).unwrap_or_default())?;
-            while let Some(emitted) = stateful.operator.next_rows(ROWS_MAX)? {
-                if matches!(reading, Reading::Replay { from } if emitted.first_epoch < from) {
-                    continue;
-                }
-                let batch = Batch { source: NO_SOURCE, partition: 0, rows: emitted.rows };
-                let mut pass = Pass {
-                    at: At { clock: mark.clock },
-                    watermark: mark.watermark,
-                    output: &mut output,
-                    metrics: &self.metrics,
-                    dead_letters_late: false,
-                    bytes_out: 0,
-                };
-                stateful.then.run(batch, &mut pass)?;
+        // What the state before this epoch needs, and the epoch itself, yields all of its output again.
+        let needed = self.needed().unwrap_or(mark.epoch);
+        let partials = by_step(std::mem::take(&mut output.partials));
+        let steps = self.steps.keys().copied().collect();
+        let waiting = Waiting::default();
+        self.emission = Some(Emission { mark: *mark, reading, needed, partials, steps, leaving: None, waiting });
+        self.take_output(output, rows_read)
+    }
+
+    /// The next piece of the epoch's output, live. Pieces come until one has no cursor; there is always one.
+    ///
+    /// # Errors
+    /// As [`Trunk::merge`].
+    pub fn next_piece(&mut self) -> Result<Piece, Failure> {
+        let (mut filling, bytes_max) = (Filling::default(), self.piece_bytes);
+        loop {
+            let emission = self.emission()?;
+            emission.reading = Reading::Live;
+            if emission.waiting.fill(&mut filling, bytes_max) {
+                let (cursor, needed) = (emission.waiting.cursor().clone(), emission.needed);
+                return Ok(Piece {
+                    rows: filling.rows,
+                    cursor: Some(cursor),
+                    needed: Some(needed),
+                    open_ends: Vec::new(),
+                });
+            }
+            if !self.pull()? {
+                break;
             }
         }
-        let dead = std::mem::take(&mut output.dead);
-        // The trunk's own rows have the last source, so they stand behind those of the lanes.
-        let in_order =
-            |(sink, rows): (usize, BTreeMap<_, Vec<EncodedRows>>)| (sink, rows.into_values().flatten().collect());
-        let mut rows: BTreeMap<usize, Vec<EncodedRows>> = output.rows.into_iter().map(in_order).collect();
-        self.dead_letters(dead, &mut rows, rows_read, reading)?;
-        Ok(Merged { rows, needed: self.needed(mark.epoch), open_ends: self.open_ends() })
+        self.emission = None;
+        Ok(Piece { rows: filling.rows, cursor: None, needed: self.needed(), open_ends: self.open_ends() })
+    }
+
+    /// True if more of an epoch's output is to be given.
+    pub fn is_giving(&self) -> bool {
+        self.emission.is_some()
+    }
+
+    /// Replay: the output up to a journal's cursor; without one, all that is left.
+    ///
+    /// # Errors
+    /// As [`Trunk::merge`]; and I17, if the epoch now gives less than was committed.
+    pub fn replay_piece(&mut self, cursor: Option<&Cursor>) -> Result<SinkRuns, Failure> {
+        let mut rows = SinkRuns::new();
+        loop {
+            let lacks = match cursor {
+                Some(cursor) => self.emission()?.waiting.take_to(cursor, &mut rows),
+                None => {
+                    self.emission()?.waiting.take_all(&mut rows);
+                    Cursor::new()
+                }
+            };
+            if cursor.is_some() && lacks.is_empty() {
+                return Ok(rows);
+            }
+            if self.pull()? {
+                continue;
+            }
+            if let Some(sink) = lacks.keys().next() {
+                return Err(self.gives_less(*sink));
+            }
+            self.emission = None;
+            return Ok(rows);
+        }
+    }
+
+    /// Replay: nobody lacks the epoch's output.
+    ///
+    /// # Errors
+    /// As [`Trunk::merge`].
+    pub fn discard(&mut self) -> Result<(), Failure> {
+        loop {
+            self.emission()?.waiting.take_all(&mut SinkRuns::new());
+            if !self.pull()? {
+                self.emission = None;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes more of the output; false if that was all.
+    fn pull(&mut self) -> Result<bool, Failure> {
+        loop {
+            let Some(emission) = &mut self.emission else { return Err(no_epoch()) };
+            let Some(step) = emission.leaving.or_else(|| emission.steps.pop_front()) else { return Ok(false) };
+            let stateful = self.steps.get_mut(&step).ok_or_else(no_epoch)?;
+            if emission.leaving.replace(step).is_none() {
+                stateful.operator.on_mark(&emission.mark, emission.partials.remove(&step).unwrap_or_default())?;
+            }
+            let Some(emitted) = stateful.operator.next_rows(ROWS_MAX)? else {
+                emission.leaving = None;
+                continue;
+            };
+            let mut output = Output::default();
+            let batch = Batch { source: NO_SOURCE, partition: 0, rows: emitted.rows };
+            let mut pass = Pass {
+                at: At { clock: emission.mark.clock },
+                watermark: emission.mark.watermark,
+                output: &mut output,
+                metrics: &self.metrics,
+                dead_letters_late: false,
+                bytes_out: 0,
+            };
+            stateful.then.run(batch, &mut pass)?;
+            self.take_output(output, 0)?;
+            return Ok(true);
+        }
+    }
+
+    /// Puts rows and dead letters behind what waits.
+    fn take_output(&mut self, output: Output, rows_read: u64) -> Result<(), Failure> {
+        let emission = self.emission.as_mut().ok_or_else(no_epoch)?;
+        let reading = emission.reading;
+        for (sink, runs) in output.rows {
+            runs.into_values().flatten().for_each(|rows| emission.waiting.push(sink, rows));
+        }
+        let dead = self.dead_letters(output.dead, rows_read, reading)?;
+        if let Some((sink, rows)) = dead {
+            self.emission()?.waiting.push(sink, rows);
+        }
+        Ok(())
+    }
+
+    fn emission(&mut self) -> Result<&mut Emission, Failure> {
+        self.emission.as_mut().ok_or_else(no_epoch)
+    }
+
+    /// I17, for what a cursor counts.
+    fn gives_less(&self, sink: usize) -> Failure {
+        let epoch = self.emission.as_ref().map_or(0, |emission| emission.mark.epoch);
+        let name = &self.plan.sinks[sink].name;
+        Failure::user(
+            "refused.source_changed",
+            format!("epoch {epoch} cannot be replayed: it now gives `{name}` fewer records than were committed"),
+        )
+        .hint("the sink was changed while an output was half committed: apply the spec as it was, or start over with `--fresh`")
     }
 
     /// I13: the oldest epoch from which a replay with empty state yields this very state.
-    fn needed(&self, epoch: Epoch) -> Epoch {
-        let needed = self.steps.values().map(|step| match step.operator.needed() {
-            Needed::Nothing => epoch + 1,
-            Needed::From(first) => first,
-            Needed::Everything => 1,
+    /// `None`: no state is kept.
+    fn needed(&self) -> Option<Epoch> {
+        let needed = self.steps.values().filter_map(|step| match step.operator.needed() {
+            Needed::Nothing => None,
+            Needed::From(first) => Some(first),
+            Needed::Everything => Some(1),
         });
-        needed.min().unwrap_or(epoch + 1)
+        needed.min()
     }
 
-    fn open_ends(&self) -> Vec<Millis> {
+    /// End plus grace of each open window, ascending.
+    pub fn open_ends(&self) -> Vec<Millis> {
         let mut ends: Vec<Millis> = self.steps.values().flat_map(|step| step.operator.open_ends()).collect();
         ends.sort_unstable();
         ends.dedup();
@@ -131,25 +258,31 @@ impl Trunk {
         self.steps.values().map(|step| step.operator.size()).sum()
     }
 
-    /// Sorts the epoch's dead letters into order, holds them against the policy, and encodes them.
+    /// Sorts dead letters into order, holds them against the policy, and encodes them.
     fn dead_letters(
         &mut self,
         mut dead: Vec<DeadLetter>,
-        rows: &mut BTreeMap<usize, Vec<EncodedRows>>,
         rows_read: u64,
         reading: Reading,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<(usize, EncodedRows)>, Failure> {
         // Stable: the steps that refused one record keep their order.
         dead.sort_by_key(|dead| (dead.source, dead.partition, dead.offset));
         if reading == Reading::Live {
             self.metrics.dead.fetch_add(dead.len() as u64, Relaxed);
+        }
+        // Those of an epoch that is resumed may stand behind its cursor, and then nobody has looked at them yet.
+        if reading != Reading::Replay {
             self.errors.check(self.plan.errors, rows_read, &dead)?;
         }
-        if let (Some(encoder), Some(sink), false) = (&mut self.dead_letters, self.plan.dead_letter, dead.is_empty()) {
-            rows.entry(sink).or_default().push(encoder.encode_dead(&dead)?);
+        match (&mut self.dead_letters, self.plan.dead_letter, dead.is_empty()) {
+            (Some(encoder), Some(sink), false) => Ok(Some((sink, encoder.encode_dead(&dead)?))),
+            _ => Ok(None),
         }
-        Ok(())
     }
+}
+
+fn no_epoch() -> Failure {
+    Failure::bug("trunk.no_epoch", "output was asked for, and no epoch was begun")
 }
 
 /// What all lanes gave.

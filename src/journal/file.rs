@@ -389,6 +389,8 @@ mod tests {
             needed: epoch,
             learnt: BTreeMap::from([(3, "\"string\"".into())]),
             ended: false,
+            continues: None,
+            cursor: None,
         })
     }
 

@@ -74,6 +74,36 @@ pub struct EpochRecord {
     /// True for the epoch in which every source had ended (I21).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
+    /// The epoch that this one continues: it reads nothing, and commits more of that one's output (I10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<Epoch>,
+    /// More of the output follows in the next epoch. Per sink: how many records of the output are committed with
+    /// this epoch and those before it; a sink that is not there has none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<BTreeMap<String, u64>>,
+}
+
+impl EpochRecord {
+    /// The epoch behind it, as it goes on with this one's output: it reads nothing, keeps watermark and clock.
+    pub fn continuation(&self) -> EpochRecord {
+        let nothing = |range: &PartitionRecord| PartitionRecord {
+            from: range.to.clone(),
+            read: 0,
+            rejected: Vec::new(),
+            ..range.clone()
+        };
+        let of_source = |(source, ranges): (&String, &BTreeMap<PartitionName, PartitionRecord>)| {
+            (source.clone(), ranges.iter().map(|(partition, range)| (partition.clone(), nothing(range))).collect())
+        };
+        EpochRecord {
+            epoch: self.epoch + 1,
+            partitions: self.partitions.iter().map(of_source).collect(),
+            learnt: BTreeMap::new(),
+            continues: Some(self.continues.unwrap_or(self.epoch)),
+            cursor: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// One partition's part of an epoch.

@@ -9,6 +9,7 @@ use crate::engine::commit::Commit;
 use crate::engine::coordinator::{Action, Event};
 use crate::engine::job::record;
 use crate::engine::metrics::Metrics;
+use crate::engine::pieces::Chain;
 use crate::engine::start::{StartOptions, Started, start};
 use crate::engine::trunk::Reading;
 use crate::journal::{Journal, Record};
@@ -54,6 +55,8 @@ pub struct Variant {
     pub lanes: usize,
     /// Rows of a partition in one poll; 0: all.
     pub poll_rows: usize,
+    /// What one commit carries at most; 0: as usual.
+    pub piece_bytes: usize,
     pub crash: Option<CrashAt>,
 }
 
@@ -74,6 +77,9 @@ impl std::fmt::Display for Variant {
         }
         if self.poll_rows > 0 {
             words.push(format!("{} row a batch", self.poll_rows));
+        }
+        if self.piece_bytes > 0 {
+            words.push(format!("{} bytes a commit", self.piece_bytes));
         }
         match self.crash {
             Some(CrashAt::Before(epoch)) => words.push(format!("crash before epoch {epoch} commits")),
@@ -164,7 +170,11 @@ impl Drive<'_> {
 
     fn stage(&mut self) -> Result<&mut Started, Failure> {
         if self.stage.is_none() {
-            let options = StartOptions { fresh: false, lanes: Some(self.variant.lanes.max(1)) };
+            let options = StartOptions {
+                lanes: Some(self.variant.lanes.max(1)),
+                piece_bytes: (self.variant.piece_bytes > 0).then_some(self.variant.piece_bytes),
+                ..StartOptions::default()
+            };
             let journal = (self.open)(self.journal.clone());
             let metrics = Arc::new(Metrics::default());
             self.stage = Some(start(&self.given.plan, journal, options, self.clock.clone(), &metrics)?);
@@ -253,14 +263,22 @@ impl Drive<'_> {
         stage.clock.next_epoch(mark.clock);
         let outputs = stage.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;
         let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
-        let merged = stage.trunk.merge(&mark, outputs, rows_read, Reading::Live)?;
+        stage.trunk.merge(&mark, outputs, rows_read, Reading::Live)?;
         let lineage = stage.report.lineage.clone();
-        let record = record(&plan, &lineage, stage.incarnation, &mark, ranges, merged.needed, ended);
-        stage.committer.commit(Commit { record, rows: merged.rows })?;
-        if self.variant.crash == Some(CrashAt::After(mark.epoch)) && !std::mem::replace(&mut self.died_after, true) {
-            return Err(Failure::outside(DIED, "the process dies here").no_retry());
+        let mut chain = Chain::begin(record(&plan, &lineage, stage.incarnation, &mark, ranges, ended));
+        loop {
+            let stage = self.stage()?;
+            let piece = stage.trunk.next_piece()?;
+            let record = chain.record(&plan, &piece);
+            let (epoch, more) = (record.epoch, record.cursor.is_some());
+            stage.committer.commit(Commit { record, rows: piece.rows })?;
+            if self.variant.crash == Some(CrashAt::After(epoch)) && !std::mem::replace(&mut self.died_after, true) {
+                return Err(Failure::outside(DIED, "the process dies here").no_retry());
+            }
+            if !more {
+                return self.feed(Event::Committed { epoch, open_ends: piece.open_ends });
+            }
         }
-        self.feed(Event::Committed { epoch: mark.epoch, open_ends: merged.open_ends })
     }
 }
 

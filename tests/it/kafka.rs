@@ -362,6 +362,8 @@ fn epoch(epoch: Epoch) -> Record {
         needed: epoch,
         learnt: BTreeMap::new(),
         ended: false,
+        continues: None,
+        cursor: None,
     })
 }
 

@@ -43,6 +43,8 @@ fn epoch(epoch: Epoch, needed: Epoch) -> Record {
         needed,
         learnt: BTreeMap::new(),
         ended: false,
+        continues: None,
+        cursor: None,
     })
 }
 

@@ -14,7 +14,7 @@ fn small_epochs() -> String {
 /// Runs a stage's plan in threads until its sources have ended or it fails.
 fn run_job(stage: &Stage, journal: &MemoryJournal, lanes: usize) -> Result<Outcome, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let options = RunOptions { start: StartOptions { fresh: false, lanes: Some(lanes) } };
+    let options = RunOptions { start: StartOptions { lanes: Some(lanes), ..StartOptions::default() } };
     let (plan, journal) = (stage.given.plan.clone(), Box::new(journal.clone()));
     let job = Job::start(plan, journal, options, SystemClock::shared(), runtime.handle())?;
     runtime.block_on(job.join())

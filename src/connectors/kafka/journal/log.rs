@@ -239,6 +239,8 @@ mod tests {
             needed: epoch,
             learnt: BTreeMap::new(),
             ended: false,
+            continues: None,
+            cursor: None,
         })
     }
 
