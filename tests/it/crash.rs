@@ -6,6 +6,7 @@
 
 mod broker;
 mod datagen;
+mod large;
 mod refusals;
 mod stops;
 mod tables;
@@ -148,17 +149,23 @@ impl Commits {
 
     /// Waits until this process has committed so many epochs more, or has ended.
     fn wait_for(&mut self, runner: &Runner, wanted: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        let mut epochs = 0;
-        while epochs < wanted && !runner.ended_within(Duration::ZERO) {
+        self.wait_for_records(runner, wanted, |record| record.get("epoch").is_some());
+    }
+
+    /// Waits until this process has committed so many such records more, or has ended.
+    fn wait_for_records(&mut self, runner: &Runner, wanted: usize, is_one: impl Fn(&Value) -> bool) {
+        let mut deadline = Instant::now() + PATIENCE;
+        let mut found = 0;
+        while found < wanted && !runner.ended_within(Duration::ZERO) {
             assert!(Instant::now() < deadline, "no commit for {PATIENCE:?}:\n{}", runner.stderr());
             let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(100)) else { continue };
+            deadline = Instant::now() + PATIENCE;
             let record = json(&String::from_utf8_lossy(message.payload().unwrap_or_default()));
             if let Some(owner) = record.get("owner") {
                 self.owner = owner["pid"].as_u64();
             }
             let owns = self.owner == Some(runner.pid().into());
-            epochs += usize::from(owns && record.get("epoch").is_some());
+            found += usize::from(owns && is_one(&record));
         }
     }
 }
