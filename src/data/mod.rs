@@ -11,12 +11,14 @@ pub mod meta;
 pub mod partition;
 mod position;
 mod raw;
+mod reason;
 
 pub use dead_letter::dead_letter;
 pub use encoded::{EncodedRecord, EncodedRows};
 pub use partition::{Partition, PartitionName};
 pub use position::Position;
 pub use raw::{DeadLetter, RawBatch, RawBatchBuilder};
+pub use reason::{REASON, VALUE, failed_columns, with_reason, with_reason_column};
 
 use arrow::array::RecordBatch;
 

@@ -6,13 +6,20 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use arrow::array::{StringArray, UInt32Array};
+use arrow::compute::take_record_batch;
+
 use super::graph::{Branch, Consumer};
 use super::metrics::Metrics;
-use crate::data::{Batch, DeadLetter, EncodedRows, Partition, SourceIndex, dead_letter};
+use crate::data::{Batch, DeadLetter, EncodedRows, Partition, SourceIndex, dead_letter, with_reason};
 use crate::plan::{Plan, RecordEncoder, Step};
 use crate::report::Failure;
 use crate::time::Watermark;
-use crate::transforms::{At, Gather, Partial, RowOperator};
+use crate::transforms::{At, Gather, Left, Partial, RowOperator};
+
+/// Why rows are on a port.
+const LATE: &str = "its window had closed";
+const NOT_PASSED: &str = "it did not pass `where`";
 
 /// What branches gave in one epoch: a lane hands it to the trunk at the mark.
 #[derive(Debug, Default)]
@@ -30,7 +37,7 @@ pub struct Running {
 }
 
 enum RunningConsumer {
-    Rows { operator: Box<dyn RowOperator>, name: String, then: Running },
+    Rows { operator: Box<dyn RowOperator>, name: String, then: Running, rest: Running, failed: Running },
     Stateful { step: usize, name: String, gather: Box<dyn Gather>, late: Running },
     Sink { sink: usize, name: String, encoder: Box<dyn RecordEncoder> },
 }
@@ -63,11 +70,25 @@ impl Running {
         Ok(())
     }
 
+    /// False if nobody reads this: an output, or a port.
+    pub fn is_read(&self) -> bool {
+        !self.consumers.is_empty()
+    }
+
+    /// Where rows for a port are put, if somebody reads it.
+    fn takes<T>(&self) -> Option<Vec<T>> {
+        self.is_read().then(Vec::new)
+    }
+
     /// Takes the epoch's partials out of the gathering halves.
     pub fn take_partials(&mut self, into: &mut Vec<(usize, SourceIndex, Partition, Partial)>) -> Result<(), Failure> {
         for consumer in &mut self.consumers {
             match consumer {
-                RunningConsumer::Rows { then, .. } => then.take_partials(into)?,
+                RunningConsumer::Rows { then, rest, failed, .. } => {
+                    then.take_partials(into)?;
+                    rest.take_partials(into)?;
+                    failed.take_partials(into)?;
+                }
                 RunningConsumer::Stateful { step, gather, late, .. } => {
                     let partials = gather.take()?.into_iter();
                     into.extend(partials.map(|(source, partition, partial)| (*step, source, partition, partial)));
@@ -83,10 +104,11 @@ impl Running {
 impl RunningConsumer {
     fn open(plan: &Plan, consumer: &Consumer) -> Result<RunningConsumer, Failure> {
         Ok(match consumer {
-            Consumer::Rows { step, then } => {
+            Consumer::Rows { step, then, rest, failed } => {
                 let Step::Rows(transform) = &plan.steps[*step].step else { return Err(wrong_kind(*step)) };
                 let name = plan.steps[*step].name.clone();
-                RunningConsumer::Rows { operator: transform.open(), name, then: Running::open(plan, then)? }
+                let [then, rest, failed] = [then, rest, failed].map(|branch| Running::open(plan, branch));
+                RunningConsumer::Rows { operator: transform.open(), name, then: then?, rest: rest?, failed: failed? }
             }
             Consumer::Stateful { step, late } => {
                 let Step::Stateful(transform) = &plan.steps[*step].step else { return Err(wrong_kind(*step)) };
@@ -103,9 +125,20 @@ impl RunningConsumer {
     fn run(&mut self, batch: Batch, pass: &mut Pass<'_>) -> Result<(), Failure> {
         let first_dead = pass.output.dead.len();
         let name = match self {
-            RunningConsumer::Rows { operator, name, then } => {
-                let batch = operator.apply(batch, pass.at, &mut pass.output.dead)?;
+            RunningConsumer::Rows { operator, name, then, rest, failed } => {
+                let mut left = Left { rest: rest.takes(), failed: failed.takes(), dead: Vec::new() };
+                let input = batch.clone();
+                let batch = operator.apply(batch, pass.at, &mut left)?;
+                pass.output.dead.append(&mut left.dead);
                 name_dead(&mut pass.output.dead[first_dead..], name);
+                if let Some(rows) = left.rest.filter(|rows| !rows.is_empty()) {
+                    let reasons = std::iter::repeat_n(NOT_PASSED, rows.len());
+                    rest.run(on_port(&input, rows.clone(), reasons)?, pass)?;
+                }
+                if let Some(rows) = left.failed.filter(|rows| !rows.is_empty()) {
+                    let (rows, reasons): (Vec<u32>, Vec<String>) = rows.into_iter().unzip();
+                    failed.run(on_port(&input, rows, reasons.iter().map(String::as_str))?, pass)?;
+                }
                 return then.run(batch, pass);
             }
             RunningConsumer::Stateful { name, gather, late, .. } => {
@@ -133,13 +166,27 @@ impl RunningConsumer {
 fn run_late(late_rows: Vec<Batch>, late: &mut Running, pass: &mut Pass<'_>) -> Result<(), Failure> {
     for batch in late_rows {
         pass.metrics.late.fetch_add(batch.rows.num_rows() as u64, Relaxed);
-        if late.consumers.is_empty() && pass.dead_letters_late {
-            let reason = "its window had closed";
-            pass.output.dead.extend((0..batch.rows.num_rows()).map(|row| dead_letter(&batch, row, "late", reason)));
+        if !late.is_read() && pass.dead_letters_late {
+            pass.output.dead.extend((0..batch.rows.num_rows()).map(|row| dead_letter(&batch, row, "late", LATE)));
         }
-        late.run(batch, pass)?;
+        if late.is_read() {
+            let count = batch.rows.num_rows();
+            late.run(on_port(&batch, 0..count as u32, std::iter::repeat_n(LATE, count))?, pass)?;
+        }
     }
     Ok(())
+}
+
+/// Rows of a step's input on one of its ports.
+fn on_port<'a>(
+    input: &Batch,
+    rows: impl IntoIterator<Item = u32>,
+    reasons: impl Iterator<Item = &'a str>,
+) -> Result<Batch, Failure> {
+    let bug = |error| Failure::bug("branch.port", "rows of a port do not fit their columns").because(error);
+    let taken = take_record_batch(&input.rows, &UInt32Array::from_iter_values(rows)).map_err(bug)?;
+    let rows = with_reason(&taken, StringArray::from_iter_values(reasons)).map_err(bug)?;
+    Ok(Batch { rows, ..*input })
 }
 
 /// Says who refused the records that nobody has claimed yet.

@@ -17,9 +17,12 @@ pub struct Branch {
 /// Indexes are those of the plan's `steps` and `sinks`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Consumer {
+    /// `rest` and `failed` read those ports.
     Rows {
         step: usize,
         then: Branch,
+        rest: Branch,
+        failed: Branch,
     },
     /// The gathering half; `late` reads its `.late` port.
     Stateful {
@@ -36,6 +39,8 @@ pub enum Consumer {
 pub struct Graph {
     /// One per source: what its lanes run.
     pub sources: Vec<Branch>,
+    /// One per source: what reads its `.failed` port.
+    pub failed: Vec<Branch>,
     /// What reads each stateful step, by step.
     pub trunk: BTreeMap<usize, Branch>,
 }
@@ -47,6 +52,7 @@ impl Graph {
     /// [`Failure`] (us) if a stateful step stands behind another: the plan refuses that earlier.
     pub fn of(plan: &Plan) -> Result<Graph, Failure> {
         let sources = (0..plan.sources.len()).map(|source| branch(plan, Input::Source(source))).collect();
+        let failed = (0..plan.sources.len()).map(|source| branch(plan, Input::SourceFailed(source))).collect();
         let stateful = |(index, step): (usize, &crate::plan::StepPlan)| {
             matches!(step.step, Step::Stateful(_)).then(|| (index, branch(plan, Input::Step(index))))
         };
@@ -54,14 +60,19 @@ impl Graph {
         if trunk.values().any(has_stateful) {
             return Err(Failure::bug("graph.stateful_behind_stateful", "a stateful step stands behind another"));
         }
-        Ok(Graph { sources, trunk })
+        Ok(Graph { sources, failed, trunk })
     }
 }
 
 fn branch(plan: &Plan, input: Input) -> Branch {
     let steps =
         plan.steps.iter().enumerate().filter(|(_, step)| step.input == input).map(|(index, step)| match step.step {
-            Step::Rows(_) => Consumer::Rows { step: index, then: branch(plan, Input::Step(index)) },
+            Step::Rows(_) => Consumer::Rows {
+                step: index,
+                then: branch(plan, Input::Step(index)),
+                rest: branch(plan, Input::Rest(index)),
+                failed: branch(plan, Input::Failed(index)),
+            },
             Step::Stateful(_) => Consumer::Stateful { step: index, late: branch(plan, Input::Late(index)) },
         });
     let sinks = plan.sinks.iter().enumerate().filter(|(_, sink)| sink.input == Some(input));
@@ -70,7 +81,7 @@ fn branch(plan: &Plan, input: Input) -> Branch {
 
 fn has_stateful(branch: &Branch) -> bool {
     branch.consumers.iter().any(|consumer| match consumer {
-        Consumer::Rows { then, .. } => has_stateful(then),
+        Consumer::Rows { then, rest, failed, .. } => [then, rest, failed].into_iter().any(has_stateful),
         Consumer::Stateful { .. } => true,
         Consumer::Sink { .. } => false,
     })

@@ -15,6 +15,7 @@ use arrow::array::{
 use arrow::compute;
 
 use super::branch::{Output, Pass, Running};
+use super::failed::Failed;
 use super::graph::Graph;
 use super::headers;
 use super::metrics::Metrics;
@@ -67,6 +68,7 @@ pub struct Lane {
     values: Option<Box<dyn Decoder>>,
     keys: Option<Box<dyn Decoder>>,
     root: Running,
+    failed: Failed,
     partitions: BTreeMap<Partition, OpenPartition>,
     watermark: Watermark,
     output: Output,
@@ -92,6 +94,7 @@ impl Lane {
             values: source_plan.values.as_ref().map(|opener| opener.open()).transpose()?,
             keys: source_plan.keys.as_ref().map(|opener| opener.open()).transpose()?,
             root: Running::open(plan, &graph.sources[source])?,
+            failed: Failed::new(Running::open(plan, &graph.failed[source])?),
             partitions,
             watermark: Watermark::NONE,
             output: Output::default(),
@@ -163,6 +166,7 @@ impl Lane {
             dead_letters_late: self.plan.dead_letter.is_some(),
             bytes_out: 0,
         };
+        self.failed.run(&fetched.payload, &mut pass)?;
         self.root.run(batch, &mut pass)?;
         let bytes_out = pass.bytes_out;
         self.rows += count as u64;
@@ -183,6 +187,7 @@ impl Lane {
     pub fn mark(&mut self, mark: &Mark) -> Result<Output, Failure> {
         let mut output = std::mem::take(&mut self.output);
         self.root.take_partials(&mut output.partials)?;
+        self.failed.take_partials(&mut output.partials)?;
         self.watermark = mark.watermark;
         self.rows = 0;
         self.bytes = 0;
@@ -213,7 +218,11 @@ impl Lane {
             rejects.sort_by_key(|reject| reject.index);
             keys = Some(key);
         }
-        self.output.dead.extend(rejects.iter().map(|r| raw.dead_letter(r.index, r.code, r.reason.clone())));
+        for Reject { index, code, reason } in &rejects {
+            if !self.failed.takes(raw.offsets[*index], reason) {
+                self.output.dead.push(raw.dead_letter(*index, *code, reason.clone()));
+            }
+        }
         let rejected = rejects.iter().map(|reject| raw.offsets[reject.index]).collect();
         let max_timestamp = raw.timestamps.as_ref().and_then(|times| times.iter().copied().max());
         let kept = (!rejects.is_empty()).then(|| kept_indexes(raw.len(), &rejects));
@@ -350,6 +359,9 @@ impl Lane {
         }
         for (row, code, reason) in bad {
             rejected.push(offsets[row]);
+            if self.failed.takes(offsets[row], &reason) {
+                continue;
+            }
             self.output.dead.push(DeadLetter { offset: offsets[row], ..dead_letter(&batch, row, code, reason) });
         }
         let rows = compute::filter_record_batch(&batch.rows, &BooleanArray::from(pass)).map_err(arrow_bug)?;

@@ -9,6 +9,7 @@
 mod branch;
 pub mod commit;
 pub mod coordinator;
+mod failed;
 pub mod graph;
 mod headers;
 pub mod job;

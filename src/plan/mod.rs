@@ -25,7 +25,7 @@ pub use check::{build, build_whole};
 pub use outline::Outline;
 
 use crate::connectors::{Sink, Source, Wanted};
-use crate::data::{Partition, PartitionName};
+use crate::data::{Partition, PartitionName, failed_columns, with_reason_column};
 use crate::expr::Scalar;
 use crate::time::Millis;
 use crate::transforms::{RowTransform, StatefulTransform};
@@ -62,6 +62,28 @@ pub enum Input {
     Step(usize),
     /// The `.late` port of a stateful step.
     Late(usize),
+    /// The `.rest` port of a step: what it did not pass on.
+    Rest(usize),
+    /// The `.failed` port of a row step: what it could not evaluate, or a check refused.
+    Failed(usize),
+    /// The `.failed` port of a source: records that gave no row.
+    SourceFailed(usize),
+}
+
+impl Plan {
+    /// The columns of the rows that an input gives.
+    pub fn columns(&self, input: Input) -> SchemaRef {
+        match input {
+            Input::Source(source) => self.sources[source].schema.clone(),
+            Input::Step(step) => self.steps[step].step.schema(),
+            Input::Late(step) | Input::Failed(step) => with_reason_column(&self.columns(self.steps[step].input)),
+            Input::Rest(step) => match &self.steps[step].step {
+                Step::Rows(_) => with_reason_column(&self.columns(self.steps[step].input)),
+                Step::Stateful(transform) => with_reason_column(&transform.schema()),
+            },
+            Input::SourceFailed(_) => failed_columns(),
+        }
+    }
 }
 
 #[derive(Debug)]

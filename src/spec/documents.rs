@@ -189,6 +189,25 @@ pub enum Port {
     Main,
     /// `.late`: rows whose window had closed.
     Late,
+    /// `.rest`: rows that were not passed on.
+    Rest,
+    /// `.failed`: what could not be decoded, evaluated, or was refused by a check.
+    Failed,
+}
+
+impl Port {
+    /// Those that are named, with their names.
+    pub const NAMED: &[(&str, Port)] = &[("late", Port::Late), ("rest", Port::Rest), ("failed", Port::Failed)];
+}
+
+impl InputRef {
+    /// As it is written: `good.rest`.
+    pub fn shown(&self) -> String {
+        match Port::NAMED.iter().find(|(_, port)| *port == self.port) {
+            Some((port, _)) => format!("{}.{port}", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 /// `avro`, or `{csv: {header: false}}`.

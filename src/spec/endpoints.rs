@@ -233,20 +233,18 @@ impl FromNode for InputRef {
         let text = String::from_node(node, out)?;
         let (name, port) = match text.split_once('.') {
             None => (text.as_str(), Port::Main),
-            Some((name, "late")) => (name, Port::Late),
-            Some((_, port @ ("rest" | "failed"))) => {
-                out.push(not_available(&format!("the port `.{port}`"), &node.place));
-                return None;
-            }
-            Some((_, port)) => {
-                let title = format!("there is no port `.{port}`");
-                out.push(
-                    Diagnostic::error("spec.unknown_port", title)
-                        .at(&node.place)
-                        .note("a step has the port `.late`, for rows whose window had closed"),
-                );
-                return None;
-            }
+            Some((name, word)) => match Port::NAMED.iter().find(|(port, _)| *port == word) {
+                Some((_, port)) => (name, *port),
+                None => {
+                    out.push(
+                        Diagnostic::error("spec.unknown_port", format!("there is no port `.{word}`"))
+                            .at(&node.place)
+                            .note("`.late` has rows whose window had closed, `.rest` rows that did not pass, `.failed` what was refused")
+                            .did_you_mean(word, Port::NAMED.iter().map(|(port, _)| *port)),
+                    );
+                    return None;
+                }
+            },
         };
         Some(InputRef { name: name.to_owned(), port, place: node.place.clone() })
     }
@@ -254,8 +252,8 @@ impl FromNode for InputRef {
     fn schema(_generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": r"^[^.]*(\.late)?$",
-            "description": "A source or transform by name; `NAME.late` is what came too late for it.",
+            "pattern": r"^[^.]*(\.(late|rest|failed))?$",
+            "description": "A source or transform by name. `NAME.late` has the rows that came too late for it, `NAME.rest` those that it did not pass on, `NAME.failed` those that could not be decoded or evaluated or that a check refused: each with its input's columns and a column `_reason`.",
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::connectors::memory::{MemorySink, MemorySource};
 use crate::data::meta;
 use crate::formats::{Decoder, DecoderSpec, Format};
 use crate::plan::resolve::{Answer, Cluster, Registries, TopicInfo, World};
-use crate::plan::{Input, Mode, OpenDecoder, Plan, SinkPlan, SourcePlan, build_whole};
+use crate::plan::{Input, Mode, OpenDecoder, Plan, SinkPlan, SourcePlan, Step, build_whole};
 use crate::registry::{EmbeddedRegistry, Registry};
 use crate::report::{Diagnostic, Diagnostics, Failure};
 use crate::spec::{self, Document, Node, PipelineSpec, RegistryConnection, Secret, TestSpec, Value, Values};
@@ -258,19 +258,28 @@ fn tapped(plan: &mut Plan, name: &str) -> Option<(usize, Option<SchemaRef>)> {
         return plan.dead_letter.map(|sink| (sink, None));
     }
     if let Some(sink) = plan.sinks.iter().position(|sink| sink.name == name) {
-        let schema = plan.sinks[sink].input.map(|input| schema_of(plan, input));
+        let schema = plan.sinks[sink].input.map(|input| plan.columns(input));
         return Some((sink, schema));
     }
-    let (step, late) = match name.strip_suffix(".late") {
-        Some(step) => (step, true),
-        None => (name, false),
-    };
+    let (step, port) = name.split_once('.').unwrap_or((name, ""));
     let input = match plan.steps.iter().position(|found| found.name == step) {
-        Some(index) if late => Input::Late(index),
-        Some(index) => Input::Step(index),
-        None => Input::Source(plan.sources.iter().position(|source| source.name == step && !late)?),
+        Some(index) => match (port, &plan.steps[index].step) {
+            ("", _) => Input::Step(index),
+            ("late", Step::Stateful(_)) => Input::Late(index),
+            ("rest", _) => Input::Rest(index),
+            ("failed", Step::Rows(_)) => Input::Failed(index),
+            _ => return None,
+        },
+        None => {
+            let source = plan.sources.iter().position(|source| source.name == step)?;
+            match port {
+                "" => Input::Source(source),
+                "failed" => Input::SourceFailed(source),
+                _ => return None,
+            }
+        }
     };
-    let schema = schema_of(plan, input);
+    let schema = plan.columns(input);
     plan.sinks.push(SinkPlan {
         name: name.to_owned(),
         input: Some(input),
@@ -279,14 +288,6 @@ fn tapped(plan: &mut Plan, name: &str) -> Option<(usize, Option<SchemaRef>)> {
         mode: Mode::Upsert,
     });
     Some((plan.sinks.len() - 1, Some(schema)))
-}
-
-fn schema_of(plan: &Plan, input: Input) -> SchemaRef {
-    match input {
-        Input::Source(source) => plan.sources[source].schema.clone(),
-        Input::Step(step) => plan.steps[step].step.schema(),
-        Input::Late(step) => schema_of(plan, plan.steps[step].input),
-    }
 }
 
 /// A list is run in its order. A map has rows per source: they are given turn by turn.

@@ -28,8 +28,19 @@ pub trait RowTransform: Debug + Send + Sync {
 
 /// A row transform at work in one lane.
 pub trait RowOperator: Send {
-    /// Rows that pass, in the same order. What cannot be evaluated or fails a check goes to `dead`.
-    fn apply(&mut self, batch: Batch, at: At, dead: &mut Vec<DeadLetter>) -> Result<Batch, Failure>;
+    /// Rows that pass, in the same order.
+    fn apply(&mut self, batch: Batch, at: At, left: &mut Left) -> Result<Batch, Failure>;
+}
+
+/// The rows that a row step does not pass on, in the order of its input (I2).
+#[derive(Debug, Default)]
+pub struct Left {
+    /// What cannot be evaluated or fails a check, where no port takes it.
+    pub dead: Vec<DeadLetter>,
+    /// The same as rows of the input and why, for the port `.failed`; `None`: they are dead letters.
+    pub failed: Option<Vec<(u32, String)>>,
+    /// What `where` did not let pass, as rows of the input, for the port `.rest`; `None`: nobody takes it.
+    pub rest: Option<Vec<u32>>,
 }
 
 /// A step that keeps state between epochs.

@@ -37,9 +37,9 @@ use self::topics::Topics;
 use super::outline::{Outline, StepOutline};
 use super::resolve::World;
 use super::{EpochSettings, ErrorPolicy, Input, Plan, SourcePlan, StepPlan, fingerprint};
-use crate::data::meta;
+use crate::data::{REASON, meta};
 use crate::report::{Diagnostic, Diagnostics, Failure, Place};
-use crate::spec::{Document, Documents, ErrorsSpec, PipelineSpec, Port, SinkMode, Verb};
+use crate::spec::{Document, Documents, ErrorsSpec, InputRef, PipelineSpec, Port, SinkMode, SinkSpec, Verb};
 
 /// Makes the plans of all pipelines, producers of a topic before its readers.
 ///
@@ -137,7 +137,10 @@ impl<'a> PipelineCheck<'a> {
         let mut repeated = Diagnostics::default();
         let planned: Option<Vec<(SourcePlan, Shape)>> = wiring
             .used_sources()
-            .map(|index| sources[index].as_ref()?.plan(&first.wanted_of(Target::Source(index)), out))
+            .map(|index| {
+                let reads_failed = wiring.reads_port(Target::Source(index), Port::Failed);
+                sources[index].as_ref()?.plan(&first.wanted_of(Target::Source(index)), reads_failed, out)
+            })
             .collect();
         let planned = planned?;
         let mut shapes: Vec<Option<Shape>> = spec.sources.iter().map(|_| None).collect();
@@ -159,9 +162,9 @@ impl<'a> PipelineCheck<'a> {
     ) -> Vec<Option<SinkDraft<'a>>> {
         let pipeline: &'a Document<PipelineSpec> = self.scope.pipeline;
         let spec = &pipeline.spec;
-        let draft = |(index, sink)| {
+        let draft = |(index, sink): (usize, &'a SinkSpec)| {
             let (target, port) = wiring.sink_inputs.get(&index)?;
-            let input = sink_input(round.shape(*target, *port, wiring)?, *port);
+            let input = round.input(sink.from.as_ref()?, (*target, *port), wiring, out)?;
             sinks::draft(&self.scope, sink, &input, topics, &mut self.outline, out)
         };
         spec.sinks.iter().enumerate().map(draft).collect()
@@ -212,9 +215,7 @@ impl<'a> PipelineCheck<'a> {
         let shapes: BTreeMap<usize, Shape> = wiring
             .sink_inputs
             .iter()
-            .filter_map(|(index, (target, port))| {
-                Some((*index, sink_input(round.shape(*target, *port, &wiring)?, *port)))
-            })
+            .filter_map(|(index, (target, port))| Some((*index, round.shape(*target, *port, &wiring)?)))
             .collect();
 
         let mut steps = Vec::new();
@@ -333,8 +334,8 @@ impl Round {
         for &index in wiring.order.iter().filter(|index| !narrowed || wiring.used.contains(&Target::Transform(**index)))
         {
             let transform = &spec.transforms[index];
-            let Some((target, port)) = wiring.inputs.get(&index) else { continue };
-            let Some(input) = round.shape(*target, *port, wiring) else { continue };
+            let Some(at) = wiring.inputs.get(&index) else { continue };
+            let Some(input) = round.input(&transform.from, *at, wiring, out) else { continue };
             let input_name = shown_input(&transform.from);
             let given =
                 steps::Given { input: &input, input_name: &input_name, narrowed, early: early.contains(&index) };
@@ -346,18 +347,33 @@ impl Round {
         round
     }
 
-    /// What stands at an input.
+    /// What stands at an input. Rows of a port say why they are there.
     fn shape(&self, target: Target, port: Port, wiring: &Wiring) -> Option<Shape> {
+        // A step that did not compile has no rows to type.
+        let main = self.shapes.get(&target)?;
         match (port, target) {
-            (Port::Main, target) => self.shapes.get(&target).cloned(),
-            (Port::Late, Target::Transform(index)) => {
-                // An aggregate that did not compile has no late rows to type.
-                self.shapes.get(&target)?;
+            (Port::Main, _) => Some(main.clone()),
+            (Port::Failed, Target::Source(_)) => Some(main.failed()),
+            (Port::Late | Port::Rest | Port::Failed, Target::Transform(index)) => {
                 let (before, port) = wiring.inputs.get(&index)?;
-                self.shape(*before, *port, wiring)
+                Some(self.shape(*before, *port, wiring)?.with_reason())
             }
-            (Port::Late, Target::Source(_)) => None,
+            (Port::Late | Port::Rest, Target::Source(_)) => None,
         }
+    }
+
+    /// The same, but a port of rows that change is an error: a row there would have to be taken back.
+    fn input(&self, from: &InputRef, at: (Target, Port), wiring: &Wiring, out: &mut Diagnostics) -> Option<Shape> {
+        let shape = self.shape(at.0, at.1, wiring)?;
+        if at.1 != Port::Main && shape.changes {
+            out.push(
+                Diagnostic::error("modes.never_final", format!("`{}` has no port for rows that change", from.name))
+                    .at(&from.place)
+                    .hint("give the aggregate before it a `window`, and its sinks `mode: append`"),
+            );
+            return None;
+        }
+        Some(shape)
     }
 
     /// Carries the sinks' needs back to the sources.
@@ -375,14 +391,19 @@ impl Round {
         }
     }
 
-    fn want_at(&mut self, target: Target, port: Port, needs: BTreeSet<String>, wiring: &Wiring) {
+    fn want_at(&mut self, target: Target, port: Port, mut needs: BTreeSet<String>, wiring: &Wiring) {
         match (port, target) {
-            (Port::Late, Target::Transform(index)) => {
+            (Port::Main, _) => self.wanted.entry(target).or_default().extend(needs),
+            (_, Target::Transform(index)) => {
+                needs.remove(REASON);
                 if let Some((before, port)) = wiring.inputs.get(&index) {
                     self.want_at(*before, *port, needs, wiring);
                 }
             }
-            _ => self.wanted.entry(target).or_default().extend(needs),
+            // All that a failed record has is its bytes and metadata.
+            (_, Target::Source(_)) => {
+                self.wanted.entry(target).or_default();
+            }
         }
     }
 
@@ -425,18 +446,13 @@ impl Indexes {
 
     fn input(&self, target: Target, port: Port) -> Option<Input> {
         Some(match (target, port) {
-            (Target::Source(index), _) => Input::Source(*self.sources.get(&index)?),
+            (Target::Source(index), Port::Main) => Input::Source(*self.sources.get(&index)?),
+            (Target::Source(index), _) => Input::SourceFailed(*self.sources.get(&index)?),
             (Target::Transform(index), Port::Main) => Input::Step(*self.steps.get(&index)?),
             (Target::Transform(index), Port::Late) => Input::Late(*self.steps.get(&index)?),
+            (Target::Transform(index), Port::Rest) => Input::Rest(*self.steps.get(&index)?),
+            (Target::Transform(index), Port::Failed) => Input::Failed(*self.steps.get(&index)?),
         })
-    }
-}
-
-/// What a sink sees: rows of a port say why they are there.
-fn sink_input(shape: Shape, port: Port) -> Shape {
-    match port {
-        Port::Main => shape,
-        Port::Late => shape.with_reason(),
     }
 }
 
@@ -462,11 +478,8 @@ fn early_aggregates(spec: &PipelineSpec, wiring: &Wiring) -> BTreeSet<usize> {
     early
 }
 
-fn shown_input(from: &crate::spec::InputRef) -> String {
-    match from.port {
-        Port::Main => from.name.clone(),
-        Port::Late => format!("{}.late", from.name),
-    }
+fn shown_input(from: &InputRef) -> String {
+    from.shown()
 }
 
 fn epoch_settings(spec: &PipelineSpec) -> EpochSettings {
@@ -671,6 +684,37 @@ mod tests {
         assert_eq!((plans[0].outline.sinks[0].key.as_str(), codes), ("", vec![]));
         assert_eq!(sink(", mode: upsert").1, ["modes.no_key"]);
         assert_eq!(sink(", mode: upsert, key: [brand]").1, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn a_port_is_there_only_where_rows_can_leave_by_it() {
+        let of = |step: &str, from: &str| {
+            let transforms = format!("  transforms: {{ s: {{ from: ratings, {step} }} }}\n");
+            of_ratings(&format!("{transforms}  sinks: {{ out: {{ from: {from}, console: {{}} }} }}\n")).1
+        };
+        assert_eq!(of("where: rating > 1", "s.rest"), [] as [&str; 0]);
+        assert_eq!(of("where: rating > 1", "s.failed"), [] as [&str; 0]);
+        assert_eq!(of("where: rating > 1", "s.late"), ["names.no_late"]);
+        assert_eq!(of("add: { a: rating }", "s.rest"), ["names.no_rest"]);
+        assert_eq!(of("where: rating > 1", "ratings.rest"), ["names.no_rest"]);
+        assert_eq!(of("where: rating > 1", "ratings.failed")[..1], ["names.no_failed"]);
+        assert_eq!(of("aggregate: { n: count(*) }", "s.failed"), ["names.no_failed"]);
+        let changing = "  transforms: { s: { from: ratings, group_by: [brand], aggregate: { n: count(*) } }, t: { from: s, where: n > 1 } }
+  sinks: { out: { from: t.rest, console: {} } }\n";
+        assert_eq!(of_ratings(changing).1[..1], ["modes.never_final"]);
+    }
+
+    #[test]
+    fn original_bytes_are_there_until_rows_are_made() {
+        let avro = |sink: &str| of_ratings(&format!("  sinks: {{ out: {{ from: ratings, {sink} }} }}\n")).1;
+        assert_eq!(avro("file: { path: x }, format: original"), ["format.original"]);
+        assert_eq!(avro("kafka: { topic: x }, format: original"), ["format.original"]);
+        let spec = format!(
+            "{HEAD}  sources: {{ r: {{ kafka: {{ topic: t }}, format: json, columns: {{ a: int }} }} }}
+  transforms: {{ s: {{ from: r, select: {{ b: a + 1 }} }}, n: {{ from: r, aggregate: {{ c: count(*) }}, window: {{ tumbling: 5s }} }} }}
+  sinks: {{ out: {{ from: s, file: {{ path: x }}, format: original }}, no: {{ from: n, console: {{}}, format: original }} }}\n"
+        );
+        assert_eq!(built(&spec).1, ["format.original"]);
     }
 
     #[test]

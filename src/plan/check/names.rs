@@ -43,6 +43,11 @@ impl Wiring {
         self.used.extend(self.order.iter().copied().map(Target::Transform));
     }
 
+    /// True if a step or sink reads this.
+    pub fn reads_port(&self, target: Target, port: Port) -> bool {
+        self.inputs.values().chain(self.sink_inputs.values()).any(|input| *input == (target, port))
+    }
+
     /// Indexes of the transforms that lead to a sink, inputs first.
     pub fn used_steps(&self) -> impl Iterator<Item = usize> {
         self.order.iter().copied().filter(|index| self.used.contains(&Target::Transform(*index)))
@@ -97,12 +102,8 @@ fn resolve(
 ) -> Option<(Target, Port)> {
     match names.get(from.name.as_str()) {
         Some(Some(target)) => {
-            if from.port == Port::Late && !is_windowed(*target, spec) {
-                out.push(
-                    Diagnostic::error("names.no_late", format!("`{}` has no port `.late`", from.name))
-                        .at(&from.place)
-                        .note("only an aggregate with a `window` has late rows"),
-                );
+            if let Some(missing) = missing_port(*target, from, spec) {
+                out.push(missing);
                 return None;
             }
             Some((*target, from.port))
@@ -130,9 +131,32 @@ fn resolve(
     }
 }
 
-fn is_windowed(target: Target, spec: &PipelineSpec) -> bool {
-    let Target::Transform(index) = target else { return false };
-    matches!(&spec.transforms[index].verb, crate::spec::Verb::Aggregate(aggregate) if aggregate.window.is_some())
+/// Complains about a port that the source or step does not have.
+fn missing_port(target: Target, from: &InputRef, spec: &PipelineSpec) -> Option<Diagnostic> {
+    use crate::spec::Verb::{Aggregate, Rows};
+    let verb = match target {
+        Target::Transform(index) => Some(&spec.transforms[index].verb),
+        Target::Source(_) => None,
+    };
+    let (code, note) = match (from.port, verb) {
+        (Port::Main, _) | (Port::Failed, Some(Rows(_))) => return None,
+        (Port::Late, Some(Aggregate(aggregate))) if aggregate.window.is_some() => return None,
+        (Port::Rest, Some(Rows(rows))) if rows.filter.is_some() => return None,
+        (Port::Failed, None) if is_raw(target, spec) => return None,
+        (Port::Late, _) => ("names.no_late", "only an aggregate with a `window` has late rows"),
+        (Port::Rest, _) => ("names.no_rest", "only a `where` leaves rows over"),
+        (Port::Failed, None) => ("names.no_failed", "datagen's rows need not be decoded"),
+        (Port::Failed, Some(_)) => {
+            ("names.no_failed", "only sources, and steps of `where`, `check`, `add` and `select` have failed rows")
+        }
+    };
+    let title = format!("`{}` has no port `{}`", from.name, &from.shown()[from.name.len()..]);
+    Some(Diagnostic::error(code, title).at(&from.place).note(note))
+}
+
+/// The source's records are bytes.
+fn is_raw(target: Target, spec: &PipelineSpec) -> bool {
+    matches!(target, Target::Source(index) if spec.sources[index].connector.value != "datagen")
 }
 
 /// Inputs first; transforms on a cycle are named with their path and left out, and so is what hangs on them.

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
 use super::columns::user_names;
-use crate::data::meta;
+use crate::data::{failed_columns, meta, with_reason_column};
 use crate::formats::WriterSchemas;
 use crate::plan::OpenDecoder;
-use crate::plan::records::reason::REASON;
 
 /// What a source or step gives.
 #[derive(Debug, Clone)]
@@ -53,12 +52,14 @@ impl Shape {
 }
 
 impl Shape {
-    /// Rows of a `.late` port: these, and why they are there.
+    /// The `.failed` port of this source.
+    pub fn failed(&self) -> Shape {
+        Shape { columns: failed_columns(), untouched: None, ..self.clone() }
+    }
+
+    /// Rows on a port: these, and why they are there.
     pub fn with_reason(&self) -> Shape {
-        let mut fields: Vec<_> = self.columns.fields().iter().cloned().collect();
-        let metadata_at = fields.iter().position(|field| meta::is_meta(field.name())).unwrap_or(fields.len());
-        fields.insert(metadata_at, Arc::new(Field::new(REASON, DataType::Utf8, false)));
-        Shape { columns: Arc::new(Schema::new(fields)), untouched: None, ..self.clone() }
+        Shape { columns: with_reason_column(&self.columns), untouched: None, ..self.clone() }
     }
 }
 

@@ -413,8 +413,14 @@ impl SourceDraft {
         self.outline.clone()
     }
 
-    /// The source with only those columns and metadata that are `wanted`.
-    pub fn plan(&self, wanted: &BTreeSet<String>, out: &mut Diagnostics) -> Option<(SourcePlan, Shape)> {
+    /// The source with only those columns and metadata that are `wanted`. `reads_failed`: something reads its port
+    /// `.failed`, which has all metadata.
+    pub fn plan(
+        &self,
+        wanted: &BTreeSet<String>,
+        reads_failed: bool,
+        out: &mut Diagnostics,
+    ) -> Option<(SourcePlan, Shape)> {
         let has_timestamps = self.source.has_timestamps();
         let (_, read_by_time) = time::plan(self.time_spec.as_ref(), &self.everything.columns, has_timestamps, out)?;
         // I7: a time that is null or far ahead makes a dead letter, also where nothing else looks at it.
@@ -455,8 +461,8 @@ impl SourceDraft {
                 .map(|reading| reading.open_for(&[meta::KEY.to_owned()])),
             schema: columns.clone(),
             wanted: Wanted {
-                keys: has(meta::KEY) || has(meta::KEY_BYTES),
-                headers: has(meta::HEADERS) || has(meta::HEADERS_LIST),
+                keys: reads_failed || has(meta::KEY) || has(meta::KEY_BYTES),
+                headers: reads_failed || has(meta::HEADERS) || has(meta::HEADERS_LIST),
             },
             time,
         };

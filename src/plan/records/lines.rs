@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use super::{project, written};
+use super::{copy_bytes, project, written};
 use crate::connectors::console::TableText;
-use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows, dead_letter};
+use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows, dead_letter, meta};
 use crate::formats::Encoder;
 use crate::plan::{Mode, OpenEncoder, RecordEncoder, RecordEncoding};
 use crate::report::Failure;
@@ -43,6 +43,37 @@ impl RecordEncoder for LinesEncoder {
                 None => {
                     out.records.push(EncodedRecord { key: None, value: Some(place), timestamp: None, headers: 0..0 })
                 }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// The bytes of the record that each row came from, as one line.
+#[derive(Debug, Clone, Copy)]
+pub struct OriginalLines;
+
+impl RecordEncoding for OriginalLines {
+    fn open(&self) -> Result<Box<dyn RecordEncoder>, Failure> {
+        Ok(Box::new(*self))
+    }
+}
+
+impl RecordEncoder for OriginalLines {
+    fn encode(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
+        let mut out = EncodedRows::default();
+        let places = copy_bytes(&batch.rows, meta::VALUE_BYTES, &mut out.arena)?;
+        for (row, place) in places.into_iter().enumerate() {
+            let refusal = match &place {
+                None => Some(("sink.null_value", "its value is null, and a line cannot be")),
+                Some(place) if out.bytes(place).contains(&b'\n') => {
+                    Some(("sink.line_break", "its value has a line break, and would be several lines"))
+                }
+                Some(_) => None,
+            };
+            match refusal {
+                Some((code, reason)) => dead.push(dead_letter(batch, row, code, reason)),
+                None => out.records.push(EncodedRecord { key: None, value: place, timestamp: None, headers: 0..0 }),
             }
         }
         Ok(out)

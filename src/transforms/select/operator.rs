@@ -10,7 +10,7 @@ use crate::data::meta::{self, Change};
 use crate::data::{Batch, DeadLetter, dead_letter};
 use crate::expr::{RowError, Scalar};
 use crate::report::Failure;
-use crate::transforms::{At, RowOperator};
+use crate::transforms::{At, Left, RowOperator};
 
 /// Code of a row whose expression could not be evaluated.
 const FAILED: &str = "expr.failed";
@@ -26,11 +26,11 @@ impl SelectOperator {
 }
 
 impl RowOperator for SelectOperator {
-    fn apply(&mut self, batch: Batch, at: At, dead: &mut Vec<DeadLetter>) -> Result<Batch, Failure> {
+    fn apply(&mut self, batch: Batch, at: At, left: &mut Left) -> Result<Batch, Failure> {
         let input = batch.rows.clone();
-        let mut work = Work { batch, survivors: None, dead: Vec::new(), at };
+        let mut work = Work { batch, survivors: None, refused: Vec::new(), at };
         if let Some(condition) = &self.steps.filter {
-            work.filter(condition)?;
+            work.filter(condition, left.rest.as_mut())?;
         }
         for check in &self.steps.checks {
             work.check(check)?;
@@ -38,9 +38,12 @@ impl RowOperator for SelectOperator {
         work.project(&self.steps.add)?;
         work.project(&self.steps.output)?;
 
-        // I2: dead letters leave in the order of their rows, whichever stage refused them.
-        work.dead.sort_by_key(|(row, _)| *row);
-        dead.extend(work.dead.into_iter().map(|(_, letter)| letter));
+        // I2: rows leave in their order, whichever stage refused them.
+        work.refused.sort_by_key(|(row, _)| *row);
+        match &mut left.failed {
+            Some(failed) => failed.extend(work.refused.into_iter().map(|(row, letter)| (row, letter.reason))),
+            None => left.dead.extend(work.refused.into_iter().map(|(_, letter)| letter)),
+        }
         let mut batch = work.batch;
         if let Some(survivors) = work.survivors {
             batch.rows = changes::settle(&input, batch.rows, &survivors)?;
@@ -55,15 +58,22 @@ struct Work {
     /// Which rows of the input are left; `None`: all.
     survivors: Option<Vec<u32>>,
     /// With the row of the input.
-    dead: Vec<(u32, DeadLetter)>,
+    refused: Vec<(u32, DeadLetter)>,
     at: At,
 }
 
 impl Work {
-    fn filter(&mut self, condition: &Scalar) -> Result<(), Failure> {
+    /// `rest`: who takes the rows that do not pass. It is the first stage, so they are those of the input.
+    fn filter(&mut self, condition: &Scalar, rest: Option<&mut Vec<u32>>) -> Result<(), Failure> {
         let (passes, errors) = condition.evaluate(&self.batch.rows, self.at)?;
         self.refuse_failed("where", &errors);
-        self.keep(boolean(&passes)?)
+        let passes = boolean(&passes)?;
+        if let Some(rest) = rest {
+            let failed = |row: &usize| errors.binary_search_by_key(row, |error| error.row).is_ok();
+            let stays = |row: &usize| passes.is_null(*row) || !passes.value(*row);
+            rest.extend((0..passes.len()).filter(|row| stays(row) && !failed(row)).map(|row| row as u32));
+        }
+        self.keep(passes)
     }
 
     fn check(&mut self, check: &Check) -> Result<(), Failure> {
@@ -144,7 +154,7 @@ impl Work {
             return;
         }
         let input_row = self.survivors.as_ref().map_or(row as u32, |survivors| survivors[row]);
-        self.dead.push((input_row, dead_letter(&self.batch, row, code, reason)));
+        self.refused.push((input_row, dead_letter(&self.batch, row, code, reason)));
     }
 
     fn takes_back(&self, row: usize) -> bool {

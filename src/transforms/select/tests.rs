@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Int64Type};
 use super::*;
 use crate::data::meta::Change;
 use crate::data::{Batch, DeadLetter};
-use crate::transforms::At;
+use crate::transforms::{At, Left};
 
 const AT: At = At { clock: 1_000 };
 
@@ -42,10 +42,10 @@ fn named(pairs: &[(&str, &str)], schema: &Schema) -> Vec<(String, Scalar)> {
 
 fn apply(steps: RowSteps, batch: Batch) -> (RecordBatch, Vec<DeadLetter>) {
     let select = Select::new(steps).unwrap();
-    let mut dead = Vec::new();
-    let output = select.open().apply(batch, AT, &mut dead).unwrap();
+    let mut left = Left::default();
+    let output = select.open().apply(batch, AT, &mut left).unwrap();
     assert_eq!(output.rows.schema(), select.schema());
-    (output.rows, dead)
+    (output.rows, left.dead)
 }
 
 fn names(rows: &RecordBatch) -> Vec<String> {
@@ -155,4 +155,27 @@ fn a_row_that_stops_passing_is_a_deletion_and_one_that_starts_an_insertion() {
     assert_eq!(rows, changing(&expected).rows);
     // The 9 was refused when it came, not again when it went.
     assert_eq!(dead.len(), 1);
+}
+
+#[test]
+fn what_a_port_takes_is_no_dead_letter_and_stands_in_the_order_of_the_input() {
+    let steps = RowSteps {
+        filter: Some(expr("12 / rating > 1", &input())),
+        checks: named(&[("small", "rating < 5")], &input()),
+        add: named(&[("inverse", "6 / (rating - 1)")], &input()),
+        ..RowSteps::of(input())
+    };
+    let rows =
+        [("a", Some(1)), ("b", Some(0)), ("c", Some(12)), ("d", None), ("e", Some(5)), ("f", Some(4)), ("g", Some(99))];
+    let mut left = Left { rest: Some(Vec::new()), failed: Some(Vec::new()), ..Left::default() };
+    let output = Select::new(steps).unwrap().open().apply(batch(&rows), AT, &mut left).unwrap();
+    assert_eq!(column(&output.rows, "brand"), ["f"]);
+    assert!(left.dead.is_empty());
+    // A null does not pass; what could not be evaluated is not among the rest.
+    assert_eq!(left.rest.unwrap(), [2, 3, 6]);
+    let failed = left.failed.unwrap();
+    let rows: Vec<u32> = failed.iter().map(|(row, _)| *row).collect();
+    assert_eq!(rows, [0, 1, 4]);
+    assert!(failed[0].1.starts_with("`add.inverse`: ") && failed[1].1.starts_with("`where`: "), "{failed:?}");
+    assert_eq!(failed[2].1, "the check `small` does not hold");
 }

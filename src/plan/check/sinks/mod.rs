@@ -24,8 +24,7 @@ use crate::plan::bodies::{ConsoleOptions, DiscardOptions, FileOptions};
 use crate::plan::outline::{Outline, SinkOutline, TopicOutline, TopicState};
 use crate::plan::records::dead::{DeadLines, DeadRecords};
 use crate::plan::records::kafka::{Headers, KafkaRecords, Part, Timestamp};
-use crate::plan::records::lines::{Counted, Lines, OpenTable};
-use crate::plan::records::reason::WithReason;
+use crate::plan::records::lines::{Counted, Lines, OpenTable, OriginalLines};
 use crate::plan::records::template::{HeaderTemplate, Stretch, TemplatePart, stretches};
 use crate::plan::resolve::{Answer, Cluster};
 use crate::plan::{Input, JournalPlace, Mode, RecordEncoding, SinkPlan};
@@ -33,6 +32,8 @@ use crate::registry::Side;
 use crate::report::{Diagnostic, Diagnostics};
 use crate::spec::{DeliverySpec, Document, FormatSpec, FromNode, SinkSpec, Spanned, TopicSpec};
 
+/// The format of the bytes that came.
+const ORIGINAL: &str = "original";
 /// Largest record where the topic does not say: what a producer sends by default.
 const RECORD_BYTES_MAX: usize = 1_000_000;
 
@@ -154,6 +155,11 @@ impl<'a> SinkCheck<'_, 'a> {
     fn console(&self, mode: Mode, input: &Shape, out: &mut Diagnostics) -> Option<SinkDraft<'a>> {
         self.refuse_keys(out);
         let options = ConsoleOptions::from_node(&self.spec.body, out)?;
+        if self.is_original() {
+            let format = self.original(input, out)?;
+            let sink: Arc<dyn Sink> = Arc::new(Console::new(options.limit));
+            return Some(self.ready_original(sink, mode, "console".into(), format));
+        }
         let columns = input.user_columns();
         let (encoder, format): (Arc<dyn crate::plan::OpenEncoder>, String) = match &self.spec.format {
             None => (Arc::new(OpenTable::default()), "aligned text".into()),
@@ -186,8 +192,13 @@ impl<'a> SinkCheck<'_, 'a> {
             out.push(crate::spec::not_available("`${…}` in a file's path", &options.path.place));
             return None;
         }
-        let writing = self.plain(format, input, out)?;
         let path = self.scope.pipeline.folder.join(&options.path.value);
+        if self.is_original() {
+            let format = self.original(input, out)?;
+            let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, None));
+            return Some(self.ready_original(sink, mode, format!("file `{}`", options.path.value), format));
+        }
+        let writing = self.plain(format, input, out)?;
         let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, writing.header_line()));
         let columns = writing.columns();
         let lines = Lines { columns: columns.clone(), encoder: writing.encoder(), mode };
@@ -213,6 +224,31 @@ impl<'a> SinkCheck<'_, 'a> {
                 None
             }
         }
+    }
+
+    fn is_original(&self) -> bool {
+        self.spec.format.as_ref().is_some_and(|format| format.name.value == ORIGINAL)
+    }
+
+    /// Whether the rows still have the bytes of the record that each came from; what that is called.
+    fn original(&self, input: &Shape, out: &mut Diagnostics) -> Option<String> {
+        let place = self.spec.format.as_ref().map_or(&self.spec.place, |format| &format.name.place);
+        let source = self.scope.pipeline.spec.sources[input.source].connector.value.as_str();
+        if input.group.is_none() && source != "datagen" {
+            return Some("original bytes".into());
+        }
+        out.push(
+            Diagnostic::error("format.original", "`format: original` needs rows that come from one record each")
+                .at(place)
+                .note("rows of an aggregate or of datagen have no original bytes")
+                .hint("choose a format such as `json`, which writes the columns"),
+        );
+        None
+    }
+
+    fn ready_original(&self, sink: Arc<dyn Sink>, mode: Mode, to: String, format: String) -> SinkDraft<'a> {
+        let needs = BTreeSet::from([meta::VALUE_BYTES.to_owned()]);
+        self.ready(sink, mode, needs, Arc::new(OriginalLines), to, format)
     }
 
     fn ready(
@@ -315,10 +351,6 @@ impl SinkDraft<'_> {
                 }
                 Arc::new(records)
             }
-        };
-        let encode = match input {
-            Input::Late(_) => Arc::new(WithReason(encode)) as Arc<dyn RecordEncoding>,
-            _ => encode,
         };
         outline.sinks.push(self.outline);
         Some(SinkPlan {

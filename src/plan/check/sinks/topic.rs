@@ -42,7 +42,10 @@ impl<'a> SinkCheck<'_, 'a> {
         let format = codecs::format(format_spec, true, out)?;
         let is_avro = format == Chosen::Codec(Format::Avro);
         let (value, shown, schema) = match format {
-            Chosen::Original => (self.original(input, out)?, "original bytes".to_owned(), None),
+            Chosen::Original => {
+                let shown = self.original(input, out)?;
+                (Part::Original(meta::VALUE_BYTES), shown, None)
+            }
             Chosen::Codec(Format::Avro) => {
                 let writing = self.avro(&end, &value_schema(input), Side::Value, outline, out)?;
                 (writing.part_of(input.untouched.as_ref()), writing.describe(), writing.avro_schema())
@@ -132,20 +135,6 @@ impl<'a> SinkCheck<'_, 'a> {
             .or(declared_max)
             .unwrap_or(RECORD_BYTES_MAX);
         Some(KafkaEnd { topic, cluster, connection, document, sink, record_bytes_max })
-    }
-
-    /// The bytes of the record that a row came from.
-    fn original(&self, input: &Shape, out: &mut Diagnostics) -> Option<Part> {
-        let source = self.scope.pipeline.spec.sources[input.source].connector.value.as_str();
-        if input.group.is_none() && source != "datagen" {
-            return Some(Part::Original(meta::VALUE_BYTES));
-        }
-        out.push(
-            Diagnostic::error("format.original", "`format: original` needs rows that come from one record each")
-                .at(&self.spec.place)
-                .note("rows of an aggregate or of datagen have no original bytes"),
-        );
-        None
     }
 
     fn avro(
