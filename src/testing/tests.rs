@@ -2,6 +2,8 @@
 //! decoders, steps and encoders, the engine's lanes, trunk, coordinator, committer and recovery, a
 //! journal in memory that may fail in the ways of a real one.
 
+mod simulation;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -146,6 +148,7 @@ fn second(second: f64) -> Item {
 }
 
 /// The same numbers every time: this only has to be uneven.
+#[derive(Debug)]
 struct Uneven(u64);
 
 impl Uneven {
