@@ -14,7 +14,7 @@ use runner::registry::{Auth, HttpRegistry, Registry, Settings, Tls};
 use crate::certificates::Certificates;
 use crate::doorman::{Demands, Doorman};
 use crate::runner::{Ended, Runner};
-use crate::servers::{self, GuardedBroker, PASSWORD, TestRecord, guarded_kafka};
+use crate::servers::{self, Broker, GuardedBroker, PASSWORD, TestRecord, guarded_kafka};
 use crate::specs::Folder;
 
 type Properties<'a> = &'a [(&'a str, &'a str)];
@@ -267,6 +267,61 @@ fn a_refused_login_ends_apply_with_2_and_names_the_connection_but_no_secret() {
     assert!(told.contains("`no-such-host.invalid:9092` (connection `guarded`): Failed to resolve"), "{told}");
     waiting.signal(libc::SIGINT);
     waiting.wait().with_code(0);
+}
+
+/// An expired certificate is met when the broker comes back, by a reader and by a writer that reads nothing.
+#[test]
+fn a_certificate_that_expires_ends_what_runs_and_nothing_is_lost() {
+    let certificates = Certificates::make();
+    let (mut broker, at) = Broker::start_guarded(&certificates);
+    let topic = servers::unique("expiring");
+    servers::create_topic(&at.open, &topic, 1, &[]);
+    let produce = |numbers: std::ops::Range<i64>| {
+        let records = numbers.map(|n| TestRecord::to(0, format!("{{\"n\":{n}}}")));
+        servers::produce_many(&at.open, &topic, records);
+    };
+    produce(0..3);
+    let (reads, writes) = (Folder::new(), Folder::new());
+    let (ca, made) = (certificates.path("ca.pem"), servers::unique("made"));
+    let properties = [("security.protocol", "ssl"), ("ssl.ca.location", ca.to_str().unwrap())];
+    copies(&reads, &at.tls, &properties, &topic);
+    let copy = reads.read("copy.yaml").replace(", until: end", "");
+    reads.write("copy.yaml", &copy);
+    copies(&writes, &at.tls, &properties, &topic);
+    writes.pipeline(
+        "copy",
+        &format!(
+            "  sources: {{ made: {{ datagen: {{ columns: {{ n: long }}, rate: 1 }} }} }}\n  sinks: {{ out: {{ from: made, connection: guarded, kafka: {{ topic: {made} }}, format: json }} }}\n"
+        ),
+    );
+    let written = |topic: &str| servers::read_at(&at.open, topic).iter().map(TestRecord::text).collect::<Vec<_>>();
+    let running = [reads.apply(&[]), writes.apply(&[])];
+    running.iter().for_each(|runner| drop(runner.wait_stderr("copy: starts")));
+    let until = Instant::now() + Duration::from_secs(60);
+    while written(&format!("{topic}-copy")).len() < 3 || written(&made).is_empty() {
+        assert!(Instant::now() < until, "nothing was written");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let good = certificates.text("broker.pem");
+    let restart_with = |broker: &mut Broker, certificate: &str| {
+        broker.kill();
+        std::fs::write(certificates.path("broker.pem"), certificate).unwrap();
+        broker.start_again();
+    };
+    restart_with(&mut broker, &certificates.text("expired.pem"));
+    for runner in running {
+        let ended = runner.wait().with_code(1);
+        assert!(ended.stderr.contains("error[kafka.certificate]"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("has expired"), "{}", ended.stderr);
+    }
+    // A start finds the same before it changes anything.
+    assert!(reads.run("apply", &[]).with_code(2).stderr.contains("has expired"));
+
+    restart_with(&mut broker, &good);
+    produce(3..6);
+    reads.run("apply", &["--until", "end"]).with_code(0);
+    let expected: Vec<String> = (0..6).map(|n| format!("{{\"n\":{n}}}")).collect();
+    assert_eq!(written(&format!("{topic}-copy")), expected);
 }
 
 #[test]

@@ -104,6 +104,13 @@ impl Broker {
         Broker { address, script, answers }
     }
 
+    /// One with the guarded listeners; also the addresses of all.
+    pub fn start_guarded(certificates: &Certificates) -> (Broker, Guarded) {
+        let (script, answers, addresses) = start("kafka.sh", &[certificates.folder().as_os_str()]).unwrap();
+        let addresses = Guarded::of(&addresses);
+        (Broker { address: addresses.open.clone(), script, answers }, addresses)
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.ask("kill");
@@ -132,8 +139,9 @@ impl Drop for Broker {
 /// Password of `alice` at the guarded listeners.
 pub const PASSWORD: &str = "correct-horse-7391";
 
-/// A broker with listeners that demand logins and TLS, with certificates that were made for it.
-pub struct GuardedBroker {
+/// Listeners of a broker that demand logins and TLS.
+#[derive(Clone)]
+pub struct Guarded {
     /// Where nothing is demanded.
     pub open: String,
     /// SASL_PLAINTEXT.
@@ -148,7 +156,29 @@ pub struct GuardedBroker {
     pub expired: String,
     /// SSL with a certificate for another host.
     pub elsewhere: String,
+}
+
+/// A guarded broker, with certificates that were made for it.
+pub struct GuardedBroker {
+    at: Guarded,
     pub certificates: Certificates,
+}
+
+impl std::ops::Deref for GuardedBroker {
+    type Target = Guarded;
+
+    fn deref(&self) -> &Guarded {
+        &self.at
+    }
+}
+
+impl Guarded {
+    fn of(addresses: &str) -> Guarded {
+        let addresses: Vec<String> = addresses.split_whitespace().map(str::to_owned).collect();
+        let [open, login, tls, mutual, login_tls, expired, elsewhere] =
+            addresses.try_into().expect("an address for each listener");
+        Guarded { open, login, tls, mutual, login_tls, expired, elsewhere }
+    }
 }
 
 /// The one of this process.
@@ -159,10 +189,7 @@ pub fn guarded_kafka() -> &'static GuardedBroker {
         let certificates = Certificates::make();
         let (child, _, addresses) = start("kafka.sh", &[certificates.folder().as_os_str()]).unwrap();
         *RUNNING.lock().unwrap() = Some(child);
-        let addresses: Vec<String> = addresses.split_whitespace().map(str::to_owned).collect();
-        let [open, login, tls, mutual, login_tls, expired, elsewhere] =
-            addresses.try_into().expect("an address for each listener");
-        GuardedBroker { open, login, tls, mutual, login_tls, expired, elsewhere, certificates }
+        GuardedBroker { at: Guarded::of(&addresses), certificates }
     })
 }
 

@@ -131,7 +131,7 @@ impl Producer {
         loop {
             let begun = Instant::now();
             match call(self.client.ptr(), ms(SLICE)) {
-                Err(error) if error.retriable && !error.fatal && Instant::now() < deadline => {
+                Err(error) if error.retriable && !error.fatal && Instant::now() < deadline && !self.is_refused() => {
                     let reason = self.client.events().broken().unwrap_or_default();
                     tracing::warn!(target: "kafka", "cannot {doing} yet: {error} {reason}");
                     // An answer that came at once (coordinator not available) must not be asked for in a loop.
@@ -140,6 +140,12 @@ impl Producer {
                 result => return result,
             }
         }
+    }
+
+    /// True if the cluster does not let us in: librdkafka would go on trying.
+    fn is_refused(&self) -> bool {
+        self.client.serve(Duration::ZERO);
+        self.client.events().refusal().is_some()
     }
 
     /// Sends rows to a topic, in order.
