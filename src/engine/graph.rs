@@ -1,17 +1,31 @@
 //! The running form of a plan: which steps are fused into the lanes and which run in the trunk.
 //!
 //! Every step has one input, so what follows a source is a tree. Everything up to (and with the
-//! gathering half of) a stateful step runs in the lane, everything behind it in the trunk.
+//! gathering half of) a stateful step runs in the lane, everything behind it in the trunk: also the
+//! gathering half of the next one.
 
 use std::collections::BTreeMap;
 
 use crate::plan::{Input, Plan, Step};
-use crate::report::Failure;
 
 /// What reads one output, in the plan's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Branch {
     pub consumers: Vec<Consumer>,
+}
+
+impl Branch {
+    /// The stateful steps whose gathering halves stand in this branch.
+    pub fn stateful(&self) -> Vec<usize> {
+        let of = |consumer: &Consumer| match consumer {
+            Consumer::Rows { then, rest, failed, .. } => {
+                [then, rest, failed].into_iter().flat_map(Branch::stateful).collect()
+            }
+            Consumer::Stateful { step, late } => [vec![*step], late.stateful()].concat(),
+            Consumer::Sink { .. } => Vec::new(),
+        };
+        self.consumers.iter().flat_map(of).collect()
+    }
 }
 
 /// Indexes are those of the plan's `steps` and `sinks`.
@@ -47,20 +61,14 @@ pub struct Graph {
 
 impl Graph {
     /// Lays out a plan.
-    ///
-    /// # Errors
-    /// [`Failure`] (us) if a stateful step stands behind another: the plan refuses that earlier.
-    pub fn of(plan: &Plan) -> Result<Graph, Failure> {
+    pub fn of(plan: &Plan) -> Graph {
         let sources = (0..plan.sources.len()).map(|source| branch(plan, Input::Source(source))).collect();
         let failed = (0..plan.sources.len()).map(|source| branch(plan, Input::SourceFailed(source))).collect();
         let stateful = |(index, step): (usize, &crate::plan::StepPlan)| {
             matches!(step.step, Step::Stateful(_)).then(|| (index, branch(plan, Input::Step(index))))
         };
-        let trunk: BTreeMap<_, _> = plan.steps.iter().enumerate().filter_map(stateful).collect();
-        if trunk.values().any(has_stateful) {
-            return Err(Failure::bug("graph.stateful_behind_stateful", "a stateful step stands behind another"));
-        }
-        Ok(Graph { sources, failed, trunk })
+        let trunk = plan.steps.iter().enumerate().filter_map(stateful).collect();
+        Graph { sources, failed, trunk }
     }
 }
 
@@ -77,12 +85,4 @@ fn branch(plan: &Plan, input: Input) -> Branch {
         });
     let sinks = plan.sinks.iter().enumerate().filter(|(_, sink)| sink.input == Some(input));
     Branch { consumers: steps.chain(sinks.map(|(sink, _)| Consumer::Sink { sink })).collect() }
-}
-
-fn has_stateful(branch: &Branch) -> bool {
-    branch.consumers.iter().any(|consumer| match consumer {
-        Consumer::Rows { then, rest, failed, .. } => [then, rest, failed].into_iter().any(has_stateful),
-        Consumer::Stateful { .. } => true,
-        Consumer::Sink { .. } => false,
-    })
 }

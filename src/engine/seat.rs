@@ -359,7 +359,7 @@ mod tests {
             state_dir: "s".into(),
             fingerprint: String::new(),
         });
-        let graph = Graph::of(&plan).unwrap();
+        let graph = Graph::of(&plan);
         let starts = source.discover(&BTreeMap::new()).unwrap();
         let lane = Lane::open(&plan, &graph, 0, &starts, Arc::new(Metrics::default())).unwrap();
         let reader = source.open(0, &starts, Wanted::default()).unwrap();

@@ -101,7 +101,7 @@ pub fn start(
         let record = plan_record(plan, &history, &recovery, &discovered);
         must_append(journal.as_mut(), Record::Plan(record))?;
     }
-    let graph = Graph::of(plan)?;
+    let graph = Graph::of(plan);
     let clock = EpochClock::new(clock, recovery.clock);
     let mut seats = open_seats(plan, &graph, &discovered, options, &clock, metrics)?;
     for seat in &mut seats {
@@ -110,6 +110,7 @@ pub fn start(
         seat.resume(recovery.watermark, &source.of_names(times));
     }
     let mut trunk = Trunk::open(plan, &graph, metrics.clone(), options.piece_bytes.unwrap_or(PIECE_BYTES))?;
+    trunk.resume(recovery.watermark);
     let sinks = start_sinks(plan, writers, &recovery)?;
     let report = StartReport {
         lineage: recovery.lineage.clone(),

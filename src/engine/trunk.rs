@@ -3,6 +3,11 @@
 //! Plain code without a thread. I2: partials are merged, and rows are given to sinks, in the order
 //! of (source, partition); rows of stateful steps follow in the order of the plan. I10: the output is given in pieces,
 //! and made only as they are asked for, so that a mark that closes a large window never stands encoded in memory at once.
+//!
+//! Stateful steps may stand behind one another. Each has a watermark of its own: the epoch's, less the grace of all
+//! before it. The rows that a step lets out at a mark are judged late by the watermark that was in force behind it
+//! before, so none of them is (I4). They carry the lowest epoch that contributed, and so *needed* covers windows over
+//! windows (I13).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,8 +20,8 @@ use super::pieces::{Cursor, Filling, Piece, SinkRuns, Waiting};
 use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, Partition, SourceIndex, partition};
 use crate::plan::{ErrorPolicy, Plan, RecordEncoder, Step};
 use crate::report::Failure;
-use crate::time::Millis;
-use crate::transforms::{At, Needed, Partial, StatefulOperator};
+use crate::time::{Millis, Watermark};
+use crate::transforms::{At, Needed, Partial, StatefulOperator, StepMark};
 
 /// Stands for "no source" in batches that a stateful step made.
 const NO_SOURCE: SourceIndex = SourceIndex::MAX;
@@ -54,6 +59,8 @@ struct Emission {
     /// What a replay of this epoch must read.
     needed: Epoch,
     partials: BTreeMap<usize, Vec<Partial>>,
+    /// By step: the lowest epoch that contributed to the rows which it has let out at this mark.
+    lowest: BTreeMap<usize, Epoch>,
     /// Steps that have not met the mark yet, in order.
     steps: VecDeque<usize>,
     /// The step whose rows are leaving.
@@ -64,6 +71,29 @@ struct Emission {
 struct Stateful {
     operator: Box<dyn StatefulOperator>,
     then: Running,
+    /// The stateful steps whose rows it reads; empty: it reads what the lanes gather.
+    behind: Vec<usize>,
+    /// In force since the last mark.
+    watermark: Watermark,
+    /// In force before it, for the rows that came with it.
+    before: Watermark,
+    /// The graces of the steps before it: how far its watermark is behind the epoch's.
+    delay_ms: Millis,
+}
+
+impl Stateful {
+    /// The mark as this step meets it. `lowest`: of the steps before it, the lowest epoch that contributed to what they let out.
+    fn meet(&mut self, mark: &Mark, lowest: &BTreeMap<usize, Epoch>) -> StepMark {
+        let first_epoch = self.behind.iter().filter_map(|step| lowest.get(step)).min();
+        let watermark = mark.watermark.earlier_by(self.delay_ms);
+        self.before = std::mem::replace(&mut self.watermark, watermark);
+        StepMark {
+            first_epoch: first_epoch.copied().unwrap_or(mark.epoch),
+            before: self.before,
+            watermark,
+            clock: mark.clock,
+        }
+    }
 }
 
 impl Trunk {
@@ -74,11 +104,25 @@ impl Trunk {
             let Step::Stateful(transform) = &plan.steps[*step].step else {
                 return Err(Failure::bug("graph.step_kind", format!("step {step} keeps no state")));
             };
-            steps.insert(*step, Stateful { operator: transform.open(), then: Running::open(plan, branch)? });
+            let (operator, then) = (transform.open(), Running::open(plan, branch)?);
+            let behind: Vec<usize> =
+                graph.trunk.iter().filter(|(_, branch)| branch.stateful().contains(step)).map(|(at, _)| *at).collect();
+            let delay =
+                |at: &usize| steps.get(at).map_or(0, |before: &Stateful| before.delay_ms + before.operator.grace_ms());
+            let delay_ms = behind.iter().map(delay).max().unwrap_or(0);
+            let (watermark, before) = (Watermark::NONE, Watermark::NONE);
+            steps.insert(*step, Stateful { operator, then, behind, watermark, before, delay_ms });
         }
         let dead_letters = plan.dead_letter.map(|sink| plan.sinks[sink].encode.open()).transpose()?;
         let errors = ErrorBudget::default();
         Ok(Trunk { plan: plan.clone(), steps, dead_letters, errors, metrics, piece_bytes, emission: None })
+    }
+
+    /// What recovery knows of the time before the first epoch: the watermark in force.
+    pub fn resume(&mut self, watermark: Watermark) {
+        for step in self.steps.values_mut() {
+            step.watermark = watermark.earlier_by(step.delay_ms);
+        }
     }
 
     /// Begins an epoch: what the lanes gave, and the mark that stateful steps meet. `rows_read` counts the records of
@@ -99,7 +143,9 @@ impl Trunk {
         let partials = by_step(std::mem::take(&mut output.partials));
         let steps = self.steps.keys().copied().collect();
         let waiting = Waiting::default();
-        self.emission = Some(Emission { mark: *mark, reading, needed, partials, steps, leaving: None, waiting });
+        let lowest = BTreeMap::new();
+        self.emission =
+            Some(Emission { mark: *mark, reading, needed, partials, lowest, steps, leaving: None, waiting });
         self.take_output(output, rows_read)
     }
 
@@ -183,20 +229,29 @@ impl Trunk {
             let Some(step) = emission.leaving.or_else(|| emission.steps.pop_front()) else { return Ok(false) };
             let stateful = self.steps.get_mut(&step).ok_or_else(no_epoch)?;
             if emission.leaving.replace(step).is_none() {
-                stateful.operator.on_mark(&emission.mark, emission.partials.remove(&step).unwrap_or_default())?;
+                let step_mark = stateful.meet(&emission.mark, &emission.lowest);
+                stateful.operator.on_mark(&step_mark, emission.partials.remove(&step).unwrap_or_default())?;
             }
             let Some(emitted) = stateful.operator.next_rows(ROWS_MAX)? else {
                 emission.leaving = None;
+                let mut gathered = Vec::new();
+                stateful.then.take_partials(&mut gathered)?;
+                for (behind, _, _, partial) in gathered {
+                    emission.partials.entry(behind).or_default().push(partial);
+                }
                 continue;
             };
+            let lowest = emission.lowest.entry(step).or_insert(emission.mark.epoch);
+            *lowest = emitted.first_epoch.min(*lowest);
             let mut output = Output::default();
-            let batch = Batch { source: NO_SOURCE, partition: 0, rows: emitted.rows };
+            // Several steps may give to one: each is a partition of its own.
+            let batch = Batch { source: NO_SOURCE, partition: step as Partition, rows: emitted.rows };
             let mut pass = Pass {
                 at: At { clock: emission.mark.clock },
-                watermark: emission.mark.watermark,
+                watermark: stateful.before.earlier_by(stateful.operator.grace_ms()),
                 output: &mut output,
                 metrics: &self.metrics,
-                dead_letters_late: false,
+                dead_letters_late: self.plan.dead_letter.is_some(),
                 bytes_out: 0,
             };
             stateful.then.run(batch, &mut pass)?;
@@ -245,9 +300,13 @@ impl Trunk {
         needed.min()
     }
 
-    /// End plus grace of each open window, ascending.
+    /// End plus grace of each open window, ascending; by the epoch's watermark, which is ahead of those of later steps.
     pub fn open_ends(&self) -> Vec<Millis> {
-        let mut ends: Vec<Millis> = self.steps.values().flat_map(|step| step.operator.open_ends()).collect();
+        let of_step = |step: &Stateful| {
+            let delay_ms = step.delay_ms;
+            step.operator.open_ends().into_iter().map(move |end| end.saturating_add(delay_ms))
+        };
+        let mut ends: Vec<Millis> = self.steps.values().flat_map(of_step).collect();
         ends.sort_unstable();
         ends.dedup();
         ends

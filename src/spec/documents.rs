@@ -163,13 +163,15 @@ pub struct AggregateSpec {
     pub having: Option<Expression>,
 }
 
-/// `{tumbling: 5s, grace: 1s, offset: 0s}`.
+/// `{tumbling: 5s, grace: 1s, offset: 0s}` or `{hopping: {size: 1h, every: 5m}}`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WindowSpec {
     /// Above 0.
     pub size: DurationMs,
+    /// From one window's start to the next one's: above 0, at most the size. Equal to it for tumbling windows.
+    pub every: DurationMs,
     pub grace: DurationMs,
-    /// Below the size.
+    /// Below `every`.
     pub offset: DurationMs,
 }
 

@@ -6,11 +6,16 @@ use super::describe::ObjectSchema;
 use super::options::wrong_type;
 use super::*;
 use crate::report::{Diagnostic, Diagnostics};
+use crate::time::Windows;
 
 /// Verbs of later releases.
 const LATER_VERBS: &[&str] = &["join", "gather", "dedupe", "sort", "top", "unnest", "fail"];
 const ROW_VERBS: &[&str] = &["where", "check", "add", "select", "drop"];
 const AGGREGATE_KEYS: &[&str] = &["window", "group_by", "aggregate", "having"];
+/// Each gives the size of the windows; a window has one of them.
+const WINDOW_KINDS: &[&str] = &["tumbling", "hopping"];
+/// More panes than this in one window are a mistake: 1 h every 7 ms.
+const PANES_MAX: i64 = 100_000;
 
 crate::options! {
     /// Verbs that look at one row at a time; done in this order.
@@ -202,45 +207,107 @@ impl FromNode for ColumnSpecs {
 }
 
 crate::options! {
-    /// How event time is cut into windows.
+    /// How event time is cut into windows: `tumbling` or `hopping`.
     pub struct WindowKeys {
         /// Windows of one size that follow one another, aligned to the UTC epoch. Example: `tumbling: 5s`.
-        pub tumbling: Spanned<DurationMs>,
+        pub tumbling: Option<Spanned<DurationMs>>,
+        /// Windows of one size that overlap: a row counts in each that holds its time. Example: `hopping: { size: 1h, every: 5m }`.
+        pub hopping: Option<Spanned<HoppingKeys>>,
         /// How long a window stays open behind its end, for rows that come late. Default 0s.
         pub grace: DurationMs = DurationMs(0),
-        /// Moves the windows' starts; below the size. Default 0s. Example: `{ tumbling: 1d, offset: 6h }`.
+        /// Moves the windows' starts; below the size, of hopping windows below `every`. Default 0s. Example: `{ tumbling: 1d, offset: 6h }`.
         pub offset: Option<Spanned<DurationMs>>,
+    }
+}
+
+crate::options! {
+    /// Windows that overlap.
+    pub struct HoppingKeys {
+        /// How long a window is.
+        pub size: Spanned<DurationMs>,
+        /// How often one begins: above 0 and at most `size`.
+        pub every: Spanned<DurationMs>,
     }
 }
 
 impl FromNode for WindowSpec {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         let mut map = MapReader::new(node, out)?;
-        let later =
-            ["hopping", "cumulate", "session", "timezone"].into_iter().filter(|key| map.later(key, out)).count();
+        let later = ["cumulate", "session", "timezone"].into_iter().filter(|key| map.later(key, out)).count();
         // A window of a later kind lacks `tumbling`, but that is not what is wrong with it.
         if later > 0 {
             return None;
         }
         let keys = WindowKeys::read_keys(&mut map, out);
         map.finish(out);
-        let WindowKeys { tumbling: size, grace, offset } = keys?;
-        if size.value.0 == 0 {
-            out.push(Diagnostic::error("window.size", "a window cannot be empty").at(&size.place));
-            return None;
-        }
-        if let Some(offset) = offset.as_ref().filter(|offset| offset.value >= size.value) {
-            let title = "the offset of a window is below its size";
+        let WindowKeys { tumbling, hopping, grace, offset } = keys?;
+        let kind_error = |title: &str| Diagnostic::error("spec.window_kind", title).at(&node.place);
+        let (size, every) = match (tumbling, hopping) {
+            (Some(size), None) => (size.clone(), size),
+            (None, Some(hopping)) => (hopping.value.size, hopping.value.every),
+            (Some(_), Some(_)) => {
+                out.push(kind_error("a window is either `tumbling` or `hopping`"));
+                return None;
+            }
+            (None, None) => {
+                let kinds = format!("one of {}", WINDOW_KINDS.join(", "));
+                out.push(kind_error("the window has no size").note(kinds).hint("add for example `tumbling: 5s`"));
+                return None;
+            }
+        };
+        check_hops(&size, &every, out)?;
+        if let Some(offset) = offset.as_ref().filter(|offset| offset.value >= every.value) {
+            let bound = if every.value == size.value { "its size" } else { "its `every`" };
+            let title = format!("the offset of a window is below {bound}");
             out.push(Diagnostic::error("window.offset", title).at(&offset.place));
             return None;
         }
         let offset = offset.map_or(DurationMs(0), |offset| offset.value);
-        Some(WindowSpec { size: size.value, grace, offset })
+        Some(WindowSpec { size: size.value, every: every.value, grace, offset })
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        WindowKeys::schema(generator)
+        let mut object = ObjectSchema::default();
+        WindowKeys::describe_keys(&mut object, generator);
+        object.exactly_one_of(WINDOW_KINDS);
+        object.finish()
     }
+}
+
+fn check_hops(size: &Spanned<DurationMs>, every: &Spanned<DurationMs>, out: &mut Diagnostics) -> Option<()> {
+    if size.value.0 == 0 {
+        out.push(Diagnostic::error("window.size", "a window cannot be empty").at(&size.place));
+        return None;
+    }
+    if every.value.0 == 0 {
+        let title = "a window must begin some time after the one before it";
+        out.push(Diagnostic::error("window.every", title).at(&every.place).hint("give `every` a duration above 0"));
+        return None;
+    }
+    if every.value > size.value {
+        out.push(
+            Diagnostic::error(
+                "window.every",
+                "`every` is longer than `size`: rows between two windows would be in none",
+            )
+            .at(&every.place)
+            .hint("use `tumbling`, or a `where` in front that leaves such rows out"),
+        );
+        return None;
+    }
+    let pane_ms = Windows::hopping(size.value.0, every.value.0, 0).pane_ms();
+    if size.value.0 / pane_ms > PANES_MAX {
+        let shown = crate::time::duration::format(pane_ms);
+        out.push(
+            Diagnostic::error("window.panes", "`size` and `every` have too little in common")
+                .at(&every.place)
+                .label(format!("both are multiples of only {shown}"))
+                .note(format!("a window is put together from stretches of {shown}, at most {PANES_MAX} of them"))
+                .hint("choose an `every` that divides `size`"),
+        );
+        return None;
+    }
+    Some(())
 }
 
 /// The JSON Schema of a transform.

@@ -38,11 +38,15 @@ spec:
       window: { tumbling: 5s, grace: 1s }
       group_by: [k]
       aggregate: { c: count(*), total: sum(y), mean: avg(y), spread: stddev(y), least: min(n) }
+    slides: { from: good, window: { hopping: { size: 5s, every: 2s } }, group_by: [k], aggregate: { total: sum(y), mean: avg(y), spread: stddev(y) } }
+    again: { from: slides, window: { tumbling: 4s }, aggregate: { total: sum(total), spread: var(mean) } }
     all: { from: good, group_by: [k], aggregate: { c: count(*), total: sum(y), spread: var(y) } }
     few: { from: all, where: c < 60 }
   sinks:
     rows: { from: good, kafka: { topic: rows }, format: json, headers: { n: "<${n}>" } }
     windows: { from: wins, kafka: { topic: windows }, format: avro }
+    sliding: { from: slides, kafka: { topic: slides }, format: avro, key: [k] }
+    twice: { from: again, kafka: { topic: again }, format: json }
     table: { from: all, kafka: { topic: table }, format: avro, mode: upsert }
     shrinking: { from: few, kafka: { topic: shrinking }, format: json, mode: upsert }
     late: { from: wins.late, kafka: { topic: late }, format: json }
@@ -262,6 +266,46 @@ fn i2_a_replay_after_a_crash_changes_no_bit_of_the_output() {
                     expected.len()
                 );
             }
+        }
+    }
+}
+
+/// Windows over windows, and nothing that needs the whole journal.
+const LEVELS: &str = r#"
+apiVersion: runner/v1
+kind: Pipeline
+metadata: { name: levels }
+spec:
+  sources:
+    s: { kafka: { topic: in }, format: json, columns: { k: string?, x: double, n: int? }, time: { lag: 1s, idle: never } }
+  transforms:
+    first: { from: s, window: { tumbling: 2s, grace: 3s }, group_by: [k], aggregate: { c: count(*), total: sum(x) } }
+    second: { from: first, window: { hopping: { size: 6s, every: 4s }, grace: 1s }, aggregate: { c: sum(c), total: sum(total) }, having: c > 2 }
+    third: { from: second, window: { tumbling: 12s }, aggregate: { windows: count(*), total: sum(total) } }
+  sinks:
+    of_first: { from: first, kafka: { topic: first }, format: json }
+    of_second: { from: second, kafka: { topic: second }, format: json }
+    of_third: { from: third, kafka: { topic: third }, format: json }
+  errors: { skip: true }
+"#;
+
+/// Every emitted row carries the lowest epoch that contributed to it, so that a replay that begins with empty state
+/// brings back the windows of all levels, and only it needs no more than their epochs.
+#[test]
+fn i13_windows_over_windows_are_rebuilt_from_the_oldest_open_one() {
+    let stage = Stage::of(LEVELS, 3, uneven_rows(3, 1_000, 25));
+    let output = |journal: &MemoryJournal| -> Vec<Vec<Written>> {
+        (0..stage.given.plan.sinks.len()).map(|sink| written(&journal.output(sink))).collect()
+    };
+    let whole = stage.run(Variant::default());
+    let (records, expected) = (epochs(&whole), output(&whole));
+    assert!(expected.iter().all(|rows| rows.len() > 2), "{:?}", expected.iter().map(Vec::len).collect::<Vec<_>>());
+    assert!(records.iter().any(|record| record.needed > 1 && record.needed <= record.epoch), "nothing shows `needed`");
+    let last = records.last().unwrap().epoch;
+    for epoch in 1..=last {
+        for crash in [CrashAt::Before(epoch), CrashAt::After(epoch)] {
+            let actual = stage.run(Variant { crash: Some(crash), ..Variant::default() });
+            assert!(output(&actual) == expected, "{crash:?}");
         }
     }
 }

@@ -22,6 +22,11 @@ impl Watermark {
         (self != Self::NONE).then_some(self.0)
     }
 
+    /// As many milliseconds earlier; nothing stays nothing.
+    pub fn earlier_by(self, ms: Millis) -> Watermark {
+        self.time().map_or(Self::NONE, |time| Self::at(time.saturating_sub(ms)))
+    }
+
     /// I4: a window is closed when its end plus grace is at or below the watermark.
     pub fn has_closed(self, end: Millis, grace_ms: Millis) -> bool {
         self != Self::NONE && end.saturating_add(grace_ms) <= self.0

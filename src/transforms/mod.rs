@@ -14,7 +14,7 @@ use std::fmt::Debug;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use crate::data::{Batch, DeadLetter, Epoch, Mark, Partition, SourceIndex};
+use crate::data::{Batch, DeadLetter, Epoch, Partition, SourceIndex};
 pub use crate::expr::At;
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
@@ -97,11 +97,25 @@ pub enum Needed {
     Everything,
 }
 
+/// A mark as a stateful step meets it. Behind another one its watermarks are earlier than the epoch's own: see
+/// [`StatefulOperator::grace_ms`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepMark {
+    /// Lowest epoch that contributed to the partials.
+    pub first_epoch: Epoch,
+    /// In force for the rows of this epoch.
+    pub before: Watermark,
+    /// In force from here on; what it closes leaves in this epoch.
+    pub watermark: Watermark,
+    /// The epoch's clock (I3).
+    pub clock: Millis,
+}
+
 /// The trunk's half of a stateful step.
 pub trait StatefulOperator: Send {
     /// Merges the epoch's partials (already in order) and closes what the mark's watermark closes. What leaves
     /// is given by [`StatefulOperator::next_rows`], which is asked until there is nothing more.
-    fn on_mark(&mut self, mark: &Mark, partials: Vec<Partial>) -> Result<(), Failure>;
+    fn on_mark(&mut self, mark: &StepMark, partials: Vec<Partial>) -> Result<(), Failure>;
     /// The next rows that leave at this mark, at most `rows_max`, in the order of (window end, key); `None`: that
     /// was all. However they are cut up, the sequence of rows is the same (I10).
     fn next_rows(&mut self, rows_max: usize) -> Result<Option<Emitted>, Failure>;
@@ -109,6 +123,10 @@ pub trait StatefulOperator: Send {
     fn needed(&self) -> Needed;
     /// End plus grace of each open window, ascending, without duplicates.
     fn open_ends(&self) -> Vec<Millis>;
+    /// How far the event times of its rows may lie behind the watermark that let them out, in milliseconds: a windowed
+    /// row's time is its window's end − 1 ms, and it leaves when the watermark has reached end plus grace. What stands
+    /// behind it has a watermark that is earlier by as much, and finds none of its rows late.
+    fn grace_ms(&self) -> Millis;
     /// Bytes held.
     fn size(&self) -> usize;
 }

@@ -599,6 +599,24 @@ mod tests {
     }
 
     #[test]
+    fn only_rows_that_are_final_are_aggregated_again() {
+        let first = |window: &str, sink: &str| {
+            of_ratings(&format!(
+                "  transforms:
+    first: {{ from: ratings{window}, group_by: [brand], aggregate: {{ cnt: count(*) }} }}
+    some: {{ from: first, where: cnt > 1, add: {{ twice: cnt * 2 }} }}
+    second: {{ from: some, window: {{ hopping: {{ size: 1h, every: 5m }} }}, aggregate: {{ most: max(twice) }} }}
+    ever: {{ from: second, aggregate: {{ most: max(most) }} }}
+  sinks: {{ out: {{ from: ever, console: {{}} }}, of_first: {{ from: first, console: {{}}{sink} }} }}\n"
+            ))
+        };
+        let (plans, codes) = first(", window: { tumbling: 5s }", "");
+        assert_eq!((plans.len(), codes), (1, vec!["plan.replays_everything"]));
+        assert!(first(", window: { tumbling: 5s }", ", mode: update").1.contains(&"modes.never_final"));
+        assert!(first("", "").1.contains(&"modes.never_final"));
+    }
+
+    #[test]
     fn windows_are_early_only_where_a_sink_wants_changes() {
         let windowed = "  transforms:
     per_brand: { from: ratings, window: { tumbling: 5s }, group_by: [brand], aggregate: { cnt: count(*) } }\n";

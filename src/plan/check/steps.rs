@@ -13,8 +13,8 @@ use crate::data::meta;
 use crate::expr::{Aggregates, Scalar, type_word};
 use crate::plan::Step;
 use crate::report::{Diagnostic, Diagnostics, Place, Severity};
-use crate::spec::{AggregateSpec, ColumnSpec, Named, RowsSpec, Spanned, TransformSpec, Verb};
-use crate::time::Windows;
+use crate::spec::{AggregateSpec, ColumnSpec, Named, RowsSpec, Spanned, TransformSpec, Verb, WindowSpec};
+use crate::time::{Millis, Windows};
 use crate::transforms::aggregate::{self, Aggregate, WINDOW_END, WINDOW_START, can_group_by, group_fields};
 use crate::transforms::select::{RowSteps, Select, added_schema};
 
@@ -258,7 +258,7 @@ impl AggregateCheck<'_> {
         let groups: Vec<(String, Scalar)> = groups.into_iter().collect::<Option<_>>()?;
         self.check_groups(&groups, out)?;
         let window = self.spec.window.as_ref().map(|window| &window.value);
-        let windows = window.map(|window| Windows::Tumbling { size_ms: window.size.0, offset_ms: window.offset.0 });
+        let windows = window.map(|window| Windows::hopping(window.size.0, window.every.0, window.offset.0));
         let aggregates = self.aggregates(windows, &groups, out)?;
 
         let reads = self.reads(&groups, &aggregates);
@@ -308,13 +308,6 @@ impl AggregateCheck<'_> {
         let place = &self.transform.from.place;
         if self.input.changes {
             out.push(not_behind_endless("an aggregate", self.input_name, place));
-            return None;
-        }
-        if self.input.group.is_some() {
-            out.push(
-                crate::spec::not_available("an aggregate behind an aggregate", place)
-                    .note("write the first one to a topic and aggregate that"),
-            );
             return None;
         }
         Some(())
@@ -397,7 +390,10 @@ fn rows_in_words(rows: &RowsSpec) -> Vec<String> {
 fn aggregate_in_words(aggregate: &AggregateSpec) -> Vec<String> {
     let duration = crate::time::duration::format;
     let mut words = Vec::new();
-    words.extend(aggregate.window.iter().map(|window| format!("tumbling {}", duration(window.value.size.0))));
+    words.extend(aggregate.window.iter().map(|window| match (window.value.size.0, window.value.every.0) {
+        (size, every) if size == every => format!("tumbling {}", duration(size)),
+        (size, every) => format!("hopping {} every {}", duration(size), duration(every)),
+    }));
     let keys: Vec<&str> = aggregate.group_by.iter().map(|column| column.name.value.as_str()).collect();
     if !keys.is_empty() {
         words.push(format!("by {}", keys.join(" ")));
@@ -405,6 +401,12 @@ fn aggregate_in_words(aggregate: &AggregateSpec) -> Vec<String> {
     words.extend(aggregate.aggregate.iter().map(|(name, text)| format!("{} = {}", name.value, text.value)));
     words.extend(aggregate.having.iter().map(|text| format!("having {}", text.value)));
     words
+}
+
+/// Tumbling windows are `[size, offset, grace]`, as in journals from before there were others.
+fn window_meaning(window: &WindowSpec) -> Vec<Millis> {
+    let every = (window.every != window.size).then_some(window.every.0);
+    [window.size.0, window.offset.0, window.grace.0].into_iter().chain(every).collect()
 }
 
 /// What of a transform changes results, for the fingerprint: all of its text.
@@ -423,7 +425,7 @@ pub(super) fn meaning(spec: &TransformSpec, early: bool) -> Value {
             "drop": rows.drop.iter().map(|name| &name.value).collect::<Vec<_>>(),
         }),
         Verb::Aggregate(aggregate) => json!({
-            "window": aggregate.window.as_ref().map(|w| [w.value.size.0, w.value.offset.0, w.value.grace.0]),
+            "window": aggregate.window.as_ref().map(|w| window_meaning(&w.value)),
             "group_by": columns(&aggregate.group_by),
             "aggregate": named(&aggregate.aggregate),
             "having": aggregate.having.as_ref().map(|text| &text.value),

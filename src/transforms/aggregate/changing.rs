@@ -13,15 +13,15 @@ use arrow::array::{Array, ArrayRef, BooleanArray, Int8Array, RecordBatch};
 use arrow_row::Rows;
 
 use super::codec::RowCodec;
-use super::gather::WindowPartial;
+use super::gather::PanePartial;
 use super::keys::KeyTable;
-use super::{Shape, opened};
+use super::{Shape, opened, row_times};
+use crate::data::Epoch;
 use crate::data::meta::Change;
-use crate::data::{Epoch, Mark};
 use crate::expr::Accumulators;
 use crate::report::Failure;
-use crate::time::Millis;
-use crate::transforms::{At, Emitted, Needed, Partial, StatefulOperator};
+use crate::time::{Millis, Windows};
+use crate::transforms::{At, Emitted, Needed, Partial, StatefulOperator, StepMark};
 
 pub(super) struct ChangingOperator {
     shape: Arc<Shape>,
@@ -62,24 +62,41 @@ impl ChangingOperator {
         ChangingOperator { shape, tools: None, windows: BTreeMap::new(), changed: VecDeque::new() }
     }
 
-    fn drop_closed(&mut self, mark: &Mark) {
-        let shape = &self.shape;
-        self.windows.retain(|start, _| shape.closes_at(*start).is_none_or(|end| !mark.watermark.has_closed(end, 0)));
+    fn drop_closed(&mut self, mark: &StepMark) {
+        let first_open = self.shape.first_open(mark.watermark);
+        self.windows.retain(|start, _| *start >= first_open);
+    }
+
+    /// The partials by window: those of a pane belong to each of its windows that was open when its rows came (I4).
+    fn by_window(
+        &self,
+        partials: Vec<Partial>,
+        mark: &StepMark,
+    ) -> Result<BTreeMap<Millis, Vec<PanePartial>>, Failure> {
+        let first_open = self.shape.first_open(mark.before);
+        let mut by_window: BTreeMap<Millis, Vec<PanePartial>> = BTreeMap::new();
+        for partial in opened(partials)? {
+            let Some(windows) = self.shape.options.windows.filter(Windows::overlap) else {
+                by_window.entry(partial.start).or_default().push(partial);
+                continue;
+            };
+            for start in windows.starts_of(partial.start).filter(|start| *start >= first_open) {
+                by_window.entry(start).or_default().push(partial.of_window(start, &self.shape)?);
+            }
+        }
+        Ok(by_window)
     }
 }
 
 impl StatefulOperator for ChangingOperator {
-    fn on_mark(&mut self, mark: &Mark, partials: Vec<Partial>) -> Result<(), Failure> {
-        let mut by_window: BTreeMap<Millis, Vec<WindowPartial>> = BTreeMap::new();
-        for partial in opened(partials)? {
-            by_window.entry(partial.start).or_default().push(partial);
-        }
+    fn on_mark(&mut self, mark: &StepMark, partials: Vec<Partial>) -> Result<(), Failure> {
+        let by_window = self.by_window(partials, mark)?;
         for (start, partials) in by_window {
             let tools = match &mut self.tools {
                 Some(tools) => tools,
                 none => none.insert(Tools::new(&self.shape)?),
             };
-            let window = self.windows.entry(start).or_insert_with(|| Window::new(mark.epoch));
+            let window = self.windows.entry(start).or_insert_with(|| Window::new(mark.first_epoch));
             let changed = window.merge(partials, tools, &self.shape, At { clock: mark.clock })?;
             self.changed.extend(changed.map(|rows| Emitted { first_epoch: window.first_epoch, rows }));
         }
@@ -110,6 +127,10 @@ impl StatefulOperator for ChangingOperator {
         self.windows.keys().filter_map(|start| self.shape.closes_at(*start)).collect()
     }
 
+    fn grace_ms(&self) -> Millis {
+        self.shape.options.grace_ms
+    }
+
     fn size(&self) -> usize {
         let size = |window: &Window| window.keys.size() + window.bytes + window.groups.capacity() * size_of::<Group>();
         self.windows.values().map(size).sum()
@@ -135,7 +156,7 @@ impl Window {
     /// Merges the partials, in order, and gives the rows that changed, ordered by key.
     fn merge(
         &mut self,
-        partials: Vec<WindowPartial>,
+        partials: Vec<PanePartial>,
         tools: &mut Tools,
         shape: &Shape,
         at: At,
@@ -159,7 +180,7 @@ impl Window {
     }
 
     /// Numbers the groups that the partials have, and gives each a slot in the accumulators.
-    fn touch(&mut self, partials: &[WindowPartial]) -> Touched {
+    fn touch(&mut self, partials: &[PanePartial]) -> Touched {
         let mut touched = Touched::default();
         for partial in partials {
             let keys = &partial.keys;
@@ -269,7 +290,9 @@ impl Changes {
         }
         let keys = window.keys.keys();
         let mut columns = shape.group_columns(self.groups.iter().map(|group| keys.key(*group as usize)))?;
+        let times = shape.options.windows.and_then(|_| row_times(&columns));
         columns.extend(tools.results.decode(self.results.iter().map(|result| &**result))?);
+        columns.extend(times);
         columns.push(Arc::new(Int8Array::from(self.changes)) as ArrayRef);
         RecordBatch::try_new(shape.output.clone(), columns)
             .map(Some)

@@ -1,36 +1,42 @@
 //! The trunk's half that emits each window once, when it closes.
 //!
+//! Windows that overlap share panes. One that closes is merged from its panes, in their order (I2), and a pane goes with its
+//! last window. So a row costs one look-up, and a window one merge of the groups of each of its panes.
+//!
 //! The rows of a closed window are made a few at a time, as they are asked for: a window of millions of groups
 //! never stands in memory as rows (I10).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 
-use super::gather::WindowPartial;
+use super::gather::PanePartial;
 use super::keys::{KeyTable, Keys};
-use super::{Shape, opened};
-use crate::data::{Epoch, Mark};
+use super::{Shape, opened, row_times};
+use crate::data::Epoch;
 use crate::expr::{Accumulators, Finished};
 use crate::report::Failure;
-use crate::time::Millis;
-use crate::transforms::{At, Emitted, Needed, Partial, StatefulOperator};
+use crate::time::{Millis, Watermark, Windows};
+use crate::transforms::{At, Emitted, Needed, Partial, StatefulOperator, StepMark};
 
 pub(super) struct ClosingOperator {
     shape: Arc<Shape>,
-    /// Open windows by their start.
-    windows: BTreeMap<Millis, Window>,
-    /// What the last mark has closed, oldest first.
-    closed: VecDeque<Window>,
-    leaving: Option<Leaving>,
+    windows: Windows,
+    /// Of panes that lie in an open window, by their start.
+    panes: BTreeMap<Millis, Pane>,
     /// Of the last mark.
+    watermark: Watermark,
     at: At,
+    /// Starts of the windows that it has closed and that have not begun to leave, oldest first.
+    closed: VecDeque<Millis>,
+    leaving: Option<Leaving>,
 }
 
-struct Window {
+/// Groups of one pane, or of a window that was put together from panes.
+struct Pane {
     first_epoch: Epoch,
     keys: KeyTable,
     accumulators: Accumulators,
@@ -48,41 +54,74 @@ struct Leaving {
 }
 
 impl ClosingOperator {
-    pub fn new(shape: Arc<Shape>) -> Self {
-        let at = At { clock: Millis::MIN };
-        ClosingOperator { shape, windows: BTreeMap::new(), closed: VecDeque::new(), leaving: None, at }
+    pub fn new(shape: Arc<Shape>, windows: Windows) -> Self {
+        ClosingOperator {
+            shape,
+            windows,
+            panes: BTreeMap::new(),
+            watermark: Watermark::NONE,
+            at: At { clock: Millis::MIN },
+            closed: VecDeque::new(),
+            leaving: None,
+        }
     }
 
-    fn window(&mut self, start: Millis, epoch: Epoch) -> Result<&mut Window, Failure> {
+    fn pane(&mut self, start: Millis, epoch: Epoch) -> Result<&mut Pane, Failure> {
         use std::collections::btree_map::Entry;
-        Ok(match self.windows.entry(start) {
+        Ok(match self.panes.entry(start) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Window {
-                first_epoch: epoch,
-                keys: KeyTable::default(),
-                accumulators: self.shape.options.aggregates.open()?,
-            }),
+            Entry::Vacant(entry) => entry.insert(Pane::new(&self.shape, epoch)?),
         })
     }
 
-    /// Closes what the mark closes, oldest first.
-    fn close(&mut self, mark: &Mark) {
-        while let Some(entry) = self.windows.first_entry() {
-            if self.shape.closes_at(*entry.key()).is_none_or(|end| !mark.watermark.has_closed(end, 0)) {
-                break;
+    /// Starts of the windows that have rows, ascending, from `first` on and before `end`.
+    fn with_rows(&self, first: Millis, end: Millis) -> Vec<Millis> {
+        let mut starts = Vec::new();
+        let Some((oldest, _)) = self.panes.first_key_value() else { return starts };
+        let mut start = self.windows.first_start_of(*oldest).max(first);
+        while start < end {
+            match self.panes.range(start..).next() {
+                None => break,
+                Some((pane, _)) if *pane < self.windows.end_of(start) => {
+                    starts.push(start);
+                    start = start.saturating_add(self.windows.every_ms());
+                }
+                Some((pane, _)) => start = self.windows.first_start_of(*pane),
             }
-            self.closed.push_back(entry.remove());
         }
+        starts
+    }
+
+    /// Takes a closed window out of its panes, and lets those go that lie in no later one.
+    fn leave(&mut self, start: Millis) -> Result<Leaving, Failure> {
+        if !self.windows.overlap() {
+            let pane = self.panes.remove(&start);
+            return pane.ok_or_else(|| Failure::bug("aggregate.window", "a window without rows has closed"))?.leave();
+        }
+        let stays = start.saturating_add(self.windows.every_ms());
+        let first_bytes = self.shape.start_bytes(start)?;
+        let panes = self.panes.range_mut(start..self.windows.end_of(start));
+        let first_epoch = panes.map(|(_, pane)| pane.first_epoch).min().unwrap_or_default();
+        let mut window = Pane::new(&self.shape, first_epoch)?;
+        for (pane_start, pane) in self.panes.range_mut(start..self.windows.end_of(start)) {
+            let states = pane.states(*pane_start >= stays)?;
+            window.merge(&pane.keys.keys().moved(&first_bytes), &states)?;
+        }
+        self.panes = self.panes.split_off(&stays);
+        window.leave()
     }
 }
 
 impl StatefulOperator for ClosingOperator {
-    fn on_mark(&mut self, mark: &Mark, partials: Vec<Partial>) -> Result<(), Failure> {
-        for partial in opened(partials)? {
-            self.window(partial.start, mark.epoch)?.merge(partial)?;
+    fn on_mark(&mut self, mark: &StepMark, partials: Vec<Partial>) -> Result<(), Failure> {
+        for PanePartial { start, keys, states } in opened(partials)? {
+            self.pane(start, mark.first_epoch)?.merge(&keys, &states)?;
         }
         self.at = At { clock: mark.clock };
-        self.close(mark);
+        self.watermark = mark.watermark;
+        // A pane may have got its rows when its first windows were closed already (I4).
+        let (first, end) = (self.shape.first_open(mark.before), self.shape.first_open(mark.watermark));
+        self.closed = self.with_rows(first, end).into();
         Ok(())
     }
 
@@ -93,36 +132,52 @@ impl StatefulOperator for ClosingOperator {
                 if rows.num_rows() > 0 {
                     return Ok(Some(Emitted { first_epoch: leaving.first_epoch, rows }));
                 }
-            } else {
-                self.leaving = self.closed.pop_front().map(Window::leave).transpose()?;
-                if self.leaving.is_none() {
-                    return Ok(None);
-                }
+                continue;
             }
+            self.leaving = None;
+            let Some(start) = self.closed.pop_front() else { return Ok(None) };
+            self.leaving = Some(self.leave(start)?);
         }
     }
 
     fn needed(&self) -> Needed {
-        self.windows.values().map(|window| window.first_epoch).min().map_or(Needed::Nothing, Needed::From)
+        self.panes.values().map(|pane| pane.first_epoch).min().map_or(Needed::Nothing, Needed::From)
     }
 
     fn open_ends(&self) -> Vec<Millis> {
-        self.windows.keys().filter_map(|start| self.shape.closes_at(*start)).collect()
+        let open = self.with_rows(self.shape.first_open(self.watermark), Millis::MAX);
+        open.into_iter().filter_map(|start| self.shape.closes_at(start)).collect()
+    }
+
+    fn grace_ms(&self) -> Millis {
+        self.shape.options.grace_ms
     }
 
     fn size(&self) -> usize {
-        let windows = self.windows.values().chain(&self.closed);
-        let leaving = self.leaving.as_ref().map_or(0, Leaving::size);
-        windows.map(|window| window.keys.size() + window.accumulators.size()).sum::<usize>() + leaving
+        let panes: usize = self.panes.values().map(|pane| pane.keys.size() + pane.accumulators.size()).sum();
+        panes + self.leaving.as_ref().map_or(0, Leaving::size)
     }
 }
 
-impl Window {
-    fn merge(&mut self, partial: WindowPartial) -> Result<(), Failure> {
-        let keys = &partial.keys;
+impl Pane {
+    fn new(shape: &Shape, first_epoch: Epoch) -> Result<Self, Failure> {
+        Ok(Pane { first_epoch, keys: KeyTable::default(), accumulators: shape.options.aggregates.open()? })
+    }
+
+    fn merge(&mut self, keys: &Keys, states: &[ArrayRef]) -> Result<(), Failure> {
         let groups: Vec<usize> =
             (0..keys.len()).map(|group| self.keys.group(keys.hash(group), keys.key(group))).collect();
-        self.accumulators.merge(&partial.states, &groups, self.keys.keys().len())
+        self.accumulators.merge(states, &groups, self.keys.keys().len())
+    }
+
+    /// The state of each group; empty afterwards unless the pane lives on.
+    fn states(&mut self, lives_on: bool) -> Result<Vec<ArrayRef>, Failure> {
+        let states = self.accumulators.take_state()?;
+        if lives_on {
+            let all: Vec<usize> = (0..self.keys.keys().len()).collect();
+            self.accumulators.merge(&states, &all, all.len())?;
+        }
+        Ok(states)
     }
 
     fn leave(mut self) -> Result<Leaving, Failure> {
@@ -142,6 +197,7 @@ impl Leaving {
         let mut columns = shape.group_columns(groups.values().iter().map(|group| self.keys.key(*group as usize)))?;
         let (results, passes) = self.finished.pick(&groups)?.results(&columns, at)?;
         columns.extend(results);
+        columns.extend(row_times(&columns));
         let rows = RecordBatch::try_new(shape.output.clone(), columns).map_err(broken)?;
         match passes {
             None => Ok(rows),

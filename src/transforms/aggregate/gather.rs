@@ -17,9 +17,9 @@ use crate::report::Failure;
 use crate::time::{Millis, Watermark, Windows};
 use crate::transforms::{At, Gather, Partial};
 
-/// What one partition adds to one window in one epoch: a state per group.
+/// What one partition adds to one pane in one epoch: a state per group.
 #[derive(Debug)]
-pub(super) struct WindowPartial {
+pub(super) struct PanePartial {
     pub start: Millis,
     pub keys: Keys,
     pub states: Vec<ArrayRef>,
@@ -33,7 +33,7 @@ pub(super) struct AggregateGather {
 /// The groups of one partition.
 struct Table {
     keys: KeyTable,
-    /// Per group: its window's start.
+    /// Per group: its pane's start.
     starts: Vec<Millis>,
     /// Per group: false while all of its rows have failed. Such a group is none.
     has_rows: Vec<bool>,
@@ -43,7 +43,7 @@ struct Table {
 /// Rows on their way into a table.
 struct Incoming {
     batch: Batch,
-    /// Per row: its window's start.
+    /// Per row: its pane's start.
     starts: Vec<Millis>,
 }
 
@@ -81,9 +81,9 @@ impl Gather for AggregateGather {
     fn take(&mut self) -> Result<Vec<(SourceIndex, Partition, Partial)>, Failure> {
         let mut partials: Vec<(SourceIndex, Partition, Partial)> = Vec::new();
         for ((source, partition), table) in &mut self.tables {
-            let windows = table.take()?;
-            if !windows.is_empty() {
-                partials.push((*source, *partition, Box::new(windows)));
+            let panes = table.take()?;
+            if !panes.is_empty() {
+                partials.push((*source, *partition, Box::new(panes)));
             }
         }
         Ok(partials)
@@ -112,14 +112,14 @@ fn table<'a>(
 }
 
 impl Shape {
-    /// Moves late rows to `late`, in order (I4).
+    /// Moves rows whose windows have all closed to `late`, in order (I4).
     fn without_late(&self, batch: &Batch, watermark: Watermark, late: &mut Vec<Batch>) -> Result<Incoming, Failure> {
         let Some(windows) = self.options.windows else {
             return Ok(Incoming { batch: batch.clone(), starts: vec![ENDLESS; batch.rows.num_rows()] });
         };
-        let starts = window_starts(batch, windows)?;
-        let is_late = |start: &Millis| watermark.has_closed(windows.end_of(*start), self.options.grace_ms);
-        let is_late: BooleanArray = starts.iter().map(|start| Some(is_late(start))).collect();
+        let starts = pane_starts(batch, windows)?;
+        let first_open = windows.first_open(watermark, self.options.grace_ms);
+        let is_late: BooleanArray = starts.iter().map(|pane| Some(*pane < first_open)).collect();
         if is_late.true_count() == 0 {
             return Ok(Incoming { batch: batch.clone(), starts });
         }
@@ -127,7 +127,7 @@ impl Shape {
         Incoming { batch: batch.clone(), starts }.keep(&arrow::compute::not(&is_late).map_err(broken)?)
     }
 
-    /// The key columns of the rows: window start and group columns. Rows for which a group cannot be evaluated leave.
+    /// The key columns of the rows: pane start and group columns. Rows for which a group cannot be evaluated leave.
     fn with_groups(
         &self,
         incoming: Incoming,
@@ -157,13 +157,13 @@ impl Shape {
     }
 }
 
-fn window_starts(batch: &Batch, windows: Windows) -> Result<Vec<Millis>, Failure> {
+fn pane_starts(batch: &Batch, windows: Windows) -> Result<Vec<Millis>, Failure> {
     let times = batch
         .rows
         .column_by_name(meta::TIME)
         .and_then(|times| times.as_primitive_opt::<TimestampMillisecondType>())
         .ok_or_else(|| Failure::bug("aggregate.time", "rows came to a windowed aggregate without `_time`"))?;
-    Ok(times.values().iter().map(|time| windows.start_of(*time)).collect())
+    Ok(times.values().iter().map(|time| windows.pane_of(*time)).collect())
 }
 
 impl Incoming {
@@ -214,35 +214,43 @@ impl Table {
         groups
     }
 
-    /// Its groups by window, ascending; empty afterwards.
-    fn take(&mut self) -> Result<Vec<WindowPartial>, Failure> {
+    /// Its groups by pane, ascending; empty afterwards.
+    fn take(&mut self) -> Result<Vec<PanePartial>, Failure> {
         let keys = std::mem::take(&mut self.keys).into_keys();
         if keys.len() == 0 {
             return Ok(Vec::new());
         }
         let states = self.accumulators.take_state()?;
-        let mut windows: BTreeMap<Millis, Vec<u32>> = BTreeMap::new();
+        let mut panes: BTreeMap<Millis, Vec<u32>> = BTreeMap::new();
         let starts = std::mem::take(&mut self.starts);
         let has_rows = std::mem::take(&mut self.has_rows);
         for (group, start) in starts.iter().enumerate().filter(|(group, _)| has_rows[*group]) {
-            windows.entry(*start).or_default().push(group as u32);
+            panes.entry(*start).or_default().push(group as u32);
         }
-        if windows.len() == 1 && has_rows.iter().all(|has_rows| *has_rows) {
-            return Ok(vec![WindowPartial { start: starts[0], keys, states }]);
+        if panes.len() == 1 && has_rows.iter().all(|has_rows| *has_rows) {
+            return Ok(vec![PanePartial { start: starts[0], keys, states }]);
         }
-        windows.into_iter().map(|(start, groups)| window_partial(start, groups, &keys, &states)).collect()
+        panes.into_iter().map(|(start, groups)| pane_partial(start, groups, &keys, &states)).collect()
+    }
+}
+
+impl PanePartial {
+    /// As what is known of a window that holds the pane.
+    pub fn of_window(&self, start: Millis, shape: &Shape) -> Result<PanePartial, Failure> {
+        let keys = self.keys.moved(&shape.start_bytes(start)?);
+        Ok(PanePartial { start, keys, states: self.states.clone() })
     }
 }
 
 /// Some of a table's groups.
-fn window_partial(start: Millis, groups: Vec<u32>, from: &Keys, states: &[ArrayRef]) -> Result<WindowPartial, Failure> {
+fn pane_partial(start: Millis, groups: Vec<u32>, from: &Keys, states: &[ArrayRef]) -> Result<PanePartial, Failure> {
     let mut keys = Keys::default();
     for group in &groups {
         keys.push(from.hash(*group as usize), from.key(*group as usize));
     }
     let groups = UInt32Array::from(groups);
     let states = states.iter().map(|state| take(state, &groups, None).map_err(broken)).collect::<Result<_, _>>()?;
-    Ok(WindowPartial { start, keys, states })
+    Ok(PanePartial { start, keys, states })
 }
 
 fn broken(error: ArrowError) -> Failure {

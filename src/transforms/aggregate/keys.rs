@@ -46,6 +46,18 @@ impl Keys {
         self.hashes.push(hash);
     }
 
+    /// The same keys with other first bytes.
+    pub fn moved(&self, first_bytes: &[u8]) -> Keys {
+        let mut moved = Keys::default();
+        let mut key = first_bytes.to_vec();
+        for group in 0..self.len() {
+            key.truncate(first_bytes.len());
+            key.extend_from_slice(&self.key(group)[first_bytes.len()..]);
+            moved.push(hash_of(&key), &key);
+        }
+        moved
+    }
+
     /// Groups in ascending order of their keys.
     pub fn sorted(&self, mut groups: Vec<u32>) -> Vec<u32> {
         groups.sort_unstable_by_key(|group| self.key(*group as usize));

@@ -1,8 +1,11 @@
-//! Aggregates: over tumbling windows of event time, or without a window and without an end.
+//! Aggregates: over windows of event time, or without a window and without an end.
 //!
 //! A window opens with its first row and closes when the watermark reaches its end plus its grace
-//! (I4). A row whose window has closed is late: it leaves by the `.late` port. Without a window there is one table of
-//! groups, and its rows change for ever.
+//! (I4). A row whose windows have all closed is late: it leaves by the `.late` port. Without a window there is one table
+//! of groups, and its rows change for ever.
+//!
+//! Rows are aggregated once, per *pane*, however many windows overlap there; a window is put together from its panes in
+//! their order. A window that does not overlap others is one pane.
 //!
 //! I2: a lane's half ([`gather`]) updates partial states row by row, per partition; the trunk's half
 //! merges them in the order of (source, partition) and emits in the order of (window end, key). So
@@ -17,18 +20,18 @@ mod keys;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, TimestampMillisecondArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, Int64Array, TimestampMillisecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMillisecondType};
 
 use super::{Gather, Partial, StatefulOperator, StatefulTransform};
 use crate::data::meta;
 use crate::expr::{Aggregates, Scalar};
 use crate::report::Failure;
-use crate::time::{Millis, Windows};
+use crate::time::{Millis, Watermark, Windows};
 use changing::ChangingOperator;
 use closing::ClosingOperator;
 use codec::RowCodec;
-use gather::{AggregateGather, WindowPartial};
+use gather::{AggregateGather, PanePartial};
 
 /// Column of a window's start (inclusive), in the output of a windowed aggregate.
 pub const WINDOW_START: &str = "window_start";
@@ -78,8 +81,10 @@ pub struct Aggregate {
 #[derive(Debug)]
 struct Shape {
     options: Options,
-    /// Window start and group columns as bytes: what a group is known by.
+    /// Pane or window start and group columns as bytes: what a group is known by.
     keys: RowCodec,
+    /// The start alone: the first bytes of a key, the same number of them in all.
+    starts: RowCodec,
     output: SchemaRef,
 }
 
@@ -90,10 +95,12 @@ impl Aggregate {
         options.changes |= options.windows.is_none();
         let mut fields = group_fields(options.windows, &options.groups);
         fields.extend(options.aggregates.output());
+        fields.extend(meta::field(meta::TIME).filter(|_| options.windows.is_some()));
         fields.extend(meta::field(meta::CHANGE).filter(|_| options.changes));
         let keys = RowCodec::new(key_fields(&options.groups))?;
+        let starts = RowCodec::new(key_fields(&[]))?;
         let output = Arc::new(Schema::new(fields));
-        Ok(Aggregate { shape: Arc::new(Shape { options, keys, output }) })
+        Ok(Aggregate { shape: Arc::new(Shape { options, keys, starts, output }) })
     }
 }
 
@@ -121,10 +128,9 @@ impl StatefulTransform for Aggregate {
     }
 
     fn open(&self) -> Box<dyn StatefulOperator> {
-        if self.changes() {
-            Box::new(ChangingOperator::new(self.shape.clone()))
-        } else {
-            Box::new(ClosingOperator::new(self.shape.clone()))
+        match self.shape.options.windows.filter(|_| !self.changes()) {
+            Some(windows) => Box::new(ClosingOperator::new(self.shape.clone(), windows)),
+            None => Box::new(ChangingOperator::new(self.shape.clone())),
         }
     }
 }
@@ -134,6 +140,18 @@ impl Shape {
     fn closes_at(&self, start: Millis) -> Option<Millis> {
         let windows = self.options.windows?;
         Some(windows.end_of(start).saturating_add(self.options.grace_ms))
+    }
+
+    /// Start of the oldest window that is open at this watermark.
+    fn first_open(&self, watermark: Watermark) -> Millis {
+        let first_open = |windows: Windows| windows.first_open(watermark, self.options.grace_ms);
+        self.options.windows.map_or(Millis::MIN, first_open)
+    }
+
+    /// What the keys of a window or pane begin with.
+    fn start_bytes(&self, start: Millis) -> Result<Vec<u8>, Failure> {
+        let rows = self.starts.encode(&[Arc::new(Int64Array::from(vec![start])) as ArrayRef], 1)?;
+        Ok(rows.row(0).data().to_vec())
     }
 
     /// The columns of [`group_fields`] for these keys.
@@ -150,16 +168,23 @@ impl Shape {
     }
 }
 
+/// `_time` of windowed rows whose columns begin with those of [`group_fields`]: the last millisecond of their window.
+fn row_times(columns: &[ArrayRef]) -> Option<ArrayRef> {
+    let ends = columns.get(1)?.as_primitive_opt::<TimestampMillisecondType>()?;
+    let times: TimestampMillisecondArray = ends.unary(|end| end.saturating_sub(1));
+    Some(Arc::new(times.with_timezone("UTC")))
+}
+
 /// What the lanes sent, opened.
-fn opened(partials: Vec<Partial>) -> Result<Vec<WindowPartial>, Failure> {
-    let mut windows = Vec::new();
+fn opened(partials: Vec<Partial>) -> Result<Vec<PanePartial>, Failure> {
+    let mut panes = Vec::new();
     for partial in partials {
         let partial = partial
-            .downcast::<Vec<WindowPartial>>()
+            .downcast::<Vec<PanePartial>>()
             .map_err(|_| Failure::bug("aggregate.partial", "an aggregate was given another step's partial"))?;
-        windows.extend(*partial);
+        panes.extend(*partial);
     }
-    Ok(windows)
+    Ok(panes)
 }
 
 #[cfg(test)]

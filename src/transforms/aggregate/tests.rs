@@ -9,12 +9,12 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::*;
-use crate::data::{Batch, DeadLetter, Epoch, Mark, Partition};
+use crate::data::{Batch, DeadLetter, Epoch, Partition};
 use crate::time::Watermark;
-use crate::transforms::{At, Emitted, Needed};
+use crate::transforms::{At, Emitted, Needed, StepMark};
 
 const AT: At = At { clock: 1_000 };
-const SECOND: Windows = Windows::Tumbling { size_ms: 1_000, offset_ms: 0 };
+const SECOND: Windows = Windows::tumbling(1_000, 0);
 
 #[derive(Debug, Clone)]
 struct Row {
@@ -127,9 +127,9 @@ impl Run {
         let mut partials = Vec::new();
         self.gathers.iter_mut().for_each(|gather| partials.extend(gather.take().unwrap()));
         partials.sort_by_key(|(source, partition, _)| (*source, *partition));
-        self.watermark = Watermark::at(watermark);
         self.epoch += 1;
-        let mark = Mark { epoch: self.epoch, watermark: self.watermark, clock: AT.clock };
+        let before = std::mem::replace(&mut self.watermark, Watermark::at(watermark));
+        let mark = StepMark { first_epoch: self.epoch, before, watermark: self.watermark, clock: AT.clock };
         self.operator.on_mark(&mark, partials.into_iter().map(|(_, _, partial)| partial).collect()).unwrap();
         std::iter::from_fn(|| self.operator.next_rows(self.rows_max).unwrap()).collect()
     }
@@ -139,13 +139,15 @@ impl Run {
     }
 }
 
-/// Rows as `a,b,c`; times as milliseconds, changes by their first letters.
+/// Rows as `a,b,c`; times as milliseconds, changes by a sign; without the `_time` of windowed rows.
 fn texts(rows: &RecordBatch) -> Vec<String> {
     let plain = |column: &ArrayRef| match column.data_type() {
         DataType::Timestamp(..) => cast(&cast(column, &DataType::Int64).unwrap(), &DataType::Utf8).unwrap(),
         _ => cast(column, &DataType::Utf8).unwrap(),
     };
-    let columns: Vec<ArrayRef> = rows.columns().iter().map(plain).collect();
+    let shown = |name: &str| name != meta::CHANGE && (name != meta::TIME || rows.column_by_name(WINDOW_END).is_none());
+    let named = rows.schema_ref().fields().iter().zip(rows.columns());
+    let columns: Vec<ArrayRef> = named.filter(|(f, _)| shown(f.name())).map(|(_, column)| plain(column)).collect();
     let cell = |column: &ArrayRef, row| match column.as_string::<i32>() {
         cells if cells.is_null(row) => "null".to_owned(),
         cells => cells.value(row).to_owned(),
@@ -153,8 +155,7 @@ fn texts(rows: &RecordBatch) -> Vec<String> {
     let changes = rows.column_by_name(meta::CHANGE).map(|changes| changes.as_primitive::<arrow::datatypes::Int8Type>());
     let mut texts = Vec::new();
     for row in 0..rows.num_rows() {
-        let shown = columns.len() - usize::from(changes.is_some());
-        let cells: Vec<String> = columns[..shown].iter().map(|column| cell(column, row)).collect();
+        let cells: Vec<String> = columns.iter().map(|column| cell(column, row)).collect();
         let change = changes.map_or("", |changes| ["+ ", "- ", "= ", "x "][changes.value(row) as usize]);
         texts.push(format!("{change}{}", cells.join(",")));
     }
@@ -268,6 +269,113 @@ fn rows_that_cannot_be_evaluated_are_dead_letters_in_order_and_open_no_group() {
     }
 }
 
+/// Two seconds long, every second.
+const SLIDING: Windows = Windows::hopping(2_000, 1_000, 0);
+
+#[test]
+fn i4_a_row_counts_in_those_of_its_windows_that_are_still_open() {
+    let mut run = Run::of(&made(&Made { windows: Some(SLIDING), ..COUNT }), 1, 10);
+    assert_eq!(run.texts(&[row(1_500, "a", 1)], 1_999), NONE);
+    assert_eq!(run.operator.open_ends(), [2_000, 3_000]);
+    assert_eq!(run.texts(&[row(1_600, "b", 1), row(2_100, "a", 1)], 2_100), ["0,2000,a,1", "0,2000,b,1"]);
+    assert_eq!(run.operator.open_ends(), [3_000, 4_000]);
+    // [0, 2000) has closed, [1000, 3000) has not.
+    assert_eq!(run.texts(&[row(1_700, "a", 1), row(999, "late", 1)], 2_200), NONE);
+    assert_eq!(run.late.iter().flat_map(|batch| texts(&batch.rows)).collect::<Vec<_>>(), ["late,1,1.0,4,999"]);
+    assert_eq!(run.operator.needed(), Needed::From(1));
+    assert_eq!(run.texts(&[], 3_000), ["1000,3000,a,3", "1000,3000,b,1"]);
+    // The pane of the first row has gone with its last window.
+    assert_eq!(run.operator.needed(), Needed::From(2));
+    assert_eq!(run.texts(&[], 9_000), ["2000,4000,a,1"]);
+    assert_eq!((run.operator.needed(), run.operator.open_ends()), (Needed::Nothing, vec![]));
+}
+
+/// A pane that gets its first rows when its first window has closed does not bring that one back, whoever asks first.
+#[test]
+fn i13_an_operator_that_begins_behind_a_watermark_emits_no_window_that_closed_before() {
+    for changes in [false, true] {
+        let aggregate = made(&Made { windows: Some(SLIDING), changes, ..COUNT });
+        let mut run = Run::of(&aggregate, 1, 10);
+        run.watermark = Watermark::at(2_000);
+        let sign = if changes { "+ " } else { "" };
+        assert_eq!(run.texts(&[row(1_500, "a", 1)], 5_000), [format!("{sign}1000,3000,a,1")]);
+    }
+}
+
+#[test]
+fn windows_that_overlap_change_together() {
+    let mut run = Run::of(&made(&Made { windows: Some(SLIDING), changes: true, ..COUNT }), 1, 10);
+    assert_eq!(run.texts(&[row(1_500, "a", 1)], 1_999), ["+ 0,2000,a,1", "+ 1000,3000,a,1"]);
+    assert_eq!(
+        run.texts(&[row(500, "a", 1), row(1_600, "b", 1)], 2_000),
+        ["- 0,2000,a,1", "= 0,2000,a,2", "+ 0,2000,b,1", "+ 1000,3000,b,1"]
+    );
+    assert_eq!(run.texts(&[row(1_700, "a", 1)], 2_500), ["- 1000,3000,a,1", "= 1000,3000,a,2"]);
+}
+
+/// Against a naive count: each row into each window that holds it and is open.
+fn naive(epochs: &[(Vec<Row>, Millis)], windows: (Millis, Millis, Millis), grace_ms: Millis) -> (Vec<String>, usize) {
+    let (size, every, offset) = windows;
+    let mut watermark = Millis::MIN;
+    let mut counts: std::collections::BTreeMap<(Millis, Option<String>), (i64, i64)> = Default::default();
+    let (mut given, mut late) = (Vec::new(), 0);
+    for (rows, next) in epochs {
+        for row in rows {
+            let first = (row.time - size - every..=row.time).find(|s| (s - offset).rem_euclid(every) == 0).unwrap();
+            let starts = (0..).map(|n| first + n * every).take_while(|start| *start <= row.time);
+            let open = starts.filter(|start| row.time < start + size && start + size + grace_ms > watermark);
+            let before = counts.len();
+            let mut counted = 0;
+            for start in open {
+                let (count, sum) = counts.entry((start, row.brand.clone())).or_default();
+                (*count, *sum, counted) = (*count + 1, *sum + i64::from(row.rating), counted + 1);
+            }
+            late += usize::from(counted == 0 && before == counts.len());
+        }
+        watermark = *next;
+        let closed: Vec<_> = counts.keys().filter(|(s, _)| s + size + grace_ms <= watermark).cloned().collect();
+        for key in closed {
+            let (count, sum) = counts.remove(&key).unwrap();
+            let brand = key.1.as_deref().unwrap_or("null");
+            given.push(format!("{},{},{brand},{count},{sum}", key.0, key.0 + size));
+        }
+    }
+    (given, late)
+}
+
+proptest::proptest! {
+    #[test]
+    fn overlapping_windows_are_those_of_a_naive_count(
+        size in 1i64..40, hop in 1i64..40, offset in 0i64..40, grace_ms in 0i64..20,
+        epochs in proptest::collection::vec((proptest::collection::vec((0i64..60, 0u8..4, -3i32..3), 0..12), 0i64..30), 1..8),
+        lanes in 1usize..3, batch_rows in 1usize..5, rows_max in 1usize..4,
+    ) {
+        let every = hop.min(size);
+        let offset = offset % every;
+        let mut watermark = -20;
+        let mut script: Vec<(Vec<Row>, Millis)> = Vec::new();
+        for (rows, step) in &epochs {
+            let made = |(time, brand, rating): &(Millis, u8, i32)| Row {
+                partition: Partition::from(*brand % 2),
+                brand: (*brand > 0).then(|| format!("b{brand}")),
+                ..row(watermark + time, "", *rating)
+            };
+            let rows = rows.iter().map(made).collect();
+            watermark += step;
+            script.push((rows, watermark));
+        }
+        script.push((Vec::new(), 1_000));
+        let aggregates = &[("cnt", "count(*)"), ("total", "sum(rating)")];
+        let windows = Some(Windows::hopping(size, every, offset));
+        let mut run = Run::of(&made(&Made { windows, grace_ms, aggregates, ..COUNT }), lanes, batch_rows);
+        run.rows_max = rows_max;
+        let given: Vec<String> = script.iter().flat_map(|(rows, watermark)| run.texts(rows, *watermark)).collect();
+        let late: usize = run.late.iter().map(|batch| batch.rows.num_rows()).sum();
+        proptest::prop_assert_eq!((given, late), naive(&script, (size, every, offset), grace_ms));
+        proptest::prop_assert_eq!((run.operator.needed(), run.operator.open_ends()), (Needed::Nothing, vec![]));
+    }
+}
+
 /// Rows of seven partitions whose sums of doubles depend on their order in the last bit.
 fn many_rows() -> Vec<Vec<Row>> {
     let number = |i: usize| (i * 2_654_435_761) % 10_007;
@@ -287,7 +395,10 @@ fn i2_lanes_and_batches_change_no_bit_of_an_aggregate() {
     let aggregates: &[(&str, &str)] =
         &[("cnt", "count(*)"), ("mean", "avg(dose)"), ("total", "sum(dose)"), ("kinds", "count(distinct rating)")];
     let epochs = many_rows();
-    for (windows, changes) in [(Some(SECOND), false), (Some(SECOND), true), (None, true)] {
+    let sliding = Windows::hopping(1_500, 400, 0);
+    for (windows, changes) in
+        [(Some(SECOND), false), (Some(SECOND), true), (None, true), (Some(sliding), false), (Some(sliding), true)]
+    {
         let aggregate = made(&Made { windows, changes, aggregates, grace_ms: 100, ..COUNT });
         let outcome = |lanes, batch_rows| {
             let mut run = Run::of(&aggregate, lanes, batch_rows);
@@ -315,7 +426,10 @@ fn i10_pieces_change_no_bit_of_what_leaves() {
     let aggregates: &[(&str, &str)] =
         &[("cnt", "count(*)"), ("mean", "avg(dose)"), ("kinds", "count(distinct rating)")];
     let epochs = many_rows();
-    for (windows, changes) in [(Some(SECOND), false), (Some(SECOND), true), (None, true)] {
+    let sliding = Windows::hopping(1_500, 400, 0);
+    for (windows, changes) in
+        [(Some(SECOND), false), (Some(SECOND), true), (None, true), (Some(sliding), false), (Some(sliding), true)]
+    {
         let having = Some("cnt > 3");
         let aggregate = made(&Made { windows, changes, aggregates, having, grace_ms: 100, ..COUNT });
         let outcome = |rows_max| {
