@@ -12,7 +12,7 @@ use rdkafka::types::RDKafkaRespErr as Code;
 use crate::Result;
 
 const CONSUMER: &[(&str, &str)] = &[
-    ("queued.min.messages", "50000"),
+    ("queued.min.messages", "10000"),
     ("queued.max.messages.kbytes", "16384"),
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.wait.max.ms", "200"),

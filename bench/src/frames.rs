@@ -6,7 +6,7 @@ use crate::Result;
 pub const PREFIX: usize = 5;
 pub const WINDOW_MS: i64 = 5_000;
 /// `having:` of `windows.yaml`.
-const COUNT_ABOVE: i64 = 250;
+const COUNT_ABOVE: i64 = 5_000;
 
 /// What the works look at in a rating.
 pub struct Rating<'a> {

@@ -99,6 +99,16 @@ pub struct RawBatchBuilder {
     keys: BinaryBuilder,
     values: BinaryBuilder,
     headers: Vec<Vec<(String, Option<Vec<u8>>)>>,
+    last: Size,
+}
+
+/// How large a batch was: the next one is likely to be as large, and growing there step by step would
+/// copy every byte twice.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    records: usize,
+    key_bytes: usize,
+    value_bytes: usize,
 }
 
 impl RawBatchBuilder {
@@ -113,6 +123,7 @@ impl RawBatchBuilder {
             keys: BinaryBuilder::new(),
             values: BinaryBuilder::new(),
             headers: Vec::new(),
+            last: Size::default(),
         }
     }
 
@@ -126,11 +137,24 @@ impl RawBatchBuilder {
 
     /// Adds a record without headers. `timestamp` must be given for all records or for none.
     pub fn push(&mut self, offset: Offset, timestamp: Option<Millis>, key: Option<&[u8]>, value: Option<&[u8]>) {
+        if self.offsets.is_empty() {
+            self.reserve();
+        }
         self.offsets.push(offset);
         self.has_timestamps |= timestamp.is_some();
         self.timestamps.push(timestamp.unwrap_or_default());
         self.keys.append_option(key);
         self.values.append_option(value);
+    }
+
+    /// Makes room with the first record, so that a partition without any holds none.
+    fn reserve(&mut self) {
+        let more = |size: usize| size + size / 8;
+        let Size { records, key_bytes, value_bytes } = self.last;
+        self.offsets.reserve(more(records));
+        self.timestamps.reserve(more(records));
+        self.keys = BinaryBuilder::with_capacity(more(records), more(key_bytes));
+        self.values = BinaryBuilder::with_capacity(more(records), more(value_bytes));
     }
 
     /// Gives headers to the record pushed last.
@@ -143,6 +167,11 @@ impl RawBatchBuilder {
     /// What was collected; the builder is empty again.
     pub fn finish(&mut self) -> RawBatch {
         let count = self.offsets.len();
+        self.last = Size {
+            records: count,
+            key_bytes: self.keys.values_slice().len(),
+            value_bytes: self.values.values_slice().len(),
+        };
         let timestamps = std::mem::take(&mut self.timestamps);
         let mut headers = std::mem::take(&mut self.headers);
         if !headers.is_empty() {

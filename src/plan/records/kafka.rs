@@ -68,6 +68,7 @@ impl RecordEncoding for KafkaRecords {
         Ok(Box::new(KafkaEncoder {
             key: OpenPart::open(&self.key)?,
             value: OpenPart::open(&self.value)?,
+            row_bytes: 0,
             spec: self.clone(),
         }))
     }
@@ -110,8 +111,13 @@ pub(super) type Places = (Vec<Option<Range<u32>>>, Vec<Reject>);
 struct KafkaEncoder {
     key: OpenPart,
     value: OpenPart,
+    /// Mean size of the last batch's rows.
+    row_bytes: usize,
     spec: KafkaRecords,
 }
+
+/// No more than this is reserved on a guess.
+const RESERVED_BYTES_MAX: usize = 1 << 20;
 
 impl RecordEncoder for KafkaEncoder {
     fn encode(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
@@ -119,6 +125,10 @@ impl RecordEncoder for KafkaEncoder {
         let batch = written.batch.as_ref();
         let rows = &batch.rows;
         let mut out = EncodedRows::default();
+        // Growing step by step would copy every byte twice.
+        let row_bytes = self.row_bytes + self.row_bytes / 8;
+        out.arena.reserve((rows.num_rows() * row_bytes).min(RESERVED_BYTES_MAX));
+        out.records.reserve(rows.num_rows());
         let (mut keys, mut key_rejects) = self.key.encode(rows, &mut out.arena)?;
         self.settle_null_keys(&mut keys, &mut key_rejects);
         let (values, value_rejects) = self.value.encode(rows, &mut out.arena)?;
@@ -143,6 +153,7 @@ impl RecordEncoder for KafkaEncoder {
                 None => out.records.push(record),
             }
         }
+        self.row_bytes = out.arena.len() / rows.num_rows().max(1);
         Ok(out)
     }
 }
