@@ -135,6 +135,12 @@ impl RawBatchBuilder {
         self.offsets.is_empty()
     }
 
+    /// Bytes of what was collected, but for headers.
+    pub fn bytes(&self) -> usize {
+        let records = self.offsets.len() * (size_of::<Offset>() + size_of::<Millis>() + 2 * size_of::<i32>());
+        records + self.keys.values_slice().len() + self.values.values_slice().len()
+    }
+
     /// Adds a record without headers. `timestamp` must be given for all records or for none.
     pub fn push(&mut self, offset: Offset, timestamp: Option<Millis>, key: Option<&[u8]>, value: Option<&[u8]>) {
         if self.offsets.is_empty() {

@@ -8,7 +8,7 @@ use rdkafka::producer::Producer;
 use runner::connectors::kafka::{
     Cluster, JournalSink, KafkaJournal, KafkaSource, Moment, NewTopic, Start, TopicOffsets, Topics, Until,
 };
-use runner::connectors::{Bell, PartitionStart, Payload, Reader, Source, Wanted};
+use runner::connectors::{Bell, Fetched, PartitionStart, Payload, Reader, Source, Wanted};
 use runner::data::{EncodedRecord, EncodedRows, Epoch, Position, RawBatch};
 use runner::journal::{Appended, EpochRecord, Journal, Owner, PlanRecord, Record, SinkRows};
 use runner::time::Watermark;
@@ -42,8 +42,9 @@ fn poll_until(reader: &mut dyn Reader, rows_max: usize, done: impl Fn(&dyn Reade
     let (mut batches, mut rows) = (Vec::new(), 0);
     loop {
         for fetched in reader.poll(rows_max, 0).unwrap() {
-            let Payload::Raw(batch) = fetched.payload else { panic!("Kafka's records are raw") };
-            assert_eq!(fetched.next.as_offset(), batch.offsets.last().map(|last| last + 1));
+            let next = fetched.next.as_offset();
+            let batch = raw(fetched);
+            assert_eq!(next, batch.offsets.last().map(|last| last + 1));
             rows += batch.len();
             batches.push(batch);
         }
@@ -53,6 +54,11 @@ fn poll_until(reader: &mut dyn Reader, rows_max: usize, done: impl Fn(&dyn Reade
         assert!(Instant::now() < deadline, "still waiting after {rows} rows: {batches:?}");
         reader.wait(&bell, Duration::from_millis(200));
     }
+}
+
+fn raw(fetched: Fetched) -> RawBatch {
+    let Payload::Raw(batch) = fetched.payload else { panic!("Kafka's records are raw") };
+    batch
 }
 
 fn all_at_end(partitions: i32) -> impl Fn(&dyn Reader, usize) -> bool {
@@ -158,6 +164,40 @@ fn i6_a_paused_partition_gives_nothing_stands_at_no_end_and_loses_nothing() {
         (0..2).all(|partition| reader.position(partition) == Position::offset(3_030))
     }));
     (0..2).for_each(|partition| assert_eq!(values(&all, partition), expected(partition, 0..3_030)));
+}
+
+/// What comes of a paused partition is held up to a bound, and fetched again beyond it.
+#[test]
+fn i6_a_paused_partition_holds_little_and_goes_on_in_order() {
+    let topic = servers::topic("held", 2);
+    // 8 MB, twice of what a reader holds.
+    let large = |n: i64| TestRecord::to(0, format!("{n:04}{}", "x".repeat(10_000)));
+    servers::produce(&topic, &(0..800).map(large).collect::<Vec<_>>());
+    servers::produce(&topic, &numbered(1, 0..10));
+    let (_, mut reader) = open(&source(&topic, Start::Earliest, Some(Until::End)));
+    reader.pause(&BTreeSet::from([0]));
+    let others = poll_until(&mut *reader, 500, |reader, _| reader.status(1).ended);
+    assert!(others.iter().all(|batch| batch.partition == 1));
+    // Long enough to fetch all of it, were it not bounded.
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        assert!(reader.poll(500, 0).unwrap().is_empty());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let status = reader.status(0);
+    assert!(!status.at_end && !status.ended && status.behind == Some(800), "{status:?}");
+    assert_eq!(reader.position(0), Position::offset(0));
+
+    reader.pause(&BTreeSet::new());
+    let first = reader.poll(500, 0).unwrap();
+    let first: Vec<RawBatch> = first.into_iter().map(raw).collect();
+    let (held_bytes, held_rows) = (first[0].bytes(), first[0].len());
+    assert!(held_rows > 100 && held_bytes < 6 << 20, "{held_rows} rows, {held_bytes} bytes were held");
+    assert_eq!(reader.position(0), Position::offset(held_rows as i64));
+    let mut all = first;
+    all.extend(poll_until(&mut *reader, 500, |reader, _| reader.status(0).ended));
+    let numbers: Vec<String> = values(&all, 0).into_iter().map(|value| value[..4].to_owned()).collect();
+    assert_eq!(numbers, (0..800).map(|n| format!("{n:04}")).collect::<Vec<_>>());
 }
 
 /// A reader that replays met the topic's end in the same batch as its limit, took the partition for ended,

@@ -6,7 +6,10 @@
 //!
 //! A partition that meets its limit (or its end) is *parked*: taken off the consumer, what was
 //! fetched beyond thrown away. Lifting the limit assigns it again at our own position, so nothing
-//! is lost and nothing is held in memory meanwhile. A paused partition (I6) is parked too.
+//! is lost and nothing is held in memory meanwhile.
+//!
+//! A paused partition (I6) holds what still comes of it, up to a bound; then it is parked, too.
+//! Partitions that take turns are so not fetched twice at every turn.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +31,9 @@ const END_WITHIN: Duration = Duration::from_millis(200);
 /// A poll ends after about this many bytes, however few rows they are. Every lane's last poll may
 /// go beyond its share of an epoch by so much, and an epoch must fit into a transaction (I10).
 const POLL_BYTES_MAX: usize = 512 << 10;
+/// Paused partitions of a reader together hold so much; then they are parked. Part of the memory
+/// that the budget leaves to what is being read.
+const HELD_BYTES_MAX: usize = 4 << 20;
 /// What a record is taken for before one was seen.
 const RECORD_BYTES: usize = 64 << 10;
 
@@ -40,6 +46,8 @@ pub(super) struct KafkaReader {
     slots: Slots,
     /// More may be in the queue than the last poll took.
     more: bool,
+    /// Bytes that paused partitions hold.
+    held_bytes: usize,
     /// Mean size of the records of the last take.
     record_bytes: usize,
     /// What `limit` could not say.
@@ -86,12 +94,14 @@ impl Slots {
 /// A partition at work.
 ///
 /// ```text
-/// assigned ──limit met, or paused──▶ parked ──lifted, resumed──▶ assigned
+/// assigned ──limit met, or paused and full──▶ parked ──lifted, resumed──▶ assigned
 ///     └──────end met──▶ ended
 /// ```
 struct Slot {
     builder: RawBatchBuilder,
     /// Behind the last record handed over.
+    handed: Offset,
+    /// Behind the last record in the builder, which hands it over with the next poll that may.
     next: Offset,
     end: Option<Offset>,
     limit: Option<Offset>,
@@ -124,15 +134,17 @@ impl Slot {
     /// Whether a message counts. Once the limit is met the rest of a batch is thrown away, to be read again
     /// later; an end that comes behind it must not be taken for the end of what was handed over.
     fn takes(&self) -> bool {
-        self.assigned && !self.must_park()
+        self.assigned && self.has_more()
     }
 
-    fn must_park(&self) -> bool {
-        self.assigned && !self.may_read()
+    /// Something is to be read up to the limit or end.
+    fn has_more(&self) -> bool {
+        !self.ended && !self.limit_met
     }
 
-    fn may_read(&self) -> bool {
-        !self.ended && !self.limit_met && !self.paused
+    /// Rows wait for it to be resumed.
+    fn holds(&self) -> bool {
+        !self.builder.is_empty()
     }
 }
 
@@ -156,6 +168,7 @@ impl KafkaReader {
             let builder = RawBatchBuilder::new(source, topic.clone(), part.partition);
             let mut slot = Slot {
                 builder,
+                handed: next,
                 next,
                 end,
                 limit: None,
@@ -176,6 +189,7 @@ impl KafkaReader {
             wanted,
             slots,
             more: false,
+            held_bytes: 0,
             record_bytes: RECORD_BYTES,
             failed: None,
             outages: 0,
@@ -188,7 +202,7 @@ impl KafkaReader {
     fn assign_unparked(&mut self) -> Result<(), Failure> {
         let mut wanted = Vec::new();
         for (partition, slot) in self.slots.all() {
-            if slot.assigned || !slot.may_read() {
+            if slot.assigned || slot.paused || !slot.has_more() {
                 continue;
             }
             slot.assigned = true;
@@ -203,12 +217,15 @@ impl KafkaReader {
         self.consumer.assign(&wanted).map_err(|error| self.failure("begin to read", error))
     }
 
-    /// Takes partitions that met their limit or end, or are paused, off the consumer.
+    /// Takes partitions off the consumer that met their limit or end, and the paused ones when they hold too much.
     fn park(&mut self) -> Result<(), Failure> {
         let mut met = Vec::new();
-        for (partition, slot) in self.slots.all().filter(|(_, slot)| slot.must_park()) {
-            slot.assigned = false;
-            met.push(partition);
+        let full = self.held_bytes >= HELD_BYTES_MAX;
+        for (partition, slot) in self.slots.all() {
+            if slot.assigned && (!slot.has_more() || (slot.paused && full)) {
+                slot.assigned = false;
+                met.push(partition);
+            }
         }
         if met.is_empty() {
             return Ok(());
@@ -355,12 +372,19 @@ impl Reader for KafkaReader {
         if let Some(refusal) = self.consumer.client().events().refusal() {
             return Err(self.cluster.refused(refusal));
         }
-        let full = self.slots.all().filter(|(_, slot)| !slot.builder.is_empty());
-        let fetched = full.map(|(_, slot)| Fetched {
-            payload: Payload::Raw(slot.builder.finish()),
-            next: Position::offset(slot.next),
-        });
-        Ok(fetched.collect())
+        let mut held_bytes = 0;
+        let mut fetched = Vec::new();
+        for (_, slot) in self.slots.all().filter(|(_, slot)| slot.holds()) {
+            if slot.paused {
+                held_bytes += slot.builder.bytes();
+                continue;
+            }
+            slot.handed = slot.next;
+            let payload = Payload::Raw(slot.builder.finish());
+            fetched.push(Fetched { payload, next: Position::offset(slot.handed) });
+        }
+        self.held_bytes = held_bytes;
+        Ok(fetched)
     }
 
     fn wait(&mut self, bell: &Bell, timeout: Duration) {
@@ -377,17 +401,18 @@ impl Reader for KafkaReader {
         let known_end = self.consumer.known_end(partition);
         // Without transactions no marker stands between the last record and the end.
         let at_known_end = slot.assigned && slot.end_known && known_end.is_some_and(|end| slot.next >= end);
+        let ended = slot.ended && !slot.holds();
         // I5: what is paused is at no end.
-        let at_end = slot.ended || (!slot.paused && (slot.at_eof || at_known_end || slot.limit_met));
-        let behind = match slot.ended || (!slot.paused && (slot.at_eof || at_known_end)) {
+        let at_end = ended || (!slot.paused && !slot.holds() && (slot.at_eof || at_known_end || slot.limit_met));
+        let behind = match ended || (!slot.paused && !slot.holds() && (slot.at_eof || at_known_end)) {
             true => Some(0),
-            false => slot.end.or(known_end).map(|end| end.saturating_sub(slot.next).max(0) as u64),
+            false => slot.end.or(known_end).map(|end| end.saturating_sub(slot.handed).max(0) as u64),
         };
-        PartitionStatus { at_end, ended: slot.ended, behind }
+        PartitionStatus { at_end, ended, behind }
     }
 
     fn position(&self, partition: Partition) -> Position {
-        Position::offset(self.slots.get(partition).map_or(0, |slot| slot.next))
+        Position::offset(self.slots.get(partition).map_or(0, |slot| slot.handed))
     }
 
     fn limit(&mut self, partition: Partition, to: Option<Position>) {
@@ -404,9 +429,14 @@ impl Reader for KafkaReader {
     }
 
     fn pause(&mut self, partitions: &BTreeSet<Partition>) {
+        let mut resumed = false;
         for (partition, slot) in self.slots.all() {
-            slot.paused = partitions.contains(&partition);
+            let paused = partitions.contains(&partition);
+            resumed |= slot.paused && !paused && slot.holds();
+            slot.paused = paused;
         }
+        // What was held is there without a message that rings.
+        self.more |= resumed;
         if let Err(failure) = self.park().and_then(|()| self.assign_unparked()) {
             self.failed = Some(failure);
         }
