@@ -57,6 +57,7 @@ fn line(record: &Record) -> String {
             format!("owner     {} pid {}, incarnation {}", owner.host, owner.pid, owner.incarnation)
         }
         Record::Progress { sink, epoch } => format!("progress  sink {sink} has epoch {epoch}"),
+        Record::Reached { lineage, epoch } => format!("reached   epoch {epoch} of lineage {lineage}"),
         Record::Epoch(epoch) => epoch_line(epoch),
     }
 }

@@ -184,6 +184,12 @@ pub trait Sink: std::any::Any + Debug + Send + Sync {
         None
     }
 
+    /// Where its progress stands, in words, where that depends on the sinks beside it. A sink whose words have changed
+    /// since it was written cannot say what it has.
+    fn keeps(&self) -> Option<String> {
+        None
+    }
+
     /// Opens the writer of all sinks that are written together with this one, itself among them.
     fn open_together(&self, _sinks: &[MemberSink<'_>]) -> Result<Box<dyn Writer>, Failure> {
         self.open()

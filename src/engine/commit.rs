@@ -1,8 +1,8 @@
 //! Commits epochs: the journal with the transactional sinks first, then hands the rest to the others.
 //!
 //! I9: the journal commits before any other sink writes. I11: rows stay here until the commit is
-//! confirmed, and the same bytes are sent again after an abort. I15: a fenced instance reads who
-//! owns the journal now, and stops if that is not itself.
+//! confirmed, and the same bytes are sent again after an abort (`journal/owned.rs`). I18: the slowest
+//! sink may be so far behind; then no epoch is committed until it has caught up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,15 +14,13 @@ use super::recovery::History;
 use super::sinks::SinkThread;
 use crate::connectors::{Delivery, EpochRows};
 use crate::data::{EncodedRows, Epoch};
-use crate::journal::{Appended, EpochRecord, Journal, Owner, Record, SinkRows};
+use crate::journal::{EpochRecord, Owned, Record, SinkRows};
 use crate::plan::Plan;
 use crate::report::Failure;
 
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// While a slow sink is waited for.
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-const REACQUIRE_PAUSE: Duration = Duration::from_millis(400);
 
 /// What an epoch leaves behind; where that is too much for one commit, a piece of it (I10).
 #[derive(Debug)]
@@ -35,8 +33,8 @@ pub struct Commit {
 /// Owns the journal and the sinks' threads.
 pub struct Committer {
     plan: Arc<Plan>,
-    journal: Box<dyn Journal>,
-    owner: Owner,
+    /// The journal (I11, I15).
+    owned: Owned,
     /// Of all sinks but the transactional ones.
     sinks: Vec<SinkThread>,
     /// What the journal knows of the progress of sinks that forget, by index in `sinks`.
@@ -51,8 +49,7 @@ impl Committer {
     /// Takes over a journal that was acquired and whose owner record is written.
     pub fn new(
         plan: Arc<Plan>,
-        journal: Box<dyn Journal>,
-        owner: Owner,
+        owned: Owned,
         sinks: Vec<SinkThread>,
         history: &History,
         metrics: Arc<Metrics>,
@@ -60,7 +57,7 @@ impl Committer {
         let forgetful = sinks.iter().enumerate().filter(|(_, sink)| sink.forgets);
         let journaled = forgetful.map(|(index, sink)| (index, sink.durable())).collect();
         let needed = history.epochs.iter().map(|(epoch, record)| (*epoch, record.needed)).collect();
-        Committer { plan, journal, owner, sinks, journaled, needed, trimmed: Instant::now(), metrics }
+        Committer { plan, owned, sinks, journaled, needed, trimmed: Instant::now(), metrics }
     }
 
     /// Makes an epoch durable. Returns when the journal has it; slow sinks follow in their threads.
@@ -72,7 +69,8 @@ impl Committer {
             self.transactional().filter_map(|sink| rows.remove(&sink).map(|rows| SinkRows { sink, rows })).collect();
         let (mut records, progress) = self.progress_records();
         records.push(Record::Epoch(record));
-        self.append(&records, &outputs, Some(epoch))?;
+        let is_there = |record: &Record| matches!(record, Record::Epoch(record) if record.epoch == epoch);
+        self.owned.append(&records, &outputs, &is_there)?;
         self.journaled.extend(progress);
         self.needed.insert(epoch, needed);
         self.metrics.rows_out.fetch_add(count as u64, Relaxed);
@@ -107,7 +105,7 @@ impl Committer {
         self.sinks.iter().try_for_each(SinkThread::check)?;
         let (records, progress) = self.progress_records();
         if !records.is_empty() {
-            self.append(&records, &[], None)?;
+            self.owned.append(&records, &[], &|_| false)?;
             self.journaled.extend(progress);
         }
         Ok(())
@@ -134,83 +132,6 @@ impl Committer {
         self.sinks.iter().enumerate().filter_map(moved).unzip()
     }
 
-    /// Appends until the outcome is known. `epoch` is the one among the records, if any.
-    fn append(&mut self, records: &[Record], outputs: &[SinkRows], epoch: Option<Epoch>) -> Result<(), Failure> {
-        let mut pause = Duration::from_millis(20);
-        loop {
-            let failure = match self.journal.append(records, outputs)? {
-                Appended::Committed => return Ok(()),
-                Appended::Aborted(failure) => failure,
-                Appended::Unknown(failure) => {
-                    if self.reacquire(epoch)? {
-                        return Ok(());
-                    }
-                    failure
-                }
-                Appended::Fenced(failure) => {
-                    // Look before taking over: a newer owner must not be fenced by us.
-                    let history = History::of(self.journal.read()?);
-                    self.refuse_newer(&history)?;
-                    if self.reacquire(epoch)? {
-                        return Ok(());
-                    }
-                    failure
-                }
-            };
-            if !failure.retry {
-                return Err(failure);
-            }
-            tracing::warn!("{failure}; sending the epoch again");
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Becomes the writer again and says whether `epoch` is in the journal. Only what is read
-    /// after `acquire` decides (I15).
-    fn reacquire(&mut self, epoch: Option<Epoch>) -> Result<bool, Failure> {
-        loop {
-            let failure = match self.own_again() {
-                Ok(history) => return Ok(epoch.is_some_and(|epoch| history.epochs.contains_key(&epoch))),
-                Err(failure) if failure.retry => failure,
-                Err(failure) => return Err(failure),
-            };
-            tracing::warn!("{failure}; trying again");
-            // At random, so that two do not fence each other for ever.
-            let random = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
-            std::thread::sleep(REACQUIRE_PAUSE + Duration::from_millis(random));
-        }
-    }
-
-    /// One attempt; gives what was read after taking over.
-    fn own_again(&mut self) -> Result<History, Failure> {
-        let history = History::of(self.journal.acquire()?);
-        self.refuse_newer(&history)?;
-        self.owner.incarnation += 1;
-        match self.journal.append(&[Record::Owner(self.owner.clone())], &[])? {
-            Appended::Committed => Ok(history),
-            Appended::Aborted(failure) | Appended::Unknown(failure) => Err(failure),
-            Appended::Fenced(failure) => {
-                let history = History::of(self.journal.read()?);
-                self.refuse_newer(&history)?;
-                Err(failure)
-            }
-        }
-    }
-
-    fn refuse_newer(&self, history: &History) -> Result<(), Failure> {
-        match &history.owner {
-            Some(owner) if owner.instance == self.owner.instance => Ok(()),
-            Some(owner) => Err(taken_over(owner)),
-            // Ours was there, and trimming keeps it.
-            None => Err(Failure::user(
-                "refused.journal_gone",
-                format!("the journal ({}) was removed while this pipeline ran", self.journal.describe()),
-            )
-            .hint("somebody deleted it, or is starting the pipeline with `--fresh`")),
-        }
-    }
-
     /// I16: drops what neither replay nor any sink needs; the epoch before it stays for its watermark.
     fn trim(&mut self) -> Result<(), Failure> {
         if self.trimmed.elapsed() < TRIM_EVERY {
@@ -228,7 +149,7 @@ impl Committer {
         }
         // The record of the slowest sink's last epoch says what it needs, so it stays too.
         let keep = oldest.saturating_sub(1).min(slowest);
-        match self.journal.trim(keep) {
+        match self.owned.journal().trim(keep) {
             Ok(()) => self.needed = self.needed.split_off(&keep),
             // What stays too long hurts nobody, and the epoch is committed.
             Err(failure) if failure.retry => tracing::warn!("{failure}; the journal is trimmed later"),
@@ -238,23 +159,13 @@ impl Committer {
     }
 }
 
-/// The refusal of an instance that was replaced.
-pub fn taken_over(owner: &Owner) -> Failure {
-    Failure::user(
-        "refused.taken_over",
-        format!(
-            "another instance of this pipeline took over: host {}, pid {}, incarnation {}",
-            owner.host, owner.pid, owner.incarnation
-        ),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
     use super::*;
+    use crate::journal::{Appended, Journal, Owner};
     use crate::plan::{EpochSettings, ErrorPolicy, JournalPlace};
     use crate::time::Watermark;
 
@@ -318,8 +229,8 @@ mod tests {
         };
         journal.records.lock().unwrap().push(Record::Owner(owner("us")));
         let history = History::of(journal.records.lock().unwrap().clone());
-        let journal = Box::new(journal.clone());
-        Committer::new(Arc::new(plan), journal, owner("us"), Vec::new(), &history, Arc::default())
+        let owned = Owned::of(Box::new(journal.clone()), owner("us"));
+        Committer::new(Arc::new(plan), owned, Vec::new(), &history, Arc::default())
     }
 
     fn commit(epoch: Epoch) -> Commit {

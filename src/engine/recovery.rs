@@ -14,6 +14,8 @@ use crate::time::{Millis, Watermark};
 
 /// Where a plan record's `resolved` has what each source reads.
 pub const READS: &str = "reads";
+/// Where it has in which place the progress of each sink stands that has a choice.
+pub const KEPT: &str = "kept";
 
 /// How far a partition's times are: highest event time, highest Kafka timestamp.
 pub type Reached = (Option<Millis>, Option<Millis>);
@@ -45,6 +47,7 @@ impl History {
                     let last = history.progress.entry(sink).or_default();
                     *last = epoch.max(*last);
                 }
+                Record::Reached { .. } => {}
             }
         }
         history
@@ -102,6 +105,8 @@ pub struct PlanFacts<'a> {
     pub reads: &'a BTreeMap<String, String>,
     /// By source: its topics, where it has any.
     pub topics: &'a BTreeMap<String, Vec<String>>,
+    /// By sink that has a choice: where its progress stands.
+    pub kept: &'a BTreeMap<String, String>,
     /// `--fresh` was given: other lineages in sinks are adopted.
     pub fresh: bool,
 }
@@ -126,6 +131,7 @@ pub fn decide(
         .hint("give each pipeline a name or a `state.store` of its own"));
     }
     refuse_other_sources(plan, facts)?;
+    refuse_moved_sinks(plan, facts)?;
     let last = history.last();
     let known = sinks.iter().map(|sink| last_epoch(sink, plan, history, last, facts)).collect::<Result<Vec<_>, _>>()?;
     let replay_from = replay_start(history, sinks, &known, last)?;
@@ -176,6 +182,18 @@ fn refuse_other_sources(plan: &PlanRecord, facts: PlanFacts<'_>) -> Result<(), F
     let Some(message) = other else { return Ok(()) };
     Err(Failure::user("refused.other_source", message)
         .hint("give the source another name: a new one begins at its `start`; or start over with `--fresh`"))
+}
+
+/// What a sink has is known where its progress was kept; sought elsewhere, everything would be sent again.
+fn refuse_moved_sinks(plan: &PlanRecord, facts: PlanFacts<'_>) -> Result<(), Failure> {
+    let before = |sink: &str| plan.resolved.get(KEPT)?.get(sink)?.as_str();
+    let moved = facts.kept.iter().find_map(|(sink, now)| {
+        let before = before(sink).filter(|before| before != now)?;
+        Some(format!("the progress of sink `{sink}` was kept {before} so far, and would be kept {now}"))
+    });
+    let Some(message) = moved else { return Ok(()) };
+    Err(Failure::user("refused.sink_moved", message)
+        .hint("undo the change of its connection or `delivery`; or give the sink another name: a new one begins where the pipeline is; or start over with `--fresh`"))
 }
 
 fn first_run(

@@ -5,9 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::commit::{Commit, Committer, taken_over};
+use super::commit::{Commit, Committer};
 use super::coordinator::{Coordinator, Resumed, SourceTiming};
 use super::graph::Graph;
 use super::lane::{Lane, PartitionCut};
@@ -21,13 +20,11 @@ use super::trunk::{Reading, Trunk};
 use crate::connectors::{Bell, Delivery, EpochRows, MemberSink, PartitionStart, Writer};
 use crate::data::{Epoch, Mark, PartitionName, Position};
 use crate::expr::type_word;
-use crate::journal::{Appended, EpochRecord, Journal, Owner, PlanRecord, Record, host_name};
-use crate::plan::{Plan, SourcePlan, Step};
+use crate::journal::{Appended, EpochRecord, Journal, Owned, PlanRecord, Record};
+use crate::plan::{JournalPlace, Plan, SourcePlan, Step};
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
-/// Between two attempts to commit the owner record.
-const OWN_PAUSE: Duration = Duration::from_millis(500);
 /// `time.align` is no smaller than this by itself.
 const LEAST_ALIGN_MS: Millis = 60_000;
 /// Version of the plan record's format.
@@ -84,14 +81,18 @@ pub fn start(
     clock: Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<Started, Failure> {
+    if !options.fresh {
+        refuse_moved(plan, journal.as_mut())?;
+    }
     // Sinks lock what they write: whoever cannot have them must not take the journal from one that has.
     let mut writers = open_writers(plan)?;
-    let mut history = History::of(journal.acquire()?);
+    let mut records = journal.acquire()?;
     if options.fresh {
         journal.clear()?;
-        history = History::of(journal.acquire()?);
+        records = journal.acquire()?;
     }
-    let owner = own(journal.as_mut(), &mut history)?;
+    let mut owned = Owned::take_over(journal, &mut records)?;
+    let history = History::of(records);
     preload(plan, &history);
     let recovery = recover(plan, &history, &writers, options)?;
     reported::refuse_moved(plan, &history, &recovery)?;
@@ -99,7 +100,7 @@ pub fn start(
     adopt(&mut writers, &recovery)?;
     if recovery.plan_changed {
         let record = plan_record(plan, &history, &recovery, &discovered);
-        must_append(journal.as_mut(), Record::Plan(record))?;
+        must_append(owned.journal(), Record::Plan(record))?;
     }
     let graph = Graph::of(plan);
     let clock = EpochClock::new(clock, recovery.clock);
@@ -114,16 +115,16 @@ pub fn start(
     let sinks = start_sinks(plan, writers, &recovery)?;
     let report = StartReport {
         lineage: recovery.lineage.clone(),
-        incarnation: owner.incarnation,
+        incarnation: owned.owner().incarnation,
         first_run: recovery.first_run,
         last_epoch: recovery.last,
         replayed_epochs: recovery.last + 1 - recovery.replay_from,
         replayed_rows: 0,
-        journal: journal.describe(),
+        journal: owned.journal().describe(),
         positions: BTreeMap::new(),
     };
-    let incarnation = owner.incarnation;
-    let mut committer = Committer::new(plan.clone(), journal, owner, sinks, &history, metrics.clone());
+    let incarnation = owned.owner().incarnation;
+    let mut committer = Committer::new(plan.clone(), owned, sinks, &history, metrics.clone());
     let mut replay =
         Replay { plan, history: &history, recovery: &recovery, seats: &mut seats, trunk: &mut trunk, clock: &clock };
     let replayed_rows = replay.run(&mut committer)?;
@@ -136,41 +137,6 @@ pub fn start(
     let positions = latest_positions(plan, &history, &discovered);
     let report = StartReport { replayed_rows, positions, ..report };
     Ok(Started { seats, trunk, coordinator, committer, clock, incarnation, report })
-}
-
-/// I15: commits our owner record with a higher incarnation; whoever is fenced meanwhile decides by
-/// what it reads after taking over.
-fn own(journal: &mut dyn Journal, history: &mut History) -> Result<Owner, Failure> {
-    let instance = uuid::Uuid::new_v4().to_string();
-    let mut fenced = 0;
-    loop {
-        let incarnation = history.owner.as_ref().map_or(0, |owner| owner.incarnation) + 1;
-        let owner = Owner { incarnation, host: host_name(), pid: std::process::id(), instance: instance.clone() };
-        match journal.append(&[Record::Owner(owner.clone())], &[])? {
-            Appended::Committed => return Ok(owner),
-            Appended::Aborted(failure) if failure.retry => {
-                tracing::warn!("{failure}; trying again");
-                std::thread::sleep(OWN_PAUSE);
-            }
-            Appended::Aborted(failure) => return Err(failure),
-            Appended::Unknown(_) => *history = History::of(journal.acquire()?),
-            Appended::Fenced(failure) => {
-                fenced += 1;
-                let now = History::of(journal.read()?);
-                match now.owner {
-                    Some(newer) if newer.incarnation >= incarnation && newer.instance != instance => {
-                        return Err(taken_over(&newer));
-                    }
-                    _ if fenced > 5 => return Err(failure),
-                    _ => {}
-                }
-                // At random, so that two starters do not fence each other for ever.
-                let random = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
-                std::thread::sleep(Duration::from_millis(50 + random * 4));
-                *history = History::of(journal.acquire()?);
-            }
-        }
-    }
 }
 
 /// I8: what earlier runs learnt from registries is not asked again; replay needs none.
@@ -232,6 +198,7 @@ fn recover(plan: &Plan, history: &History, writers: &[Written], options: StartOp
         fingerprint: &plan.fingerprint,
         reads: &reads(plan),
         topics: &topics(plan),
+        kept: &kept(plan),
         fresh: options.fresh,
     };
     recovery::decide(history, facts, &sinks, &uuid::Uuid::new_v4().to_string())
@@ -283,6 +250,7 @@ fn resolved_plan(plan: &Plan) -> serde_json::Value {
     let subject = |subject: &crate::plan::outline::SubjectOutline| serde_json::json!({ "subject": subject.subject, "id": subject.id.get(), "schema": subject.schema });
     serde_json::json!({
         recovery::READS: reads(plan),
+        recovery::KEPT: kept(plan),
         "columns": plan.sources.iter().map(columns).collect::<BTreeMap<_, _>>(),
         "subjects": plan.outline.subjects.iter().map(subject).collect::<Vec<_>>(),
         "isolation": "read_committed",
@@ -297,6 +265,23 @@ fn reads(plan: &Plan) -> BTreeMap<String, String> {
 fn topics(plan: &Plan) -> BTreeMap<String, Vec<String>> {
     let of = |source: &SourcePlan| source.source.topics().iter().map(|topic| topic.to_string()).collect();
     plan.sources.iter().map(|source| (source.name.clone(), of(source))).collect()
+}
+
+fn kept(plan: &Plan) -> BTreeMap<String, String> {
+    plan.sinks.iter().filter_map(|sink| Some((sink.name.clone(), sink.sink.keeps()?))).collect()
+}
+
+/// A journal that begins anew while the pipeline has one elsewhere would be a fresh start that nobody asked for. Found
+/// before this one is made.
+fn refuse_moved(plan: &Plan, journal: &mut dyn Journal) -> Result<(), Failure> {
+    let JournalPlace::Kafka { elsewhere: Some(place), .. } = &plan.journal else { return Ok(()) };
+    if History::of(journal.read()?).plan.is_some() {
+        return Ok(());
+    }
+    let title = format!("the journal would begin anew, but this pipeline has one {place}");
+    Err(Failure::user("refused.journal_moved", title).hint(
+        "keep a sink on the cluster where it is; or start over with `--fresh`, which reads the sources from their `start` again",
+    ))
 }
 
 fn must_append(journal: &mut dyn Journal, record: Record) -> Result<(), Failure> {

@@ -325,6 +325,7 @@ fn kept_after_trim(lines: Vec<Vec<Record>>, epoch: Epoch) -> Vec<Vec<Record>> {
             kept
         }
         Record::Owner(_) => !std::mem::replace(&mut seen_owner, true),
+        Record::Reached { .. } => true,
         Record::Progress { sink, .. } => {
             let kept = !seen_sinks.contains(sink);
             seen_sinks.push(sink.clone());

@@ -5,8 +5,10 @@
 //! [`file`] (fsynced before any sink writes) (I9).
 
 pub mod file;
+mod owned;
 mod record;
 
+pub use owned::Owned;
 pub use record::{EpochRecord, Owner, PartitionRecord, PlanRecord, Record};
 
 use crate::data::EncodedRows;
@@ -65,6 +67,11 @@ pub trait Journal: Send {
 
     /// Removes the whole log (`reset`, `--fresh`). `acquire` must follow.
     fn clear(&mut self) -> Result<(), Failure>;
+
+    /// How long a newer owner may need from fencing us to saying who it is.
+    fn takeover_time(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
 
     /// Where it is, for people: a path, or `topic runner.… on broker:9092`.
     fn describe(&self) -> String;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Epoch, Offset, PartitionName, Position};
+use crate::report::Failure;
 use crate::time::{Millis, Watermark};
 
 /// One record of the journal: `{"epoch": {…}}`.
@@ -20,6 +21,12 @@ pub enum Record {
     /// A sink without a memory of its own has everything up to this epoch (I9).
     Progress {
         sink: String,
+        epoch: Epoch,
+    },
+    /// The cluster on which this stands has everything up to this epoch (I9). In no journal, but in the log that
+    /// a further cluster keeps of itself.
+    Reached {
+        lineage: String,
         epoch: Epoch,
     },
 }
@@ -53,6 +60,17 @@ pub struct Owner {
     pub pid: u32,
     /// Distinguishes two owners of one host and pid.
     pub instance: String,
+}
+
+impl Owner {
+    /// The refusal of an instance that was replaced by this one.
+    pub fn took_over(&self) -> Failure {
+        let Owner { host, pid, incarnation, .. } = self;
+        Failure::user(
+            "refused.taken_over",
+            format!("another instance of this pipeline took over: host {host}, pid {pid}, incarnation {incarnation}"),
+        )
+    }
 }
 
 /// An epoch, self-contained (I13).

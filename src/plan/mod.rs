@@ -258,5 +258,13 @@ pub enum JournalPlace {
     /// In the state directory.
     File(PathBuf),
     /// A topic beside the transactional sinks, on the cluster of this connection.
-    Kafka { cluster: resolve::Cluster, topic: String, transactional_id: String },
+    Kafka {
+        cluster: resolve::Cluster,
+        topic: String,
+        transactional_id: String,
+        /// Every Kafka sink is at least once: rows are delivered before their record, without transactions.
+        at_least_once: bool,
+        /// Where the pipeline has, or had, another one: in words. This one must not begin anew then.
+        elsewhere: Option<String>,
+    },
 }

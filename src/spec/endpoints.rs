@@ -54,7 +54,7 @@ crate::options! {
         pub headers: Vec<(Spanned<String>, Spanned<String>)> = Vec::new(),
         /// What is written of rows that change.
         pub mode: Option<Spanned<SinkMode>>,
-        /// How often a row may appear; default `exactly_once` where the sink can.
+        /// How often a row may appear; default `exactly_once` where the sink can. A Kafka sink that is `at_least_once` needs no transactions, unless another sink on its cluster is exactly once: then it joins that one's.
         pub delivery: Option<Spanned<DeliverySpec>>,
     }
 }

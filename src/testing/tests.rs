@@ -787,7 +787,7 @@ fn i14_the_plan_stands_in_the_journal_before_its_first_epoch_and_once() {
             Record::Plan(_) => "plan",
             Record::Owner(_) => "owner",
             Record::Epoch(_) => "epoch",
-            Record::Progress { .. } => "progress",
+            Record::Progress { .. } | Record::Reached { .. } => "progress",
         })
         .collect();
     assert_eq!(kinds[..4], ["owner", "plan", "epoch", "owner"]);

@@ -5,6 +5,7 @@
 //! `RUNNER_TEST_SEED` repeats it.
 
 mod broker;
+mod clusters;
 mod datagen;
 mod large;
 mod refusals;

@@ -480,6 +480,56 @@ fn i15_a_second_owner_fences_the_first() {
     assert!(matches!(fenced, Appended::Fenced(_)), "{fenced:?}");
 }
 
+/// Without transactions the broker fences nobody: a record that does not stand where it should tells the one that was
+/// replaced, and what it still wrote counts for nothing.
+#[test]
+fn i15_without_transactions_a_second_owner_is_noticed_by_its_records() {
+    let (name, topic) = (servers::unique("unfenced"), servers::topic("out", 1));
+    let by = |incarnation: u64, instance: &str| {
+        Record::Owner(Owner { incarnation, host: "host".into(), pid: 1, instance: instance.into() })
+    };
+    let mut first = journal(&name, &topic).without_transactions();
+    first.acquire().unwrap();
+    committed(&mut first, &[by(1, "a")], &[]);
+    committed(&mut first, &[epoch(1)], &rows(&["first"]));
+    let mut second = journal(&name, &topic).without_transactions();
+    assert_eq!(second.acquire().unwrap(), [by(1, "a"), epoch(1)]);
+    committed(&mut second, &[by(2, "b")], &[]);
+    committed(&mut second, &[epoch(2)], &rows(&["second"]));
+
+    let late = first.append(&[epoch(2), epoch(3)], &rows(&["too late"])).unwrap();
+    assert!(matches!(&late, Appended::Fenced(failure) if failure.code == "kafka.fenced"), "{late:?}");
+    let kept = [by(1, "a"), epoch(1), by(2, "b"), epoch(2)];
+    assert_eq!(first.read().unwrap(), kept);
+    // The second finds that somebody wrote, reads who, and goes on.
+    assert!(matches!(second.append(&[epoch(3)], &[]).unwrap(), Appended::Fenced(_)));
+    assert_eq!(second.acquire().unwrap(), [&kept[..], &[epoch(3)]].concat());
+    committed(&mut second, &[epoch(4)], &rows(&["fourth"]));
+    assert_eq!(texts(&topic), ["first", "second", "too late", "fourth"]);
+
+    // Whoever writes with transactions again takes over as ever.
+    let mut third = journal(&name, &topic);
+    third.acquire().unwrap();
+    committed(&mut third, &[by(3, "c"), epoch(5)], &rows(&["fifth"]));
+    assert!(matches!(second.append(&[epoch(5)], &[]).unwrap(), Appended::Fenced(_)));
+    let mut fourth = journal(&name, &topic).without_transactions();
+    assert_eq!(fourth.acquire().unwrap().last(), Some(&epoch(5)));
+    let fenced = third.append(&[epoch(6)], &[]).unwrap();
+    assert!(matches!(fenced, Appended::Fenced(_)), "a transactional predecessor is fenced: {fenced:?}");
+}
+
+#[test]
+fn without_transactions_a_refused_record_ends_the_append_and_nothing_is_journaled() {
+    let name = servers::unique("refused");
+    let topic = servers::topic_with("out", 1, &[("max.message.bytes", "2000")]);
+    let mut journal = journal(&name, &topic).without_transactions();
+    journal.acquire().unwrap();
+    committed(&mut journal, &[owner(1)], &[]);
+    let failure = journal.append(&[epoch(1)], &rows(&["good", &"x".repeat(5_000)])).unwrap_err();
+    assert_eq!((failure.code, failure.retry), ("kafka.record_too_large", false));
+    assert_eq!(journal.acquire().unwrap(), [owner(1)]);
+}
+
 #[test]
 fn i15_what_a_dead_owner_left_open_is_aborted_before_the_log_is_read() {
     let (name, topic) = (servers::unique("dead"), servers::topic("out", 1));

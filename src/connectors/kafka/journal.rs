@@ -4,6 +4,11 @@
 //! The topic has one partition, keeps everything (`cleanup.policy=delete`, `retention.ms=-1`) and
 //! is trimmed by deleting records from its beginning (I16).
 //!
+//! Where every sink is at least once there are no transactions: the rows are delivered first, then the
+//! record, by an idempotent producer. Nobody is fenced by the broker then. So every record bears the name of
+//! who wrote it; a reader passes over what somebody wrote who was replaced before, and a writer
+//! whose record does not stand right behind its last one knows that it is not alone.
+//!
 //! I11: what an append was given stays with the caller, who sends the same bytes again after an
 //! abort. When nobody knows how it ended, the producer is dropped: `acquire` makes a new one, whose
 //! `init_transactions` settles the old transaction before the log is read.
@@ -25,14 +30,17 @@ use self::log::Index;
 use self::pacing::Pacing;
 use super::client::Cluster;
 use super::native::{NativeError, Refused};
-use super::producer::Producer;
+use super::producer::{Producer, refusal};
 use super::topics::{NewTopic, Topics};
-use crate::data::{EncodedRows, Epoch};
+use crate::data::{EncodedRows, Epoch, Offset};
 use crate::journal::{Appended, Journal, Record, SinkRows};
 use crate::report::Failure;
 
 /// Deleting records costs a request and a read: not more often than this.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
+
+/// From `init_transactions` to the owner record, where the cluster is busy.
+const TAKEOVER_TIME: Duration = Duration::from_secs(2);
 
 /// A Kafka sink that commits with the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +59,12 @@ pub struct KafkaJournal {
     topic: String,
     transactional_id: String,
     sinks: Vec<JournalSink>,
+    without_transactions: bool,
     /// `None`: not acquired, or lost.
     producer: Option<Producer>,
+    /// Without transactions: whose records these are, and where the next one will stand.
+    instance: String,
+    end: Offset,
     index: Index,
     pacing: Pacing,
     trimmed: Option<Instant>,
@@ -83,11 +95,19 @@ impl KafkaJournal {
             topic: topic.into(),
             transactional_id: transactional_id.into(),
             sinks,
+            without_transactions: false,
             producer: None,
+            instance: String::new(),
+            end: 0,
             index: Index::default(),
             pacing: Pacing::default(),
             trimmed: None,
         })
+    }
+
+    /// Writes rows before their record, without transactions: at least once.
+    pub fn without_transactions(self) -> KafkaJournal {
+        KafkaJournal { without_transactions: true, ..self }
     }
 
     /// How often a transaction met the end of the one before it, since `acquire`.
@@ -131,10 +151,22 @@ impl KafkaJournal {
         names.map(|name| Ok(topics.limits(name)?.batch_bytes_max.unwrap_or(1_000_000))).collect()
     }
 
+    /// A producer of all topics; it is made before the log is read, so that nobody who is fenced by it writes behind what was read.
     fn open_producer(&self, topics: &Topics) -> Result<Producer, Failure> {
-        let names: Vec<&str> = self.sinks.iter().map(|sink| sink.topic.as_str()).chain([self.topic.as_str()]).collect();
+        if self.without_transactions { self.open_idempotent(topics) } else { self.open_transactional(topics) }
+    }
+
+    fn open_idempotent(&self, topics: &Topics) -> Result<Producer, Failure> {
+        Producer::open(&self.cluster, None, &self.topic_names(), &self.batch_limits(topics)?)
+    }
+
+    fn topic_names(&self) -> Vec<&str> {
+        self.sinks.iter().map(|sink| sink.topic.as_str()).chain([self.topic.as_str()]).collect()
+    }
+
+    fn open_transactional(&self, topics: &Topics) -> Result<Producer, Failure> {
         let limits = self.batch_limits(topics)?;
-        let producer = Producer::open(&self.cluster, &self.transactional_id, &names, &limits)?;
+        let producer = Producer::open(&self.cluster, Some(&self.transactional_id), &self.topic_names(), &limits)?;
         let id = &self.transactional_id;
         producer.init().map_err(|error| match error.code {
             Code::InvalidTransactionTimeout => Failure::user(
@@ -164,24 +196,86 @@ impl KafkaJournal {
     ) -> Result<(), (Stage, NativeError)> {
         producer.begin().map_err(|error| (Stage::Begin, error))?;
         let at_produce = |error| (Stage::Produce, error);
-        for output in outputs {
-            let unknown = || NativeError::of_code(Code::UnknownTopic);
-            let topic = self.sinks.iter().position(|sink| sink.sink == output.sink);
-            let topic = topic.ok_or_else(unknown).map_err(at_produce)?;
-            for rows in &output.rows {
-                // SAFETY: passed on to our caller.
-                unsafe { producer.produce(topic, rows) }.map_err(at_produce)?;
-            }
-        }
+        // SAFETY: passed on to our caller.
+        unsafe { self.produce(producer, outputs) }.map_err(at_produce)?;
         // SAFETY: passed on to our caller.
         unsafe { producer.produce(self.sinks.len(), journal) }.map_err(at_produce)?;
         producer.commit().map_err(|error| (Stage::Commit, error))
+    }
+
+    /// Sends the rows of all sinks.
+    ///
+    /// # Safety
+    /// As `Producer::produce`.
+    unsafe fn produce(&self, producer: &Producer, outputs: &[SinkRows]) -> Result<(), NativeError> {
+        for output in outputs {
+            let topic = self.sinks.iter().position(|sink| sink.sink == output.sink);
+            let topic = topic.ok_or_else(|| NativeError::of_code(Code::UnknownTopic))?;
+            for rows in &output.rows {
+                // SAFETY: passed on to our caller.
+                unsafe { producer.produce(topic, rows) }?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers the rows, then the records; gives the offset of the last one.
+    ///
+    /// # Safety
+    /// `journal` and `outputs` must live until this succeeded or the producer was dropped.
+    unsafe fn deliver(
+        &self,
+        producer: &Producer,
+        journal: &EncodedRows,
+        outputs: &[SinkRows],
+    ) -> Result<Offset, (NativeError, Option<Refused>)> {
+        let failed = |error| (error, producer.take_refused());
+        let delivered = || match (producer.deliver(), producer.take_refused()) {
+            (Ok(()), None) => Ok(()),
+            (Ok(()), Some(refused)) => Err((NativeError::of_code(refused.code), Some(refused))),
+            (Err(error), refused) => Err((error, refused)),
+        };
+        // SAFETY: passed on to our caller.
+        unsafe { self.produce(producer, outputs) }.map_err(failed)?;
+        delivered()?;
+        // SAFETY: passed on to our caller.
+        unsafe { producer.produce_noted(self.sinks.len(), journal) }.map_err(failed)?;
+        delivered()?;
+        Ok(producer.newest())
+    }
+
+    fn append_delivered(
+        &mut self,
+        producer: Producer,
+        journal: &EncodedRows,
+        outputs: &[SinkRows],
+    ) -> Result<Appended, Failure> {
+        // SAFETY: the rows outlive this call, and so the producer if it is dropped here. It is kept only after everything was delivered.
+        match unsafe { self.deliver(&producer, journal, outputs) } {
+            Ok(last) => {
+                let alone = last + 1 == self.end + journal.len() as Offset;
+                self.end = last + 1;
+                if !alone {
+                    let title = format!("another instance writes topic `{}`", self.topic);
+                    return Ok(Appended::Fenced(Failure::outside("kafka.fenced", title)));
+                }
+                self.producer = Some(producer);
+                Ok(Appended::Committed)
+            }
+            Err((error, refused)) => {
+                let failure = refusal(&self.cluster, producer.client(), error, refused);
+                if failure.retry { Ok(Appended::Unknown(failure)) } else { Err(failure) }
+            }
+        }
     }
 
     fn append_encoded(&mut self, journal: &EncodedRows, outputs: &[SinkRows]) -> Result<Appended, Failure> {
         let Some(producer) = self.producer.take() else {
             return Ok(Appended::Unknown(Failure::outside("kafka.journal_lost", "the journal must be acquired again")));
         };
+        if self.without_transactions {
+            return self.append_delivered(producer, journal, outputs);
+        }
         self.pacing.wait();
         let conflicts = producer.client().events().conflicts();
         // SAFETY: the rows outlive this call, and so the producer if it is dropped here (by a panic
@@ -212,7 +306,7 @@ impl KafkaJournal {
             }));
         }
         let refused = producer.take_refused();
-        let failure = self.aborted(&producer, error, refused);
+        let failure = refusal(&self.cluster, producer.client(), error, refused);
         self.producer = Some(producer);
         // What is refused today is refused tomorrow: the same bytes need not be sent again.
         if failure.retry { Ok(Appended::Aborted(failure)) } else { Err(failure) }
@@ -230,37 +324,9 @@ impl KafkaJournal {
         Some(Appended::Unknown(Failure::outside("kafka.producer", title).because(fatal)))
     }
 
-    /// Why a transaction was taken back: by the first record that was refused, if one was.
-    fn aborted(&self, producer: &Producer, error: NativeError, refused: Option<Refused>) -> Failure {
-        let (code, place, reason) = match refused {
-            Some(Refused { code, topic, partition, reason }) if partition >= 0 => {
-                (code, format!("partition {partition} of topic `{topic}`"), reason)
-            }
-            Some(Refused { code, topic, reason, .. }) => (code, format!("topic `{topic}`"), reason),
-            None => (error.code, "the cluster".to_owned(), error.text.clone()),
-        };
-        let (name, hint) = match code {
-            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => (
-                "kafka.record_too_large",
-                "raise `max.message.bytes` of the topic (and `message.max.bytes` of the sink, where it is set), at most 16 MiB",
-            ),
-            Code::InvalidTimestamp => (
-                "kafka.record_refused",
-                "its time is too far from the broker's clock (`message.timestamp.after.max.ms`)",
-            ),
-            Code::InvalidRecord => ("kafka.record_refused", "a compacted topic takes no record without a key"),
-            Code::PolicyViolation | Code::UnsupportedForMessageFormat => {
-                ("kafka.record_refused", "the broker's settings forbid such records")
-            }
-            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
-                ("kafka.unknown_topic", "was the topic deleted?")
-            }
-            Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
-                ("kafka.not_allowed", "the cluster's access rules (ACLs) forbid it for this user")
-            }
-            _ => return self.cluster.failure(producer.client(), "commit an epoch", error),
-        };
-        Failure::user(name, format!("{place} refuses a record")).because(reason).hint(hint)
+    /// What our records bear.
+    fn stamp(&self) -> Option<&str> {
+        self.without_transactions.then_some(self.instance.as_str())
     }
 }
 
@@ -288,7 +354,13 @@ impl Journal for KafkaJournal {
         let topics = Topics::connect(&self.cluster)?;
         self.prepare_topic(&topics)?;
         let producer = self.open_producer(&topics)?;
-        let (entries, end) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, 0)?;
+        let (mut entries, mut end) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, 0)?;
+        if self.without_transactions && log::is_transactional(&entries) {
+            // Who wrote with transactions so far is fenced as such.
+            drop(self.open_transactional(&topics)?);
+            (entries, end) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, 0)?;
+        }
+        self.end = end;
         self.index = Index::default();
         self.index.note(&entries, end);
         self.producer = Some(producer);
@@ -305,7 +377,10 @@ impl Journal for KafkaJournal {
     }
 
     fn append(&mut self, records: &[Record], outputs: &[SinkRows]) -> Result<Appended, Failure> {
-        let journal = log::encode(records, false)?;
+        if let Some(Record::Owner(owner)) = records.iter().find(|record| matches!(record, Record::Owner(_))) {
+            self.instance = owner.instance.clone();
+        }
+        let journal = log::encode(records, false, self.stamp())?;
         self.append_encoded(&journal, outputs)
     }
 
@@ -321,7 +396,7 @@ impl Journal for KafkaJournal {
         let Some(cut) = self.index.cut(epoch) else { return Ok(()) };
         let survivors = self.index.survivors(epoch, cut);
         if !survivors.is_empty() {
-            let moved = log::encode(&survivors, true)?;
+            let moved = log::encode(&survivors, true, self.stamp())?;
             match self.append_encoded(&moved, &[])? {
                 Appended::Committed => {}
                 Appended::Aborted(failure) | Appended::Unknown(failure) | Appended::Fenced(failure) => {
@@ -338,6 +413,10 @@ impl Journal for KafkaJournal {
         self.producer = None;
         self.index = Index::default();
         Topics::connect(&self.cluster)?.delete(&self.topic).map(|_| ())
+    }
+
+    fn takeover_time(&self) -> Duration {
+        TAKEOVER_TIME
     }
 
     fn describe(&self) -> String {

@@ -10,8 +10,10 @@
 //! login (`kafka.authentication`) or whose certificate, or ours, is not accepted (`kafka.certificate`): these
 //! are final, at the start and later, because only other settings help.
 
+mod alone;
 mod client;
 mod consumer;
+mod further;
 mod journal;
 mod native;
 mod options;
@@ -23,9 +25,10 @@ mod source;
 mod topics;
 
 pub use client::Cluster;
+pub use further::Further;
 pub use journal::{JournalSink, KafkaJournal};
 pub use options::{KafkaSinkOptions, KafkaSourceOptions, Moment, OnExpired, Start, TopicName, TopicOffsets, Until};
 pub use properties::Properties;
-pub use sink::KafkaSink;
+pub use sink::{KafkaSink, Written};
 pub use source::{GroupPosition, KafkaSource};
 pub use topics::{Bounds, NewTopic, SinkLimits, Topics};

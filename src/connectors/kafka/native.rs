@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -420,6 +420,10 @@ unsafe extern "C" fn on_delivery(_: *mut rd::rd_kafka_t, message: *const rd::rd_
     let message = unsafe { &*message };
     // Of all records, so it must be quick for the good ones.
     if message.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        // SAFETY: only `Producer::produce_noted` sets it, to a number that outlives the client.
+        if let Some(newest) = unsafe { message._private.cast::<AtomicI64>().as_ref() } {
+            newest.store(message.offset, Ordering::Release);
+        }
         return;
     }
     let code = RDKafkaErrorCode::from(message.err);

@@ -1,11 +1,12 @@
-//! A transactional producer.
+//! A producer: transactional, or idempotent only.
 //!
 //! Records are sent from the bytes that the engine keeps (no copy): [`Producer::produce`] borrows
 //! them only for the call, so whoever calls it keeps them until the transaction was committed or
-//! aborted, or the producer dropped. Commit and abort serve delivery reports themselves, because they
+//! aborted, or delivered, or the producer dropped. Commit, abort and deliver serve delivery reports themselves, because they
 //! come as callbacks, not as events.
 
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings as rd;
@@ -13,7 +14,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::Cluster;
 use super::native::{Client, NativeError, Refused, Role, c_string, ms};
-use crate::data::{EncodedRecord, EncodedRows};
+use crate::data::{EncodedRecord, EncodedRows, Offset};
 use crate::report::Failure;
 
 /// One call into librdkafka takes at most this long, so that a broker that is away is told of soon.
@@ -29,6 +30,8 @@ pub(super) struct Producer {
     // Order matters: topics go before the client.
     topics: Vec<Topic>,
     client: Client,
+    /// Offset of the newest record that was sent noted. librdkafka has its address while the client lives.
+    newest: Box<AtomicI64>,
 }
 
 /// A topic of one producer.
@@ -46,10 +49,11 @@ unsafe impl Send for Producer {}
 
 impl Producer {
     /// Makes a producer of `topics`, which are named by their index from now on. `batch_limits`:
-    /// the largest batch that each of them takes.
+    /// the largest batch that each of them takes. Without a transactional id it knows no transactions, but
+    /// writes no record twice by itself.
     pub fn open(
         cluster: &Cluster,
-        transactional_id: &str,
+        transactional_id: Option<&str>,
         topics: &[&str],
         batch_limits: &[usize],
     ) -> Result<Producer, Failure> {
@@ -66,14 +70,15 @@ impl Producer {
         ];
         // Every delivery is reported, though only refusals are of interest: reports of failures alone
         // would leave a flush asleep until its next look, every 10 ms.
-        let fixed = [("transactional.id", transactional_id), ("delivery.report.only.error", "false")];
+        let kind = transactional_id.map_or(("enable.idempotence", "true"), |id| ("transactional.id", id));
+        let fixed = [kind, ("delivery.report.only.error", "false")];
         let client = cluster.client(Role::Producer, &defaults, &fixed)?;
         let topic = |name: &&str| {
             let name = c_string(name);
             // SAFETY: the client lives; librdkafka copies the name.
             Topic(unsafe { rd::rd_kafka_topic_new(client.ptr(), name.as_ptr(), std::ptr::null_mut()) })
         };
-        Ok(Producer { topics: topics.iter().map(topic).collect(), client })
+        Ok(Producer { topics: topics.iter().map(topic).collect(), client, newest: Box::new(AtomicI64::new(-1)) })
     }
 
     pub fn client(&self) -> &Client {
@@ -121,6 +126,16 @@ impl Producer {
         })
     }
 
+    /// Waits until every record was delivered or refused; [`Producer::take_refused`] says which it was.
+    pub fn deliver(&self) -> Result<(), NativeError> {
+        self.repeat("deliver", |client, timeout| {
+            // SAFETY: the client lives.
+            let flushed = unsafe { NativeError::check_code(rd::rd_kafka_flush(client, timeout)) };
+            flushed.map_err(|error| NativeError { retriable: error.code == Code::OperationTimedOut, ..error })
+        })?;
+        self.client.fatal_error().map_or(Ok(()), Err)
+    }
+
     /// Calls again while the call asks for it: librdkafka goes on where it was.
     fn repeat(
         &self,
@@ -151,20 +166,35 @@ impl Producer {
     /// Sends rows to a topic, in order.
     ///
     /// # Safety
-    /// `rows` must live until `commit` or `abort` succeeded, or the producer was dropped.
+    /// `rows` must live until `commit`, `abort` or `deliver` succeeded, or the producer was dropped.
     pub unsafe fn produce(&self, topic: usize, rows: &EncodedRows) -> Result<(), NativeError> {
         let topic = Value::topic(self.topics[topic].0);
-        rows.records.iter().try_for_each(|record| self.produce_one(topic, rows, record))
+        rows.records.iter().try_for_each(|record| self.produce_one(&[topic], rows, record))
+    }
+
+    /// The same, for a topic of one partition; [`Producer::newest`] then tells where they stand.
+    ///
+    /// # Safety
+    /// As `produce`.
+    pub unsafe fn produce_noted(&self, topic: usize, rows: &EncodedRows) -> Result<(), NativeError> {
+        let values = [Value::topic(self.topics[topic].0), Value::noted(&self.newest)];
+        rows.records.iter().try_for_each(|record| self.produce_one(&values, rows, record))
+    }
+
+    /// Offset of the newest delivered record of those sent noted.
+    pub fn newest(&self) -> Offset {
+        self.newest.load(Ordering::Acquire)
     }
 
     fn produce_one(
         &self,
-        topic: rd::rd_kafka_vu_t,
+        first: &[rd::rd_kafka_vu_t],
         rows: &EncodedRows,
         record: &EncodedRecord,
     ) -> Result<(), NativeError> {
-        let mut values = [topic; 5];
-        let mut count = 1;
+        let mut values = [first[0]; 6];
+        values[..first.len()].copy_from_slice(first);
+        let mut count = first.len();
         let mut add = |value| {
             values[count] = value;
             count += 1;
@@ -206,6 +236,38 @@ impl Producer {
     }
 }
 
+/// Why records were not written: by the first one that was refused, if one was.
+pub(super) fn refusal(cluster: &Cluster, client: &Client, error: NativeError, refused: Option<Refused>) -> Failure {
+    let (code, place, reason) = match refused {
+        Some(Refused { code, topic, partition, reason }) if partition >= 0 => {
+            (code, format!("partition {partition} of topic `{topic}`"), reason)
+        }
+        Some(Refused { code, topic, reason, .. }) => (code, format!("topic `{topic}`"), reason),
+        None => (error.code, "the cluster".to_owned(), error.text.clone()),
+    };
+    let (name, hint) = match code {
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => (
+            "kafka.record_too_large",
+            "raise `max.message.bytes` of the topic (and `message.max.bytes` of the sink, where it is set), at most 16 MiB",
+        ),
+        Code::InvalidTimestamp => {
+            ("kafka.record_refused", "its time is too far from the broker's clock (`message.timestamp.after.max.ms`)")
+        }
+        Code::InvalidRecord => ("kafka.record_refused", "a compacted topic takes no record without a key"),
+        Code::PolicyViolation | Code::UnsupportedForMessageFormat => {
+            ("kafka.record_refused", "the broker's settings forbid such records")
+        }
+        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+            ("kafka.unknown_topic", "was the topic deleted?")
+        }
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+            ("kafka.not_allowed", "the cluster's access rules (ACLs) forbid it for this user")
+        }
+        _ => return cluster.failure(client, "commit an epoch", error),
+    };
+    Failure::user(name, format!("{place} refuses a record")).because(reason).hint(hint)
+}
+
 /// Makes the tagged values that `rd_kafka_produceva` takes.
 struct Value;
 
@@ -213,6 +275,11 @@ impl Value {
     fn topic(topic: *mut rd::rd_kafka_topic_t) -> rd::rd_kafka_vu_t {
         let u = rd::rd_kafka_vu_s__bindgen_ty_1 { rkt: topic };
         rd::rd_kafka_vu_t { vtype: rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT, u }
+    }
+
+    fn noted(newest: &AtomicI64) -> rd::rd_kafka_vu_t {
+        let u = rd::rd_kafka_vu_s__bindgen_ty_1 { ptr: newest.as_ptr().cast() };
+        rd::rd_kafka_vu_t { vtype: rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE, u }
     }
 
     /// An empty slice has an address too, so an empty key stays a key and an empty value no tombstone.

@@ -1,12 +1,16 @@
 //! A topic as a sink.
 //!
-//! Delivery: exactly once. The rows are written by [`super::KafkaJournal`], in the transaction of
-//! the journal's record (I9), so this is only a description.
+//! Delivery: exactly once, in the transaction of the journal's record (I9) or, on a further cluster, in
+//! one of that cluster's own; or at least once. Which it is depends on the sinks beside it, so the
+//! plan says so ([`Written`]).
 
 use std::collections::BTreeMap;
 
+use super::alone::AloneWriter;
 use super::client::Cluster;
-use crate::connectors::{Delivery, Sink, Writer};
+use super::further::{Further, FurtherWriter};
+use super::journal::JournalSink;
+use crate::connectors::{Delivery, MemberSink, Sink, Writer};
 use crate::report::Failure;
 
 /// A topic to be written.
@@ -17,6 +21,24 @@ pub struct KafkaSink {
     pub topic: String,
     /// Of the sink.
     pub properties: BTreeMap<String, String>,
+    pub written: Written,
+}
+
+/// Who writes a topic, and where its progress stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// [`super::KafkaJournal`], with the journal's record.
+    WithJournal,
+    /// The cluster's own producer, with the cluster's own record of what it has.
+    Further(Further),
+    /// A producer of its own, at least once; the journal notes what was delivered.
+    Alone,
+}
+
+impl KafkaSink {
+    fn as_journal_sink(&self, index: usize) -> JournalSink {
+        JournalSink { sink: index, topic: self.topic.clone(), properties: self.properties.clone() }
+    }
 }
 
 impl Sink for KafkaSink {
@@ -25,10 +47,50 @@ impl Sink for KafkaSink {
     }
 
     fn delivery(&self) -> Delivery {
-        Delivery::Transaction
+        match &self.written {
+            Written::WithJournal => Delivery::Transaction,
+            Written::Further(_) => Delivery::Remembers,
+            Written::Alone => Delivery::AtLeastOnce,
+        }
     }
 
     fn open(&self) -> Result<Box<dyn Writer>, Failure> {
-        Err(Failure::bug("kafka.writer", format!("topic `{}` is written by the journal", self.topic)))
+        self.open_together(&[MemberSink { index: 0, sink: self }])
     }
+
+    fn together(&self) -> Option<&str> {
+        match &self.written {
+            Written::Further(further) => Some(&further.transactional_id),
+            Written::WithJournal | Written::Alone => None,
+        }
+    }
+
+    fn open_together(&self, sinks: &[MemberSink<'_>]) -> Result<Box<dyn Writer>, Failure> {
+        match &self.written {
+            Written::WithJournal => {
+                Err(Failure::bug("kafka.writer", format!("topic `{}` is written by the journal", self.topic)))
+            }
+            Written::Further(further) => {
+                let of = |member: &MemberSink<'_>| Some(kafka(member.sink)?.as_journal_sink(member.index));
+                let sinks = sinks.iter().filter_map(of).collect();
+                Ok(Box::new(FurtherWriter::open(self.cluster.clone(), further, sinks)?))
+            }
+            Written::Alone => {
+                let cluster = self.cluster.with(&self.properties);
+                Ok(Box::new(AloneWriter::open(cluster, self.topic.clone())?))
+            }
+        }
+    }
+
+    fn keeps(&self) -> Option<String> {
+        Some(match &self.written {
+            Written::WithJournal => "with the journal".to_owned(),
+            Written::Further(further) => format!("in topic `{}`", further.progress),
+            Written::Alone => "in the journal".to_owned(),
+        })
+    }
+}
+
+fn kafka(sink: &dyn Sink) -> Option<&KafkaSink> {
+    (sink as &dyn std::any::Any).downcast_ref()
 }

@@ -7,6 +7,7 @@ const FACTS: PlanFacts<'static> = PlanFacts {
     fingerprint: "f",
     reads: &BTreeMap::new(),
     topics: &BTreeMap::new(),
+    kept: &BTreeMap::new(),
     fresh: false,
 };
 

@@ -200,13 +200,13 @@ impl<'a> PipelineCheck<'a> {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a plan, put together once")]
-    fn assemble(
+    fn assemble<'s>(
         mut self,
         wiring: Wiring,
         sources: Vec<(SourcePlan, Shape)>,
         mut round: Round,
-        sinks: Vec<Option<SinkDraft<'_>>>,
-        dead_letter: Option<Option<SinkDraft<'_>>>,
+        mut sinks: Vec<Option<SinkDraft<'s>>>,
+        dead_letter: Option<Option<SinkDraft<'s>>>,
         errors: ErrorPolicy,
         out: &mut Diagnostics,
     ) -> Option<Plan> {
@@ -234,11 +234,12 @@ impl<'a> PipelineCheck<'a> {
         self.outline.replays_everything =
             shapes.values().any(|shape| shape.group.as_ref().is_some_and(|group| !group.windowed));
 
-        let dead_letter = match dead_letter {
+        let mut dead_letter = match dead_letter {
             Some(draft) => Some(draft?),
             None => None,
         };
-        let journal = sinks::journal(&self.scope, sinks.iter().flatten().chain(&dead_letter), out)?;
+        let drafts = sinks.iter_mut().flatten().chain(&mut dead_letter).collect();
+        let journal = sinks::settle(&self.scope, drafts, out)?;
         let mut plans = Vec::new();
         for (index, draft) in sinks.into_iter().enumerate() {
             let (target, port) = wiring.sink_inputs.get(&index)?;
@@ -733,6 +734,50 @@ mod tests {
   sinks: {{ out: {{ from: s, file: {{ path: x }}, format: original }}, no: {{ from: n, console: {{}}, format: original }} }}\n"
         );
         assert_eq!(built(&spec).1, ["format.original"]);
+    }
+
+    #[test]
+    fn i9_each_kafka_sink_says_how_it_is_written_and_where_its_progress_stands() {
+        let guarantees = |sinks: &str| {
+            let (plans, codes) = of_ratings(&format!(
+                "  connections: {{ far: {{ kafka: {{ brokers: \"far:9092\" }} }} }}\n  sinks:\n{sinks}"
+            ));
+            assert_eq!(codes, [] as [&str; 0]);
+            let words = |sink: &crate::plan::outline::SinkOutline| sink.guarantee.clone();
+            let place = describe_journal(&plans[0]);
+            (plans[0].outline.sinks.iter().map(words).collect::<Vec<_>>().join("\n"), place)
+        };
+        let sink = |name: &str, more: &str| {
+            format!("    {name}: {{ from: ratings, kafka: {{ topic: {name} }}, format: json{more} }}\n")
+        };
+        let (far, lax) = (", connection: far", ", delivery: at_least_once");
+        let both = format!("{far}{lax}");
+        let (near_journal, far_journal) = (("default".to_owned(), false), ("far".to_owned(), false));
+        let joins = "exactly once, more than it asks for (it joins the transaction of its cluster's other sinks)";
+        let with = "exactly once (in one transaction with the journal)";
+        let own = "exactly once (in a transaction of its own on `far`; progress in topic `runner.default.p.progress.far` there)";
+        let noted = "at least once (the journal notes its progress after delivery)";
+        let before = "at least once (delivered before the journal has the epoch)";
+
+        let two = guarantees(&(sink("a", "") + &sink("b", far)));
+        assert_eq!(two, (format!("{with}\n{own}"), near_journal.clone()));
+        // The first exactly-once sink by name, not the first.
+        let mixed = guarantees(&(sink("a", lax) + &sink("b", far)));
+        assert_eq!(mixed, (format!("{noted}\n{with}"), far_journal));
+        let joined = guarantees(&(sink("a", "") + &sink("b", lax) + &sink("c", far) + &sink("d", &both)));
+        assert_eq!(joined, (format!("{with}\n{joins}\n{own}\n{joins}"), near_journal));
+        let none = guarantees(&(sink("a", lax) + &sink("b", &both)));
+        assert_eq!(none, (format!("{before}\n{noted}"), ("default".to_owned(), true)));
+    }
+
+    /// Connection of the journal, and whether it is written without transactions.
+    fn describe_journal(plan: &Plan) -> (String, bool) {
+        match &plan.journal {
+            crate::plan::JournalPlace::Kafka { cluster, at_least_once, .. } => {
+                (cluster.connection.clone(), *at_least_once)
+            }
+            crate::plan::JournalPlace::File(_) => panic!("it is in a file"),
+        }
     }
 
     #[test]

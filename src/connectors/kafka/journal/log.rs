@@ -19,6 +19,8 @@ use crate::report::Failure;
 
 /// Header of a record that was appended again.
 const MOVED: &str = "runner-moved";
+/// Header of a record that was written without a transaction: the instance that wrote it.
+const INSTANCE: &str = "runner-instance";
 /// A journal ends with a marker, so its end is waited for at every start.
 const END_WITHIN: Duration = Duration::from_millis(10);
 /// Without progress for this long, reading fails.
@@ -29,15 +31,21 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Entry {
     pub offset: Offset,
     pub moved: bool,
+    /// Who wrote it; `None`: in a transaction.
+    pub instance: Option<String>,
     pub record: Record,
 }
 
 /// Records as Kafka records, in order.
-pub(super) fn encode(records: &[Record], moved: bool) -> Result<EncodedRows, Failure> {
+pub(super) fn encode(records: &[Record], moved: bool, instance: Option<&str>) -> Result<EncodedRows, Failure> {
     let mut rows = EncodedRows::default();
     if moved {
         let name = rows.put(MOVED.as_bytes());
         rows.headers.push((name, None));
+    }
+    if let Some(instance) = instance {
+        let (name, value) = (rows.put(INSTANCE.as_bytes()), rows.put(instance.as_bytes()));
+        rows.headers.push((name, Some(value)));
     }
     let headers = 0..rows.headers.len() as u32;
     for record in records {
@@ -73,9 +81,12 @@ pub(super) fn read(
         let before = next;
         let more = consumer.take(usize::MAX, |message| match message.error() {
             Code::NoError if message.offset() < bounds.high => {
-                let moved = message.headers().iter().any(|(name, _)| name == MOVED);
+                let headers = message.headers();
+                let moved = headers.iter().any(|(name, _)| name == MOVED);
+                let instance = headers.iter().find(|(name, _)| name == INSTANCE);
+                let instance = instance.and_then(|(_, v)| Some(String::from_utf8_lossy(v.as_deref()?).into_owned()));
                 match parse(topic, message.offset(), message.value()) {
-                    Ok(record) => entries.push(Entry { offset: message.offset(), moved, record }),
+                    Ok(record) => entries.push(Entry { offset: message.offset(), moved, instance, record }),
                     Err(failure) => failed = Some(Trouble::Failure(failure)),
                 }
                 next = message.offset() + 1;
@@ -117,8 +128,24 @@ fn parse(topic: &str, offset: Offset, value: Option<&[u8]>) -> Result<Record, Fa
 }
 
 /// Records in the order of their meaning: moved ones whose original is gone come first.
+///
+/// Where the broker fences nobody, an instance that was replaced may still write for a while: nobody goes by that.
 pub(super) fn restored(entries: Vec<Entry>) -> Vec<Record> {
-    in_order(&entries).into_iter().map(|entry| entry.record.clone()).collect()
+    let mut writer: Option<Option<String>> = None;
+    let by_its_owner = |entry: &&Entry| {
+        if let Record::Owner(owner) = &entry.record {
+            writer = Some(entry.instance.as_ref().map(|_| owner.instance.clone()));
+            return true;
+        }
+        entry.moved || writer.as_ref().is_none_or(|writer| *writer == entry.instance)
+    };
+    in_order(&entries).into_iter().filter(by_its_owner).map(|entry| entry.record.clone()).collect()
+}
+
+/// Whether the newest owner writes with transactions.
+pub(super) fn is_transactional(entries: &[Entry]) -> bool {
+    let newest = entries.iter().rev().find(|entry| matches!(entry.record, Record::Owner(_)));
+    newest.is_some_and(|entry| entry.instance.is_none())
 }
 
 fn in_order(entries: &[Entry]) -> Vec<&Entry> {
@@ -149,6 +176,9 @@ impl Index {
             match &entry.record {
                 Record::Epoch(epoch) => {
                     self.epochs.entry(epoch.epoch).or_insert(entry.offset);
+                }
+                Record::Reached { epoch, .. } => {
+                    self.epochs.entry(*epoch).or_insert(entry.offset);
                 }
                 _ => self.others.push(entry.clone()),
             }
@@ -249,7 +279,7 @@ mod tests {
     }
 
     fn written(records: Vec<Record>) -> Vec<Entry> {
-        (0..).zip(records).map(|(offset, record)| Entry { offset, moved: false, record }).collect()
+        (0..).zip(records).map(|(offset, record)| Entry { offset, moved: false, instance: None, record }).collect()
     }
 
     fn indexed(entries: &[Entry]) -> Index {
@@ -280,6 +310,28 @@ mod tests {
     }
 
     #[test]
+    fn i15_what_a_replaced_instance_still_wrote_counts_for_nothing() {
+        let by = |instance: &str, record: Record| (Some(instance.to_owned()), record);
+        let owner = |incarnation: u64, instance: &str| match owner(incarnation) {
+            Record::Owner(owner) => Record::Owner(Owner { instance: instance.into(), ..owner }),
+            other => other,
+        };
+        let log = |records: Vec<(Option<String>, Record)>| {
+            let entry = |(offset, (instance, record))| Entry { offset, moved: false, instance, record };
+            restored((0..).zip(records).map(entry).collect())
+        };
+        let (a, b) = (owner(1, "a"), owner(2, "b"));
+        let both =
+            vec![by("a", a.clone()), by("a", epoch(1)), by("b", b.clone()), by("a", epoch(2)), by("b", epoch(3))];
+        assert_eq!(log(both), [a.clone(), epoch(1), b.clone(), epoch(3)]);
+        // From transactions to none, and back.
+        let mixed = vec![(None, a.clone()), (None, epoch(1)), by("b", b.clone()), (None, epoch(2)), by("b", epoch(3))];
+        assert_eq!(log(mixed), [a.clone(), epoch(1), b.clone(), epoch(3)]);
+        let back = vec![by("b", b.clone()), by("b", epoch(1)), (None, a.clone()), by("b", epoch(2)), (None, epoch(3))];
+        assert_eq!(log(back), [b, epoch(1), a, epoch(3)]);
+    }
+
+    #[test]
     fn nothing_is_cut_where_no_epoch_is_older_or_none_is_left() {
         let index = indexed(&written(vec![plan(1), epoch(5), epoch(6)]));
         assert_eq!((index.cut(5), index.cut(7), index.cut(6)), (None, None, Some(2)));
@@ -288,7 +340,12 @@ mod tests {
     #[test]
     fn moved_records_come_first_when_read_again() {
         let mut log = written(vec![plan(1), owner(1), epoch(1), epoch(2), epoch(3)]);
-        log.extend([5, 6].map(|offset| Entry { offset, moved: true, record: log[offset as usize - 5].record.clone() }));
+        log.extend([5, 6].map(|offset| Entry {
+            offset,
+            moved: true,
+            instance: None,
+            record: log[offset as usize - 5].record.clone(),
+        }));
         // The trim died before it deleted: nothing is doubled.
         assert_eq!(restored(log.clone()), [plan(1), owner(1), epoch(1), epoch(2), epoch(3)]);
         // It went through: the log begins at epoch 2.
@@ -298,10 +355,10 @@ mod tests {
     #[test]
     fn a_plan_moved_behind_a_newer_one_stays_the_older() {
         let log = vec![
-            Entry { offset: 20, moved: false, record: epoch(3) },
-            Entry { offset: 21, moved: false, record: plan(4) },
-            Entry { offset: 22, moved: false, record: epoch(4) },
-            Entry { offset: 23, moved: true, record: plan(1) },
+            Entry { offset: 20, moved: false, instance: None, record: epoch(3) },
+            Entry { offset: 21, moved: false, instance: None, record: plan(4) },
+            Entry { offset: 22, moved: false, instance: None, record: epoch(4) },
+            Entry { offset: 23, moved: true, instance: None, record: plan(1) },
         ];
         assert_eq!(restored(log.clone()), [plan(1), epoch(3), plan(4), epoch(4)]);
         let index = indexed(&log);

@@ -1,5 +1,6 @@
 //! Sinks: mode, key, format, schema, and the records that come of it.
 
+mod places;
 mod topic;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,8 @@ use crate::registry::Side;
 use crate::report::{Diagnostic, Diagnostics};
 use crate::spec::{DeliverySpec, Document, FormatSpec, FromNode, SinkSpec, Spanned, TopicSpec};
 
+pub(super) use self::places::settle;
+
 /// The format of the bytes that came.
 const ORIGINAL: &str = "original";
 /// Largest record where the topic does not say: what a producer sends by default.
@@ -46,8 +49,8 @@ pub(super) struct SinkDraft<'a> {
     /// Columns and metadata that it needs of its input.
     needs: BTreeSet<String>,
     encoding: EncodingDraft,
-    /// Of a transactional sink.
-    cluster: Option<Cluster>,
+    /// Of a Kafka sink: its cluster, and the sink before it is known how it is written.
+    kafka: Option<(Cluster, kafka::KafkaSink)>,
     outline: SinkOutline,
 }
 
@@ -69,7 +72,7 @@ pub(super) fn draft<'a>(
 ) -> Option<SinkDraft<'a>> {
     let mode = modes::mode(spec, input, out);
     let check = SinkCheck { scope, spec };
-    check.refuse_later(out);
+    check.refuse_delivery(out);
     match spec.connector.value.as_str() {
         "kafka" => check.kafka(mode?, input, topics, outline, out),
         "console" => check.console(mode?, input, out),
@@ -91,7 +94,7 @@ pub(super) fn draft_dead<'a>(
     out: &mut Diagnostics,
 ) -> Option<SinkDraft<'a>> {
     let check = SinkCheck { scope, spec };
-    check.refuse_later(out);
+    check.refuse_delivery(out);
     check.refuse_shaping("a dead letter keeps its bytes, key and headers", out);
     let ready = |sink: Arc<dyn Sink>, encoding: Arc<dyn RecordEncoding>, to: String| SinkDraft {
         spec,
@@ -107,7 +110,7 @@ pub(super) fn draft_dead<'a>(
         mode: Mode::Append,
         needs: BTreeSet::new(),
         encoding: EncodingDraft::Ready(encoding),
-        cluster: None,
+        kafka: None,
     };
     match spec.connector.value.as_str() {
         "kafka" => {
@@ -115,8 +118,9 @@ pub(super) fn draft_dead<'a>(
             let end = check.kafka_end(&options, topics, outline, out)?;
             let pipeline = scope.pipeline.metadata.name.value.clone();
             check.add_topic(&end, Mode::Append, outline, out);
-            let draft = ready(Arc::new(end.sink), Arc::new(DeadRecords { pipeline }), format!("topic `{}`", end.topic));
-            Some(SinkDraft { cluster: Some(end.cluster), ..draft })
+            let to = format!("topic `{}`", end.topic);
+            let draft = ready(Arc::new(end.sink.clone()), Arc::new(DeadRecords { pipeline }), to);
+            Some(SinkDraft { kafka: Some((end.cluster, end.sink)), ..draft })
         }
         "console" => {
             let options = ConsoleOptions::from_node(&spec.body, out)?;
@@ -268,31 +272,18 @@ impl<'a> SinkCheck<'_, 'a> {
             key: String::new(),
             guarantee: guarantee(sink.delivery()).into(),
         };
-        SinkDraft {
-            spec: self.spec,
-            sink,
-            mode,
-            needs,
-            encoding: EncodingDraft::Ready(encoding),
-            cluster: None,
-            outline,
-        }
+        SinkDraft { spec: self.spec, sink, mode, needs, encoding: EncodingDraft::Ready(encoding), kafka: None, outline }
     }
 
-    fn refuse_later(&self, out: &mut Diagnostics) {
+    fn refuse_delivery(&self, out: &mut Diagnostics) {
         let Some(delivery) = &self.spec.delivery else { return };
-        let is_kafka = self.spec.connector.value == "kafka";
-        match (delivery.value, self.spec.connector.value.as_str()) {
-            (DeliverySpec::AtLeastOnce, _) if is_kafka => out.push(
-                crate::spec::not_available("`delivery: at_least_once` on `kafka`", &delivery.place)
-                    .hint("leave it out: records are written exactly once"),
-            ),
-            (DeliverySpec::ExactlyOnce, "console" | "discard") => out.push(
-                Diagnostic::error("sink.delivery", format!("`{}` cannot be exactly once", self.spec.connector.value))
+        let connector = self.spec.connector.value.as_str();
+        if delivery.value == DeliverySpec::ExactlyOnce && matches!(connector, "console" | "discard") {
+            out.push(
+                Diagnostic::error("sink.delivery", format!("`{connector}` cannot be exactly once"))
                     .at(&delivery.place)
                     .note("what was printed before a crash cannot be taken back"),
-            ),
-            _ => {}
+            );
         }
     }
 
@@ -330,8 +321,10 @@ fn value_schema(input: &Shape) -> Schema {
 fn guarantee(delivery: Delivery) -> &'static str {
     match delivery {
         Delivery::Transaction => "exactly once (in one transaction with the journal)",
-        Delivery::Remembers => "exactly once (remembers its epoch)",
-        Delivery::AtLeastOnce => "at least once (after a crash the last epoch may come again)",
+        Delivery::Remembers => "exactly once (remembers its epoch beside the file)",
+        Delivery::AtLeastOnce => {
+            "at least once (after a crash the last epochs may come again; its progress stands in the journal)"
+        }
     }
 }
 
@@ -367,35 +360,4 @@ impl SinkDraft<'_> {
         outline.sinks.push(self.outline);
         Some(SinkPlan { name: self.spec.name.value.clone(), input: None, sink: self.sink, encode, mode: self.mode })
     }
-}
-
-/// Where the journal is: beside the transactional sinks, or in the state directory.
-pub(super) fn journal<'d>(
-    scope: &Scope,
-    drafts: impl Iterator<Item = &'d SinkDraft<'d>>,
-    out: &mut Diagnostics,
-) -> Option<JournalPlace> {
-    let mut first: Option<&Cluster> = None;
-    for draft in drafts {
-        match (first, &draft.cluster) {
-            (None, Some(cluster)) => first = Some(cluster),
-            (Some(first), Some(other)) if first.brokers != other.brokers => {
-                out.push(
-                    crate::spec::not_available("one pipeline that writes two Kafka clusters", &draft.spec.place)
-                        .note(format!("the clusters are {} and {}", first.shown, other.shown))
-                        .hint("write a pipeline for each"),
-                );
-                return None;
-            }
-            _ => {}
-        }
-    }
-    let Some(cluster) = first else { return Some(JournalPlace::File(scope.state_dir.join("journal"))) };
-    let metadata = &scope.pipeline.metadata;
-    let id = format!("runner.{}.{}", metadata.namespace, metadata.name.value);
-    Some(JournalPlace::Kafka {
-        cluster: cluster.clone(),
-        topic: format!("{id}.journal"),
-        transactional_id: format!("{id}.0"),
-    })
 }

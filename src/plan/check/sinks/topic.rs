@@ -96,11 +96,11 @@ impl<'a> SinkCheck<'_, 'a> {
         };
         Some(SinkDraft {
             spec: self.spec,
-            sink: Arc::new(end.sink),
+            sink: Arc::new(end.sink.clone()),
             mode,
             needs,
             encoding: EncodingDraft::Kafka(records),
-            cluster: Some(end.cluster),
+            kafka: Some((end.cluster, end.sink)),
             outline: sink_outline,
         })
     }
@@ -123,6 +123,7 @@ impl<'a> SinkCheck<'_, 'a> {
             cluster: cluster.client(),
             topic: topic.clone(),
             properties: options.properties.as_ref().map(kafka::Properties::to_map).unwrap_or_default(),
+            written: kafka::Written::WithJournal,
         };
         let declared_max = document
             .and_then(|d| d.spec.config.iter().find(|(name, _)| name.value == "max.message.bytes"))

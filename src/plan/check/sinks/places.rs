@@ -1,0 +1,148 @@
+//! Where the journal is, and where the progress of each Kafka sink stands.
+//!
+//! The journal lives with the first exactly-once Kafka sink by name, on its cluster, or else with the first Kafka sink (I9). Once it is there it
+//! stays: a sink with an earlier name that is added on another cluster does not move it, and where nothing is
+//! left that could hold it, the start is refused. Every further cluster has a transaction and a progress of its own.
+//! A sink that asks for at least once joins the transaction of others on its cluster; alone it has none.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::connectors::kafka::{Further, Written};
+
+/// Decides for all sinks of a pipeline.
+pub(in crate::plan::check) fn settle(
+    scope: &Scope,
+    drafts: Vec<&mut SinkDraft>,
+    out: &mut Diagnostics,
+) -> Option<JournalPlace> {
+    let mut drafts: Vec<&mut SinkDraft> = drafts.into_iter().filter(|draft| draft.kafka.is_some()).collect();
+    drafts.sort_by(|a, b| a.spec.name.value.cmp(&b.spec.name.value));
+    let exact: Vec<Cluster> = clusters(drafts.iter().filter(|draft| !draft.at_least_once()));
+    let all = clusters(drafts.iter());
+    if all.is_empty() {
+        return Some(JournalPlace::File(scope.state_dir.join("journal")));
+    }
+    let names = Names::of(scope);
+    let candidates = if exact.is_empty() { &all } else { &exact };
+    let (home, elsewhere) = home(scope, &names, candidates, &all, out)?;
+    for draft in drafts {
+        draft.settle(&names, &home, &exact);
+    }
+    Some(JournalPlace::Kafka {
+        cluster: home,
+        topic: names.journal(),
+        transactional_id: names.transactional_id(),
+        at_least_once: exact.is_empty(),
+        elsewhere,
+    })
+}
+
+/// Each once, in the order of the sinks.
+fn clusters<'d, 's: 'd>(drafts: impl Iterator<Item = &'d &'d mut SinkDraft<'s>>) -> Vec<Cluster> {
+    let mut clusters: Vec<Cluster> = Vec::new();
+    for (cluster, _) in drafts.filter_map(|draft| draft.kafka.as_ref()) {
+        if !clusters.iter().any(|known| same(known, cluster)) {
+            clusters.push(cluster.clone());
+        }
+    }
+    clusters
+}
+
+/// One cluster under one user; what two connections reach with different settings is written apart.
+fn same(one: &Cluster, other: &Cluster) -> bool {
+    let brokers = |cluster: &Cluster| cluster.brokers.split(',').map(|b| b.trim().to_owned()).collect::<BTreeSet<_>>();
+    brokers(one) == brokers(other) && one.properties == other.properties
+}
+
+/// The cluster of the journal, and where another one is or was.
+fn home(
+    scope: &Scope,
+    names: &Names,
+    candidates: &[Cluster],
+    all: &[Cluster],
+    out: &mut Diagnostics,
+) -> Option<(Cluster, Option<String>)> {
+    let mut exists = |cluster: &Cluster, topic: &str| match scope.world.topic(cluster, topic) {
+        Ok(Answer::Known(found)) => Some(found.is_some()),
+        Ok(Answer::NotAsked) => Some(false),
+        Err(failure) => {
+            out.push(of_failure(failure, &scope.pipeline.place));
+            None
+        }
+    };
+    let mut holding = Vec::new();
+    for cluster in all {
+        if exists(cluster, &names.journal())? {
+            holding.push(cluster);
+        }
+    }
+    let home = candidates.iter().find(|candidate| holding.iter().any(|holding| same(holding, candidate)));
+    let home = home.or(candidates.first())?.clone();
+    if let Some(other) = holding.into_iter().find(|holding| !same(holding, &home)) {
+        return Some((home, Some(format!("on the cluster of connection `{}`", other.connection))));
+    }
+    // It was a further cluster once: the journal was on one that no sink writes any more.
+    let was_further = exists(&home, &names.progress(&home))?;
+    Some((home, was_further.then(|| "on a cluster that no sink writes now".to_owned())))
+}
+
+/// The names of what a pipeline keeps in Kafka.
+struct Names(String);
+
+impl Names {
+    fn of(scope: &Scope) -> Names {
+        let metadata = &scope.pipeline.metadata;
+        Names(format!("runner.{}.{}", metadata.namespace, metadata.name.value))
+    }
+
+    fn journal(&self) -> String {
+        format!("{}.journal", self.0)
+    }
+
+    fn transactional_id(&self) -> String {
+        format!("{}.0", self.0)
+    }
+
+    /// By connection, because that is what a user gives a cluster as its name.
+    fn progress(&self, cluster: &Cluster) -> String {
+        format!("{}.progress.{}", self.0, cluster.connection)
+    }
+
+    fn further(&self, cluster: &Cluster) -> Further {
+        let transactional_id = format!("{}.{}", self.transactional_id(), cluster.connection);
+        Further { transactional_id, progress: self.progress(cluster) }
+    }
+}
+
+impl SinkDraft<'_> {
+    fn at_least_once(&self) -> bool {
+        self.spec.delivery.as_ref().is_some_and(|delivery| delivery.value == DeliverySpec::AtLeastOnce)
+    }
+
+    /// `exact`: clusters with exactly-once sinks.
+    fn settle(&mut self, names: &Names, home: &Cluster, exact: &[Cluster]) {
+        let Some((cluster, sink)) = &self.kafka else { return };
+        let has_transactions = exact.iter().any(|exact| same(exact, cluster));
+        let written = match (same(cluster, home), has_transactions) {
+            (true, _) => Written::WithJournal,
+            (false, true) => Written::Further(names.further(cluster)),
+            (false, false) => Written::Alone,
+        };
+        self.outline.guarantee = match &written {
+            Written::WithJournal if exact.is_empty() => {
+                "at least once (delivered before the journal has the epoch)".into()
+            }
+            Written::Alone => "at least once (the journal notes its progress after delivery)".into(),
+            _ if self.at_least_once() => {
+                "exactly once, more than it asks for (it joins the transaction of its cluster's other sinks)".into()
+            }
+            Written::WithJournal => guarantee(Delivery::Transaction).into(),
+            Written::Further(further) => format!(
+                "exactly once (in a transaction of its own on `{}`; progress in topic `{}` there)",
+                cluster.connection, further.progress
+            ),
+        };
+        self.sink = Arc::new(kafka::KafkaSink { written, ..sink.clone() });
+    }
+}
