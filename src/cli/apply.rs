@@ -259,13 +259,14 @@ impl Voice {
         let sum = sum(metrics);
         let watermark = sum.watermark.map_or("none".to_owned(), output::time);
         eprint!(
-            "\r\x1b[2Kin {} (+{}/s)  out {}  behind {}  watermark {watermark}  late {}  dead {}",
+            "\r\x1b[2Kin {} (+{}/s)  out {}  behind {}  watermark {watermark}  late {}  dead {}{}",
             sum.rows_in,
             sum.rows_in - last.rows_in,
             sum.rows_out,
             sum.behind,
             sum.late,
-            sum.dead
+            sum.dead,
+            if sum.expired > 0 { format!("  expired {}", sum.expired) } else { String::new() }
         );
         let _ = std::io::stderr().flush();
         *last = sum;
@@ -295,11 +296,12 @@ impl Voice {
         }
         let seconds = elapsed.as_secs_f64();
         eprintln!(
-            "{} rows in, {} rows out, {} late, {} dead in {seconds:.1} s ({:.0} rows/s, {} epochs)",
+            "{} rows in, {} rows out, {} late, {} dead{} in {seconds:.1} s ({:.0} rows/s, {} epochs)",
             sum.rows_in,
             sum.rows_out,
             sum.late,
             sum.dead,
+            if sum.expired > 0 { format!(", {} expired", sum.expired) } else { String::new() },
             sum.rows_in as f64 / seconds.max(0.001),
             sum.epochs
         );

@@ -91,6 +91,7 @@ impl Source for MemorySource {
             partition: *partition,
             start: known.get(partition).cloned().unwrap_or(Position::offset(0)),
             end: None,
+            max_timestamp: None,
         };
         Ok(lock(&self.log).partitions.keys().map(start).collect())
     }

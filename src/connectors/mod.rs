@@ -34,6 +34,30 @@ pub struct PartitionStart {
     pub start: Position,
     /// Where `until` ends, as of now; `None`: goes on for ever (or ends by itself, as a file does).
     pub end: Option<Position>,
+    /// Highest Kafka timestamp that was committed by earlier runs; put in by the engine.
+    pub max_timestamp: Option<Millis>,
+}
+
+/// How far an earlier run was in a partition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// Where replay begins.
+    pub replay: Position,
+    /// Behind the last committed epoch.
+    pub end: Position,
+    /// Highest Kafka timestamp that was committed.
+    pub max_timestamp: Option<Millis>,
+}
+
+/// Where a partition goes on whose records are gone, because its source says that it shall (I17).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    pub at: Offset,
+    /// What was to be read next is gone too: reading goes on at `at`, and nothing is replayed. Otherwise only what
+    /// replay needs is gone, and `at` is where it can begin.
+    pub unread: bool,
+    /// So many records were to be read and are not, as far as offsets tell.
+    pub missing: u64,
 }
 
 /// What the graph wants of each record beside its value.
@@ -73,6 +97,12 @@ pub trait Source: Debug + Send + Sync {
     /// that cannot be read any more is a failure that says how much is missing); for others it is
     /// what `start` of the spec says.
     fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure>;
+
+    /// Where to go on in partitions whose records are gone although they are needed. Those that can go on as they are
+    /// are left out; all are, where the source shall rather fail: [`Source::discover`] does.
+    fn gone(&self, _known: &BTreeMap<Partition, Known>) -> Result<BTreeMap<Partition, Gone>, Failure> {
+        Ok(BTreeMap::new())
+    }
 
     /// Opens a reader over a share of the partitions, each at its position.
     fn open(&self, source: SourceIndex, share: &[PartitionStart], wanted: Wanted) -> Result<Box<dyn Reader>, Failure>;
@@ -144,6 +174,11 @@ pub trait Reader: Send {
 
     /// Waits until there may be something to poll, the bell rings, or the time is over.
     fn wait(&mut self, bell: &Bell, timeout: Duration);
+
+    /// So many records were skipped since the last call, because they are gone and the source shall go on (I17).
+    fn take_missing(&mut self) -> u64 {
+        0
+    }
 
     /// How the partition stands.
     fn status(&self, partition: Partition) -> PartitionStatus;

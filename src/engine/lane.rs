@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
@@ -176,6 +177,11 @@ impl Lane {
             dead.step = name.clone();
         }
         Ok(())
+    }
+
+    /// Counts records that were needed and gone (I17).
+    pub fn count_missing(&self, records: u64) {
+        self.metrics.expired.fetch_add(records, Relaxed);
     }
 
     /// Ends the open epoch's ranges. Takes nothing in until [`Lane::mark`].

@@ -10,6 +10,8 @@ pub struct Metrics {
     pub rows_out: AtomicU64,
     pub late: AtomicU64,
     pub dead: AtomicU64,
+    /// Records that were needed and gone, where `on_expired` goes on.
+    pub expired: AtomicU64,
     pub epochs: AtomicU64,
     /// Records between the positions and the ends, where the sources know.
     pub behind: AtomicU64,
@@ -27,6 +29,7 @@ pub struct Snapshot {
     pub rows_out: u64,
     pub late: u64,
     pub dead: u64,
+    pub expired: u64,
     pub epochs: u64,
     pub behind: u64,
     pub watermark: Option<i64>,
@@ -41,6 +44,7 @@ impl Metrics {
             rows_out: self.rows_out.load(Relaxed),
             late: self.late.load(Relaxed),
             dead: self.dead.load(Relaxed),
+            expired: self.expired.load(Relaxed),
             epochs: self.epochs.load(Relaxed),
             behind: self.behind.load(Relaxed),
             watermark: (watermark != i64::MIN && self.epochs.load(Relaxed) > 0).then_some(watermark),
@@ -57,6 +61,7 @@ impl Snapshot {
             rows_out: self.rows_out + other.rows_out,
             late: self.late + other.late,
             dead: self.dead + other.dead,
+            expired: self.expired + other.expired,
             epochs: self.epochs + other.epochs,
             behind: self.behind + other.behind,
             watermark: match (self.watermark, other.watermark) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::connectors::{Delivery, SinkProgress};
 use crate::data::{Epoch, PartitionName, Position};
-use crate::journal::{EpochRecord, Owner, PlanRecord, Record};
+use crate::journal::{EpochRecord, Jump, Owner, PlanRecord, Record};
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
 
@@ -89,6 +89,12 @@ pub struct Recovery {
     pub clock: Millis,
     /// Where the first epoch to be read begins, by source name.
     pub positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
+    /// Where the last epoch ended, by source name.
+    pub ends: BTreeMap<String, BTreeMap<PartitionName, Position>>,
+    /// How far event time was behind it.
+    pub end_times: BTreeMap<String, BTreeMap<PartitionName, Reached>>,
+    /// Partitions that went on elsewhere: their ranges of epochs before are not read again.
+    pub jumps: BTreeMap<String, BTreeMap<PartitionName, Jump>>,
     /// How far event time was there: highest event time, highest Kafka timestamp.
     pub times: BTreeMap<String, BTreeMap<PartitionName, Reached>>,
     /// The plan differs from the journal's: a new plan record is due.
@@ -161,6 +167,9 @@ pub fn decide(
         watermark: record.map_or(Watermark::NONE, |record| record.watermark),
         clock: record.map_or(Millis::MIN, |record| record.clock),
         positions: positions(plan, record),
+        ends: positions(plan, history.epochs.get(&last)),
+        end_times: history.epochs.get(&last).map(times).unwrap_or_default(),
+        jumps: plan.jumps.clone(),
         times: record.map(times).unwrap_or_default(),
         plan_changed: plan_changed || sinks.iter().any(|sink| !plan.sinks.contains_key(&sink.name)),
     })
@@ -222,6 +231,9 @@ fn first_run(
         watermark: Watermark::NONE,
         clock: Millis::MIN,
         positions: BTreeMap::new(),
+        ends: BTreeMap::new(),
+        end_times: BTreeMap::new(),
+        jumps: BTreeMap::new(),
         times: BTreeMap::new(),
         plan_changed: true,
     })
@@ -291,6 +303,12 @@ fn positions(plan: &PlanRecord, record: Option<&EpochRecord>) -> BTreeMap<String
     for (source, partitions) in record.iter().flat_map(|record| &record.partitions) {
         let known = positions.entry(source.clone()).or_default();
         known.extend(partitions.iter().map(|(partition, range)| (partition.clone(), range.to.clone())));
+    }
+    let epoch = record.map_or(0, |record| record.epoch);
+    for (source, jumps) in &plan.jumps {
+        let later = jumps.iter().filter(|(_, jump)| jump.from_epoch > epoch);
+        let later = later.map(|(partition, jump)| (partition.clone(), jump.to.clone()));
+        positions.entry(source.clone()).or_default().extend(later);
     }
     positions
 }

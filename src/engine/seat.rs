@@ -137,6 +137,7 @@ impl Seat {
             false => Ok(waiting.drain(..).collect()),
         })?;
         self.waiting.extend(fetched);
+        self.lane.count_missing(self.reader.take_missing());
         let nothing = self.waiting.is_empty();
         while let Some(fetched) = self.waiting.front() {
             let partition = fetched.partition();

@@ -3,8 +3,9 @@
 //! When this is done the state is what it was behind the last committed epoch, every sink that can
 //! catch up was given what it lacked, and the first live row may be read. Never a silent fresh start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::commit::{Commit, Committer};
 use super::coordinator::{Coordinator, Resumed, SourceTiming};
@@ -17,10 +18,10 @@ use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::sinks::{Limits, Opened, SinkThread};
 use super::trunk::{Reading, Trunk};
-use crate::connectors::{Bell, Delivery, EpochRows, MemberSink, PartitionStart, Writer};
+use crate::connectors::{Bell, Delivery, EpochRows, Gone, Known, MemberSink, PartitionStart, Writer};
 use crate::data::{Epoch, Mark, PartitionName, Position};
 use crate::expr::type_word;
-use crate::journal::{Appended, EpochRecord, Journal, Owned, PlanRecord, Record};
+use crate::journal::{Appended, EpochRecord, Journal, Jump, Owned, PlanRecord, Record};
 use crate::plan::{JournalPlace, Plan, SourcePlan, Step};
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
@@ -94,8 +95,10 @@ pub fn start(
     let mut owned = Owned::take_over(journal, &mut records)?;
     let history = History::of(records);
     preload(plan, &history);
-    let recovery = recover(plan, &history, &writers, options)?;
+    let mut recovery = recover(plan, &history, &writers, options)?;
     reported::refuse_moved(plan, &history, &recovery)?;
+    let gone = gone(plan, &mut recovery, metrics)?;
+    refuse_pieces(&history, &recovery, &gone)?;
     let discovered = discover(plan, &recovery)?;
     adopt(&mut writers, &recovery)?;
     if recovery.plan_changed {
@@ -125,8 +128,17 @@ pub fn start(
     };
     let incarnation = owned.owner().incarnation;
     let mut committer = Committer::new(plan.clone(), owned, sinks, &history, metrics.clone());
-    let mut replay =
-        Replay { plan, history: &history, recovery: &recovery, seats: &mut seats, trunk: &mut trunk, clock: &clock };
+    let mut replay = Replay {
+        plan,
+        history: &history,
+        recovery: &recovery,
+        seats: &mut seats,
+        trunk: &mut trunk,
+        clock: &clock,
+        shortened: &gone,
+        missing: BTreeMap::new(),
+        metrics,
+    };
     let replayed_rows = replay.run(&mut committer)?;
     let last = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?;
     let resumed = resumed(&history, &recovery, last, trunk.open_ends());
@@ -134,7 +146,7 @@ pub fn start(
     let timing = timing(plan);
     let lanes = seats.iter().map(|seat| seat.source).collect();
     let coordinator = Coordinator::new(plan.epoch, timing, lanes, resumed, clock.monotonic());
-    let positions = latest_positions(plan, &history, &discovered);
+    let positions = latest_positions(plan, &history, &recovery, &discovered);
     let report = StartReport { replayed_rows, positions, ..report };
     Ok(Started { seats, trunk, coordinator, committer, clock, incarnation, report })
 }
@@ -204,11 +216,76 @@ fn recover(plan: &Plan, history: &History, writers: &[Written], options: StartOp
     recovery::decide(history, facts, &sinks, &uuid::Uuid::new_v4().to_string())
 }
 
+/// Partitions of which a replay gives less than was recorded, and may: by source, then name.
+type Shortened = BTreeMap<String, BTreeSet<PartitionName>>;
+
+/// I17: asks the sources where they go on in spite of what is gone, says so, and has the jumps journaled before a row
+/// is read behind them.
+fn gone(plan: &Plan, recovery: &mut Recovery, metrics: &Metrics) -> Result<Shortened, Failure> {
+    let mut shortened = Shortened::new();
+    for source in &plan.sources {
+        let nothing = BTreeMap::new();
+        let ends = recovery.ends.get(&source.name).unwrap_or(&nothing);
+        let times = recovery.end_times.get(&source.name);
+        let replay = recovery.positions.get(&source.name);
+        let known = |(name, end): (&PartitionName, &Position)| Known {
+            replay: replay.and_then(|replay| replay.get(name)).unwrap_or(end).clone(),
+            end: end.clone(),
+            max_timestamp: times.and_then(|times| times.get(name)?.1),
+        };
+        let known = source.of_names(ends.iter().map(|(name, end)| (name, known((name, end)))));
+        for (partition, Gone { at, unread, missing }) in source.source.gone(&known)? {
+            let name = source.name_of(partition);
+            let (of, at) = (&source.name, Position::offset(at));
+            match unread {
+                true => {
+                    tracing::warn!(
+                        "`{of}`: {missing} records of partition {name} are gone unread; it goes on at {}",
+                        at.0
+                    );
+                    let jump = Jump { from_epoch: recovery.last + 1, to: at.clone() };
+                    recovery.jumps.entry(of.clone()).or_default().insert(name.clone(), jump);
+                    recovery.plan_changed = true;
+                }
+                false => tracing::warn!(
+                    "`{of}`: records of partition {name} below {} that open windows were made of are gone",
+                    at.0
+                ),
+            }
+            metrics.expired.fetch_add(missing, Relaxed);
+            recovery.positions.entry(of.clone()).or_default().insert(name.clone(), at);
+            shortened.entry(of.clone()).or_default().insert(name);
+        }
+    }
+    Ok(shortened)
+}
+
+/// I10: output that was committed in pieces is cut where the journal says, which holds for the very rows only.
+fn refuse_pieces(history: &History, recovery: &Recovery, gone: &Shortened) -> Result<(), Failure> {
+    let mut replayed = history.epochs.range(recovery.replay_from..).map(|(_, record)| record);
+    match replayed.find(|record| !gone.is_empty() && record.cursor.is_some()) {
+        Some(record) => Err(Failure::user(
+            "refused.source_changed",
+            format!(
+                "records are gone of which epoch {} was made, and its output was committed in pieces",
+                record.epoch
+            ),
+        )
+        .hint("the rest of it cannot be told apart from what is written already: start over with `--fresh`")),
+        None => Ok(()),
+    }
+}
+
 /// By source: its partitions and where reading begins.
 fn discover(plan: &Plan, recovery: &Recovery) -> Result<Vec<Vec<PartitionStart>>, Failure> {
     let of = |source: &SourcePlan| {
         let known = recovery.positions.get(&source.name).into_iter().flatten();
-        source.source.discover(&source.of_names(known.map(|(name, position)| (name, position.clone()))))
+        let known = source.of_names(known.map(|(name, position)| (name, position.clone())));
+        let times = recovery.end_times.get(&source.name);
+        let max_timestamp = |partition| times.and_then(|times| times.get(&source.name_of(partition))?.1);
+        let mut found = source.source.discover(&known)?;
+        found.iter_mut().for_each(|start| start.max_timestamp = max_timestamp(start.partition));
+        Ok(found)
     };
     plan.sources.iter().map(of).collect()
 }
@@ -237,6 +314,7 @@ fn plan_record(plan: &Plan, history: &History, recovery: &Recovery, discovered: 
         starts,
         sinks: plan.sinks.iter().map(|sink| (sink.name.clone(), added(&sink.name))).collect(),
         resolved: resolved_plan(plan),
+        jumps: recovery.jumps.clone(),
     }
 }
 
@@ -387,6 +465,7 @@ fn resumed(history: &History, recovery: &Recovery, epoch: Epoch, open_ends: Vec<
 fn latest_positions(
     plan: &Plan,
     history: &History,
+    recovery: &Recovery,
     discovered: &[Vec<PartitionStart>],
 ) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {
     let last = history.epochs.values().next_back();
@@ -395,6 +474,11 @@ fn latest_positions(
         let position = |start: &PartitionStart| {
             let name = source.name_of(start.partition);
             let reached = ranges.and_then(|ranges| ranges.get(&name)).map(|range| range.to.clone());
+            let jumps = recovery.jumps.get(&source.name).and_then(|jumps| jumps.get(&name));
+            let reached = match jumps {
+                Some(jump) if jump.from_epoch > recovery.last => Some(jump.to.clone()),
+                _ => reached,
+            };
             (name, reached.unwrap_or_else(|| start.start.clone()))
         };
         (source.name.clone(), starts.iter().map(position).collect())
@@ -410,6 +494,11 @@ struct Replay<'a> {
     seats: &'a mut Vec<Seat>,
     trunk: &'a mut Trunk,
     clock: &'a EpochClock,
+    /// Partitions of which replay may give less than was recorded (I17).
+    shortened: &'a Shortened,
+    /// How much less it gave, by source and partition.
+    missing: BTreeMap<(String, PartitionName), u64>,
+    metrics: &'a Metrics,
 }
 
 impl Replay<'_> {
@@ -433,6 +522,13 @@ impl Replay<'_> {
             rows += read;
         }
         self.seats.iter_mut().for_each(Seat::go_live);
+        for ((source, partition), missing) in &self.missing {
+            tracing::warn!(
+                "`{source}`: {missing} records of partition {partition} that open windows were made of are gone: \
+                 what these windows give lacks them"
+            );
+            self.metrics.expired.fetch_add(*missing, Relaxed);
+        }
         Ok(rows)
     }
 
@@ -456,12 +552,23 @@ impl Replay<'_> {
         for seat in self.seats.iter_mut() {
             let source = &self.plan.sources[seat.source];
             let ranges = source.of_names(record.partitions.get(&source.name).into_iter().flatten());
-            let ends = ranges.iter().map(|(partition, range)| (*partition, range.to.clone())).collect();
+            let jumps = self.recovery.jumps.get(&source.name);
+            // Of a log that is no more nothing is read: the partition stands where it goes on.
+            let is_past = |name: &PartitionName| {
+                jumps.and_then(|jumps| jumps.get(name)).is_some_and(|jump| record.epoch < jump.from_epoch)
+            };
+            let readable = ranges.iter().filter(|(partition, _)| !is_past(&source.name_of(**partition)));
+            let ends = readable.map(|(partition, range)| (*partition, range.to.clone())).collect();
             seat.replay_to(&ends, bell)?;
             for (partition, cut) in seat.cut().partitions {
                 read += cut.read;
-                if let Some(range) = ranges.get(&partition) {
-                    same_as_recorded(&source.name, &source.name_of(partition), record.epoch, &cut, range)?;
+                let Some(range) = ranges.get(&partition) else { continue };
+                let name = source.name_of(partition);
+                let shortened = self.shortened.get(&source.name).is_some_and(|names| names.contains(&name));
+                if cut.read < range.read && (shortened || is_past(&name)) {
+                    *self.missing.entry((source.name.clone(), name)).or_default() += range.read - cut.read;
+                } else {
+                    same_as_recorded(&source.name, &name, record.epoch, &cut, range)?;
                 }
             }
         }

@@ -365,6 +365,7 @@ mod tests {
             starts: BTreeMap::from([("ratings".into(), BTreeMap::from([(0.into(), Position::offset(7))]))]),
             sinks: Default::default(),
             resolved: serde_json::Value::Null,
+            jumps: BTreeMap::new(),
         })
     }
 

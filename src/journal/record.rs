@@ -50,6 +50,17 @@ pub struct PlanRecord {
     pub sinks: BTreeMap<String, Epoch>,
     /// Everything else that was resolved: schemas, ids, seeds, isolation level.
     pub resolved: serde_json::Value,
+    /// Where reading went on elsewhere than the epoch before had ended, because `on_expired` said so: by source.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jumps: BTreeMap<String, BTreeMap<PartitionName, Jump>>,
+}
+
+/// What was to be read next of a partition is gone, and reading went on behind it (I17).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Jump {
+    /// Ranges of epochs before it cannot be read again: they are of a log that is no more.
+    pub from_epoch: Epoch,
+    pub to: Position,
 }
 
 /// Who writes this journal (I15).

@@ -72,7 +72,7 @@ impl Place {
     }
 
     /// Makes the topic of the journal before the pipeline does, so that it can be watched.
-    fn watched_journal(&self) -> Commits {
+    pub(super) fn watched_journal(&self) -> Commits {
         servers::create_topic(&self.brokers, &self.journal(), 1, &[("retention.ms", "-1")]);
         Commits::of(&self.brokers, &self.journal())
     }
@@ -126,7 +126,7 @@ fn time(row: &Value, column: &str) -> i64 {
 }
 
 /// Follows the journal of a pipeline.
-struct Commits {
+pub(super) struct Commits {
     consumer: BaseConsumer,
     /// The process that owns what is read now.
     owner: Option<u64>,
@@ -144,7 +144,7 @@ impl Commits {
     }
 
     /// Waits until this process has committed an epoch, or has ended.
-    fn wait_for_first_of(&mut self, runner: &Runner) {
+    pub(super) fn wait_for_first_of(&mut self, runner: &Runner) {
         self.wait_for(runner, 1);
     }
 

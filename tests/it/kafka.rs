@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arrow::array::Array;
 use rdkafka::producer::Producer;
 use runner::connectors::kafka::{
-    Cluster, JournalSink, KafkaJournal, KafkaSource, Moment, NewTopic, Start, TopicOffsets, Topics, Until,
+    Cluster, JournalSink, KafkaJournal, KafkaSource, Moment, NewTopic, OnExpired, Start, TopicOffsets, Topics, Until,
 };
 use runner::connectors::{Bell, Fetched, PartitionStart, Payload, Reader, Source, Wanted};
 use runner::data::{EncodedRecord, EncodedRows, Epoch, Position, RawBatch};
@@ -341,7 +341,7 @@ fn i17_a_known_position_is_kept_and_a_lost_one_counted() {
     assert_eq!(beyond.code, "kafka.recreated");
 
     // Retention that overtakes a running reader.
-    let part = PartitionStart { partition: 0, start: Position::offset(5), end: None };
+    let part = PartitionStart { partition: 0, start: Position::offset(5), end: None, max_timestamp: None };
     let mut reader = latest.open(0, &[part], Wanted::default()).unwrap();
     let bell = Bell::new().unwrap();
     let deadline = Instant::now() + PATIENCE;
@@ -353,6 +353,14 @@ fn i17_a_known_position_is_kept_and_a_lost_one_counted() {
         reader.wait(&bell, Duration::from_millis(200));
     };
     assert_eq!((failure.code, failure.retry), ("kafka.expired", false));
+
+    // The same, where the source shall go on: at the first record that is left, with the count of those that are not.
+    let part = PartitionStart { partition: 0, start: Position::offset(5), end: None, max_timestamp: None };
+    let lenient = source(&topic, Start::Latest, None).on_expired(OnExpired::Earliest);
+    let mut reader = lenient.open(0, &[part], Wanted::default()).unwrap();
+    let batches = poll_until(&mut *reader, 100, |_, rows| rows == 8);
+    assert_eq!(values(&batches, 0), expected(0, 12..20));
+    assert_eq!(reader.take_missing(), 7);
 }
 
 #[test]
@@ -422,6 +430,7 @@ fn plan(from_epoch: Epoch) -> Record {
         starts: BTreeMap::new(),
         sinks: BTreeMap::new(),
         resolved: serde_json::json!({"é": [1.5, null]}),
+        jumps: BTreeMap::new(),
     })
 }
 

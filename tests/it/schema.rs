@@ -119,7 +119,8 @@ const BODIES: &[(&str, &str, bool)] = &[
     ("source", "kafka: { topics: [] }, format: string", false),
     ("source", "kafka: { topics: [t, t] }, format: string", false),
     ("source", "kafka: { topic: t, topics: [u] }, format: string", false),
-    ("source", "kafka: { topic: t, on_expired: latest }, format: string", false),
+    ("source", "kafka: { topic: t, on_expired: last_timestamp }, format: string", true),
+    ("source", "kafka: { topic: t, on_expired: skip }, format: string", false),
     ("source", "kafka: { topic: t, properties: { isolation.level: read_uncommitted } }, format: string", false),
     ("source", "kafka: { topic: t, properties: { fetch.min.bytes: [1] } }, format: string", false),
     (

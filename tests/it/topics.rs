@@ -1,10 +1,12 @@
 //! Sources of several topics, and topics that change underneath a pipeline: on real servers, by the product's binary.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::crash::Place;
+use super::runner::PATIENCE;
 use super::servers::{self, TestRecord};
 
 /// Values of a topic as (topic, partition, n), in order.
@@ -81,4 +83,152 @@ fn a_list_of_topics_may_grow_shrink_and_be_sorted_anew() {
     copied(&place, &[&d], &out, ", until: end");
     let refused = place.apply().wait().with_code(3);
     assert!(refused.stderr.contains("refused.other_source"), "{}", refused.stderr);
+}
+
+/// A topic whose old records are removed by the test only.
+fn kept(name: &str) -> String {
+    servers::topic_with(name, 1, &[("retention.ms", "-1")])
+}
+
+/// Numbered records whose timestamps say how many seconds after the beginning they are.
+fn timed(topic: &str, records: &[(i64, i64)]) {
+    let record =
+        |(n, second): &(i64, i64)| TestRecord::to(0, format!("{{\"n\":{n}}}")).at(1_767_225_600_000 + second * 1_000);
+    servers::produce(topic, &records.iter().map(record).collect::<Vec<_>>());
+}
+
+/// What was read before and after the records between were deleted.
+#[test]
+fn i17_on_expired_decides_about_records_that_are_gone() {
+    for (word, wanted) in [
+        ("earliest", Some(vec![0, 1, 2, 3, 4, 15, 16, 17, 18])),
+        ("latest", Some(vec![0, 1, 2, 3, 4])),
+        // 15 and 16 are older than 4, the newest one that was read.
+        ("last_timestamp", Some(vec![0, 1, 2, 3, 4, 17, 18])),
+        ("fail", None),
+    ] {
+        let place = Place::new(word);
+        let (topic, out) = (kept("expired"), kept("out"));
+        let run = || {
+            copied(&place, &[&topic], &out, &format!(", until: end, on_expired: {word}"));
+            place.apply().wait()
+        };
+        let numbers = || rows(&out).iter().map(|(_, _, n)| *n).collect::<Vec<_>>();
+        timed(&topic, &(0..5).map(|n| (n, n)).collect::<Vec<_>>());
+        run().with_code(0);
+        let late = |n| if n == 15 || n == 16 { 2 } else { n };
+        timed(&topic, &(5..19).map(|n| (n, late(n))).collect::<Vec<_>>());
+        servers::delete_records(&topic, 0, 15);
+        let second = run();
+        let Some(wanted) = wanted else {
+            let second = second.with_code(3);
+            assert!(second.stderr.contains("10 records of"), "{}", second.stderr);
+            assert!(second.stderr.contains("on_expired"), "{}", second.stderr);
+            assert_eq!(numbers(), [0, 1, 2, 3, 4]);
+            continue;
+        };
+        let second = second.with_code(0);
+        assert!(second.stderr.contains("are gone unread"), "{word}: {}", second.stderr);
+        assert_eq!(numbers(), wanted, "{word}");
+        // Where it went on is journaled: another run neither reads nor tells anything twice.
+        timed(&topic, &[(19, 19)]);
+        let third = run().with_code(0);
+        assert!(!third.stderr.contains("gone"), "{word}: {}", third.stderr);
+        assert_eq!(numbers(), [wanted, vec![19]].concat(), "{word}");
+    }
+}
+
+/// Records go while the pipeline runs, before it has read any: how far time was stands in the journal alone.
+#[test]
+fn i17_last_timestamp_holds_for_a_pipeline_that_has_read_nothing_yet() {
+    let place = Place::new("running");
+    let (topic, out) = (kept("running"), kept("out"));
+    copied(&place, &[&topic], &out, ", until: end");
+    timed(&topic, &(0..5).map(|n| (n, n)).collect::<Vec<_>>());
+    place.apply().wait().with_code(0);
+    copied(&place, &[&topic], &out, ", on_expired: last_timestamp");
+    let runner = place.apply();
+    runner.wait_stderr("resumes behind epoch");
+    // Its fetches come back empty from the broker while it stands still; the next one asks for what is gone.
+    std::thread::sleep(Duration::from_secs(1));
+    runner.signal(libc::SIGSTOP);
+    std::thread::sleep(Duration::from_secs(1));
+    // 15 and 16 are older than 4, the newest one that was read.
+    let late = |n| if n == 15 || n == 16 { 2 } else { n };
+    timed(&topic, &(5..19).map(|n| (n, late(n))).collect::<Vec<_>>());
+    servers::delete_records(&topic, 0, 15);
+    runner.signal(libc::SIGCONT);
+    let deadline = Instant::now() + PATIENCE;
+    while rows(&out).len() < 7 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    runner.signal(libc::SIGINT);
+    let ended = runner.wait().with_code(0);
+    let numbers: Vec<i64> = rows(&out).iter().map(|(_, _, n)| *n).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 17, 18], "{}", ended.stderr);
+    assert!(ended.stderr.contains("are gone unread"), "{}", ended.stderr);
+}
+
+/// The topic is deleted and made again while the pipeline is stopped: offsets of the new one mean other records.
+#[test]
+fn i17_a_topic_that_was_made_anew_is_told_apart_and_on_expired_decides() {
+    let place = Place::new("anew");
+    let (topic, out) = (kept("anew"), kept("out"));
+    let run = |more: &str| {
+        copied(&place, &[&topic], &out, &format!(", until: end{more}"));
+        place.apply().wait()
+    };
+    timed(&topic, &(0..10).map(|n| (n, n)).collect::<Vec<_>>());
+    run("").with_code(0);
+    servers::delete_topic(&topic);
+    while servers::exists(&topic) {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    servers::create_topic(servers::kafka(), &topic, 1, &[("retention.ms", "-1")]);
+    timed(&topic, &(100..105).map(|n| (n, n)).collect::<Vec<_>>());
+    let refused = run("").with_code(3);
+    assert!(refused.stderr.contains("kafka.recreated") && refused.stderr.contains(&topic), "{}", refused.stderr);
+    run(", on_expired: earliest").with_code(0);
+    timed(&topic, &[(105, 105)]);
+    run("").with_code(0);
+    let numbers: Vec<i64> = rows(&out).iter().map(|(_, _, n)| *n).collect();
+    assert_eq!(numbers, (0..10).chain(100..106).collect::<Vec<_>>());
+}
+
+/// A window was open at the stop, and half of its records are gone when its state is to be rebuilt.
+#[test]
+fn i17_a_replay_that_lacks_records_is_refused_or_tells_how_many() {
+    let place = Place::new("replay");
+    let (topic, out) = (kept("replay"), kept("out"));
+    let spec = |more: &str| {
+        place.spec(&format!(
+            "  sources:
+    rows: {{ kafka: {{ topic: {topic}{more} }}, format: json, columns: {{ n: int }}, time: {{ idle: never }} }}
+  transforms:
+    counts: {{ from: rows, window: {{ tumbling: 1d }}, aggregate: {{ cnt: count(*) }} }}
+  sinks:
+    out: {{ from: counts, kafka: {{ topic: {out} }}, format: json }}
+"
+        ));
+    };
+    timed(&topic, &(0..10).map(|n| (n, n)).collect::<Vec<_>>());
+    spec("");
+    let mut commits = place.watched_journal();
+    let runner = place.apply();
+    commits.wait_for_first_of(&runner);
+    runner.signal(libc::SIGINT);
+    runner.wait().with_code(0);
+    servers::delete_records(&topic, 0, 6);
+
+    spec(", until: end");
+    let refused = place.apply().wait().with_code(3);
+    assert!(refused.stderr.contains("6 records of"), "{}", refused.stderr);
+    assert!(servers::read(&out).is_empty());
+    spec(", until: end, on_expired: earliest");
+    let ended = place.apply().wait().with_code(0);
+    assert!(ended.stderr.contains("6 records of partition"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("6 expired"), "{}", ended.stderr);
+    let counts: Vec<Value> =
+        servers::read(&out).iter().map(|record| serde_json::from_str(&record.text()).unwrap()).collect();
+    assert_eq!(counts.iter().map(|row| row["cnt"].as_i64()).collect::<Vec<_>>(), [Some(4)]);
 }

@@ -175,7 +175,7 @@ impl Source for Datagen {
                 Some(position) => TaskPosition::read(position, self.rules.iterations.len())?.position(),
                 None => self.first_position(seed, task),
             };
-            Ok(PartitionStart { partition, start, end: None })
+            Ok(PartitionStart { partition, start, end: None, max_timestamp: None })
         };
         (0..self.tasks).map(start).collect()
     }

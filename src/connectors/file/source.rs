@@ -109,7 +109,7 @@ impl Source for FileSource {
             }
             None => self.start()?.to_position(),
         };
-        Ok(vec![PartitionStart { partition: PARTITION, start, end: None }])
+        Ok(vec![PartitionStart { partition: PARTITION, start, end: None, max_timestamp: None }])
     }
 
     fn open(&self, source: SourceIndex, share: &[PartitionStart], _wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {

@@ -23,7 +23,7 @@ crate::options! {
         pub start: Option<Start>,
         /// Where to end: `end` (as of the start), `{timestamp: …}`, `{offsets: …}` or `{group: NAME}`. Default: go on for ever.
         pub until: Option<Until>,
-        /// What to do when records that are needed were deleted by the broker: `fail`. Default: `fail`.
+        /// What to do when records that are still needed were deleted by the broker, or the topic was: `fail`, go on at the `earliest` record that is left, at the `latest` (the end), or at `last_timestamp`, the first record that is not older than the newest one that was read. What is missing is counted and told. Default: `fail`.
         pub on_expired: Option<OnExpired>,
         /// librdkafka's properties for this source. Example: `properties: {fetch.wait.max.ms: 100}`.
         pub properties: Option<Properties>,
@@ -218,31 +218,37 @@ impl TopicOffsets {
 pub enum OnExpired {
     #[default]
     Fail,
+    /// Go on at the first record that is left.
+    Earliest,
+    /// Go on at the end as of now.
+    Latest,
+    /// Go on at the first record that is not older than the newest one that was read.
+    LastTimestamp,
 }
 
 impl FromNode for OnExpired {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         let word = String::from_node(node, out)?;
         let known = ["fail", "earliest", "latest", "last_timestamp"];
-        match word.as_str() {
-            "fail" => return Some(OnExpired::Fail),
-            later if known.contains(&later) => out.push(
-                Diagnostic::error("kafka.not_available", format!("`on_expired: {later}` is not available yet"))
-                    .at(&node.place)
-                    .label("only `fail` is"),
-            ),
-            other => out.push(
-                Diagnostic::error("kafka.on_expired", format!("`{other}` is not a way to go on"))
-                    .at(&node.place)
-                    .label("expected `fail`")
-                    .did_you_mean(other, known),
-            ),
-        }
-        None
+        Some(match word.as_str() {
+            "fail" => OnExpired::Fail,
+            "earliest" => OnExpired::Earliest,
+            "latest" => OnExpired::Latest,
+            "last_timestamp" => OnExpired::LastTimestamp,
+            other => {
+                out.push(
+                    Diagnostic::error("kafka.on_expired", format!("`{other}` is not a way to go on"))
+                        .at(&node.place)
+                        .label(format!("expected one of {}", known.join(", ")))
+                        .did_you_mean(other, known),
+                );
+                return None;
+            }
+        })
     }
 
     fn schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "enum": ["fail"] })
+        json_schema!({ "enum": ["fail", "earliest", "latest", "last_timestamp"] })
     }
 }
 
@@ -452,11 +458,6 @@ mod tests {
         assert_eq!(read::<Start>(map(vec![("timestamp", word("yesterday"))])), Err(vec!["kafka.timestamp"]));
         let negative = map(vec![("offsets", map(vec![("t", map(vec![("-1", Value::Int(4))]))]))]);
         assert_eq!(read::<Start>(negative), Err(vec!["kafka.partition"]));
-    }
-
-    #[test]
-    fn what_comes_later_says_so() {
-        assert_eq!(read::<OnExpired>(word("earliest")), Err(vec!["kafka.not_available"]));
     }
 
     #[test]

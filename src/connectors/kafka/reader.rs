@@ -20,7 +20,9 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::client::Cluster;
 use super::consumer::{Consumer, Message};
 use super::native::NativeError;
-use super::source::{expired, known_offset, topics_in_words};
+use super::options::OnExpired;
+use super::source::{expired, expired_place, known_offset, recreated, topics_in_words};
+use super::topics::Topics;
 use crate::connectors::{Bell, Fetched, PartitionStart, PartitionStatus, Payload, Reader, Wanted};
 use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex, partition};
 use crate::report::Failure;
@@ -52,6 +54,11 @@ pub(super) struct KafkaReader {
     record_bytes: usize,
     /// What `limit` could not say.
     failed: Option<Failure>,
+    on_expired: OnExpired,
+    /// Partitions whose next records are gone, until it is known where they go on.
+    expired: BTreeSet<Partition>,
+    /// Records that were skipped because they are gone.
+    missing: u64,
     /// How many outages of brokers the ends that were seen have outlived.
     outages: u64,
 }
@@ -104,6 +111,8 @@ struct Slot {
     /// Behind the last record in the builder, which hands it over with the next poll that may.
     next: Offset,
     end: Option<Offset>,
+    /// Highest timestamp handed over, by this process or earlier ones.
+    max_timestamp: Option<Millis>,
     limit: Option<Offset>,
     assigned: bool,
     /// Read to the last stable offset since the last record.
@@ -153,6 +162,7 @@ impl KafkaReader {
         cluster: &Cluster,
         topics: &Arc<[Arc<str>]>,
         group: &str,
+        on_expired: OnExpired,
         source: SourceIndex,
         share: &[PartitionStart],
         wanted: Wanted,
@@ -171,6 +181,7 @@ impl KafkaReader {
                 handed: next,
                 next,
                 end,
+                max_timestamp: part.max_timestamp,
                 limit: None,
                 assigned: false,
                 at_eof: false,
@@ -192,6 +203,9 @@ impl KafkaReader {
             held_bytes: 0,
             record_bytes: RECORD_BYTES,
             failed: None,
+            on_expired,
+            expired: BTreeSet::new(),
+            missing: 0,
             outages: 0,
         };
         reader.assign_unparked()?;
@@ -261,6 +275,33 @@ impl KafkaReader {
         self.cluster.failure(self.consumer.client(), &format!("{doing} {topics}"), error)
     }
 
+    /// I17: goes on in a partition whose next records were deleted while this process ran.
+    fn go_on(&mut self, partition: Partition) -> Result<(), Failure> {
+        let (topic, number) = (self.topics[partition::topic(partition)].clone(), partition::number(partition));
+        let Some(slot) = self.slots.get(partition).filter(|slot| slot.assigned) else { return Ok(()) };
+        let (next, max_timestamp) = (slot.next, slot.max_timestamp);
+        let topics = Topics::connect(&self.cluster)?;
+        let bounds = topics.existing(&topic).and_then(|count| topics.bounds(&topic, count))?;
+        let bounds = bounds.get(number as usize).copied().filter(|bounds| next <= bounds.high);
+        // What another topic of this name holds was never meant: the next start decides about it.
+        let bounds = bounds.ok_or_else(|| {
+            recreated(format!("partition {number} of `{topic}` was read up to offset {next}, which it no longer has"))
+        })?;
+        let at = expired_place(&topics, &topic, number, self.on_expired, max_timestamp, bounds)?.max(next);
+        if at > next {
+            let missing = (at - next) as u64;
+            tracing::warn!(target: "kafka", "{missing} records of partition {number} of `{topic}` are gone unread; it goes on at {at}");
+            self.missing += missing;
+        }
+        self.consumer.unassign(&[partition]).map_err(|error| self.failure("stop reading", error))?;
+        if let Some(slot) = self.slots.get_mut(partition) {
+            slot.next = at;
+            slot.assigned = false;
+            slot.reached(at);
+        }
+        self.assign_unparked()
+    }
+
     /// What an error among the messages means. `None`: librdkafka goes on by itself.
     fn trouble(&self, trouble: Trouble) -> Option<Failure> {
         let Trouble { code, partition, reason } = trouble;
@@ -300,6 +341,14 @@ struct Trouble {
     reason: String,
 }
 
+impl Trouble {
+    /// The partition that no longer has what is to be read next.
+    fn expired(&self) -> Option<Partition> {
+        let expired = matches!(self.code, Code::AutoOffsetReset | Code::OffsetOutOfRange);
+        self.partition.filter(|_| expired)
+    }
+}
+
 /// Takes one message into its partition's builder; gives the bytes it brought.
 fn accept(slots: &mut Slots, wanted: Wanted, message: &Message<'_>) -> Result<usize, Trouble> {
     let partition = message.partition();
@@ -326,7 +375,9 @@ fn accept(slots: &mut Slots, wanted: Wanted, message: &Message<'_>) -> Result<us
     }
     let key = message.key().filter(|_| wanted.keys);
     let value = message.value();
-    slot.builder.push(offset, message.timestamp(), key, value);
+    let timestamp = message.timestamp();
+    slot.max_timestamp = slot.max_timestamp.max(timestamp);
+    slot.builder.push(offset, timestamp, key, value);
     if wanted.headers {
         let headers = message.headers();
         if !headers.is_empty() {
@@ -366,8 +417,20 @@ impl Reader for KafkaReader {
         }
         self.park()?;
         self.doubt_ends()?;
-        if let Some(failure) = troubles.into_iter().find_map(|trouble| self.trouble(trouble)) {
-            return Err(failure);
+        for trouble in troubles {
+            match trouble.expired().filter(|_| self.on_expired != OnExpired::Fail) {
+                Some(partition) => drop(self.expired.insert(partition)),
+                None => {
+                    if let Some(failure) = self.trouble(trouble) {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+        // librdkafka says so once: a broker that does not answer now is asked again with the next poll.
+        while let Some(partition) = self.expired.first().copied() {
+            self.go_on(partition)?;
+            self.expired.remove(&partition);
         }
         if let Some(refusal) = self.consumer.client().events().refusal() {
             return Err(self.cluster.refused(refusal));
@@ -394,6 +457,10 @@ impl Reader for KafkaReader {
         let filled = self.consumer.filled();
         bell.wait(&[filled.descriptor()], timeout);
         filled.answer();
+    }
+
+    fn take_missing(&mut self) -> u64 {
+        std::mem::take(&mut self.missing)
     }
 
     fn status(&self, partition: Partition) -> PartitionStatus {
@@ -463,8 +530,10 @@ mod tests {
     fn i5_an_end_is_none_while_no_broker_answers() {
         // Nobody listens on port 1.
         let cluster = Cluster::new("127.0.0.1:1", BTreeMap::new()).unwrap();
-        let share = [PartitionStart { partition: 0, start: Position::offset(7), end: None }];
-        let mut reader = KafkaReader::open(&cluster, &["t".into()].into(), "g", 0, &share, Wanted::default()).unwrap();
+        let share = [PartitionStart { partition: 0, start: Position::offset(7), end: None, max_timestamp: None }];
+        let mut reader =
+            KafkaReader::open(&cluster, &["t".into()].into(), "g", OnExpired::Fail, 0, &share, Wanted::default())
+                .unwrap();
         let slot = reader.slots.get_mut(0).unwrap();
         (slot.at_eof, slot.end_known) = (true, true);
         let bell = Bell::new().unwrap();

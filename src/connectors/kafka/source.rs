@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::client::Cluster;
 use super::native::Client;
-use super::options::{Start, Until};
+use super::options::{OnExpired, Start, Until};
 use super::reader::KafkaReader;
 use super::topics::{self, Bounds, Topics};
-use crate::connectors::{PartitionStart, Reader, Reported, Source, Wanted};
+use crate::connectors::{Gone, Known, PartitionStart, Reader, Reported, Source, Wanted};
 use crate::data::{Offset, Partition, Position, SourceIndex, partition};
 use crate::report::Failure;
-use crate::time::{Clock, SystemClock};
+use crate::time::{Clock, Millis, SystemClock};
 
 /// Topics to be read.
 pub struct KafkaSource {
@@ -28,6 +28,7 @@ pub struct KafkaSource {
     pub start: Start,
     /// `None`: goes on for ever.
     pub until: Option<Until>,
+    pub on_expired: OnExpired,
     clock: Arc<dyn Clock>,
     /// Made when progress is first reported.
     progress: Mutex<Option<Client>>,
@@ -63,9 +64,35 @@ impl KafkaSource {
             group: group.to_owned(),
             start,
             until,
+            on_expired: OnExpired::Fail,
             clock: SystemClock::shared(),
             progress: Mutex::new(None),
         }
+    }
+
+    pub fn on_expired(self, on_expired: OnExpired) -> Self {
+        KafkaSource { on_expired, ..self }
+    }
+
+    /// Where a partition goes on that has lost what is needed; `None`: it has not.
+    fn gone_of(
+        &self,
+        topics: &Topics,
+        now: &TopicNow<'_>,
+        partition: Partition,
+        known: &Known,
+    ) -> Result<Option<Gone>, Failure> {
+        let (replay, end) = (known_offset(&known.replay)?, known_offset(&known.end)?);
+        let number = partition::number(partition);
+        // A topic with fewer partitions is another one: discovering says so.
+        let Some(Bounds { low, high }) = now.bounds.get(number as usize).copied() else { return Ok(None) };
+        if (low..=high).contains(&end) {
+            return Ok((replay < low).then_some(Gone { at: low, unread: false, missing: 0 }));
+        }
+        let at = expired_place(topics, now.name, number, self.on_expired, known.max_timestamp, Bounds { low, high })?;
+        // Of a topic that was made anew nobody knows how much of the old one was unread.
+        let missing = if end < low { at - end } else { 0 };
+        Ok(Some(Gone { at, unread: true, missing: missing.max(0) as u64 }))
     }
 
     /// Where the group stands. A partition that is missing has no position (or it expired): that
@@ -194,6 +221,23 @@ impl KafkaSource {
     }
 }
 
+/// Where to go on in a partition that has no longer what was to be read next.
+pub(super) fn expired_place(
+    topics: &Topics,
+    topic: &str,
+    number: i32,
+    on_expired: OnExpired,
+    max_timestamp: Option<Millis>,
+    bounds: Bounds,
+) -> Result<Offset, Failure> {
+    Ok(match (on_expired, max_timestamp) {
+        (OnExpired::Latest, _) => bounds.high,
+        (OnExpired::LastTimestamp, Some(time)) => topics.offset_at(topic, number, time)?.unwrap_or(bounds.high),
+        // Nothing was read yet, so nothing is older.
+        (OnExpired::Fail | OnExpired::Earliest | OnExpired::LastTimestamp, _) => bounds.low,
+    })
+}
+
 fn check_listed(now: &TopicNow<'_>, mut listed: impl Iterator<Item = i32>, key: &str) -> Result<(), Failure> {
     let (topic, count) = (now.name, now.bounds.len());
     match listed.find(|number| *number as usize >= count) {
@@ -211,20 +255,20 @@ pub(super) fn topics_in_words(topics: &[Arc<str>]) -> String {
     format!("{} {}", if names.len() == 1 { "topic" } else { "topics" }, names.join(", "))
 }
 
-/// The failure for records that are needed and gone; `on_expired` will decide about them one day.
+/// The failure for records that are needed and gone.
 pub(super) fn expired(title: String, offsets: String) -> Failure {
     Failure::outside("kafka.expired", title)
         .because(format!("offsets {offsets}"))
         .hint(
-            "`on_expired` is `fail`, so nothing is skipped: raise the topic's retention and begin anew with `--fresh`, \
-             which reads what is left",
+            "`on_expired` is `fail`, so nothing is skipped: raise the topic's retention; then go on with `on_expired: \
+             earliest`, `latest` or `last_timestamp`, or begin anew with `--fresh`, which reads what is left",
         )
         .no_retry()
 }
 
-fn recreated(title: String) -> Failure {
+pub(super) fn recreated(title: String) -> Failure {
     Failure::outside("kafka.recreated", title)
-        .hint("was the topic deleted and made again? then begin anew with `--fresh`")
+        .hint("was the topic deleted and made again? then begin anew with `--fresh`, or go on in the new one with `on_expired: earliest`")
         .no_retry()
 }
 
@@ -257,14 +301,36 @@ impl Source for KafkaSource {
             for (number, (start, end)) in (0..).zip(starts.into_iter().zip(self.ends(&topics, now)?)) {
                 let partition = partition::at(now.index, number);
                 let start = Position::offset(known.get(&partition).copied().unwrap_or(start));
-                found.push(PartitionStart { partition, start, end: end.map(Position::offset) });
+                found.push(PartitionStart { partition, start, end: end.map(Position::offset), max_timestamp: None });
             }
         }
         Ok(found)
     }
 
+    fn gone(&self, known: &BTreeMap<Partition, Known>) -> Result<BTreeMap<Partition, Gone>, Failure> {
+        if self.on_expired == OnExpired::Fail || known.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let topics = Topics::connect(&self.cluster)?;
+        let all = self.now(&topics)?;
+        let mut found = BTreeMap::new();
+        for (partition, known) in known {
+            let now = &all[partition::topic(*partition)];
+            found.extend(self.gone_of(&topics, now, *partition, known)?.map(|gone| (*partition, gone)));
+        }
+        Ok(found)
+    }
+
     fn open(&self, source: SourceIndex, share: &[PartitionStart], wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
-        Ok(Box::new(KafkaReader::open(&self.cluster, &self.topics, &self.group, source, share, wanted)?))
+        Ok(Box::new(KafkaReader::open(
+            &self.cluster,
+            &self.topics,
+            &self.group,
+            self.on_expired,
+            source,
+            share,
+            wanted,
+        )?))
     }
 
     fn has_timestamps(&self) -> bool {

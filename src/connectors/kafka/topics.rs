@@ -158,6 +158,12 @@ impl Topics {
         Ok(found.into_iter().zip(ends).map(|(found, bounds)| found.unwrap_or(bounds.high)).collect())
     }
 
+    /// The same of one partition; `None`: there is none so late.
+    pub fn offset_at(&self, topic: &str, partition: i32, time: Millis) -> Result<Option<Offset>, Failure> {
+        let asked = [(partition, Place::Offset(time.max(0)))];
+        Ok(self.list_offsets(topic, asked.into_iter())?.pop().flatten())
+    }
+
     fn list_offsets(
         &self,
         topic: &str,

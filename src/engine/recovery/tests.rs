@@ -22,6 +22,7 @@ fn plan_record(sinks: &[(&str, Epoch)]) -> Record {
         starts: BTreeMap::from([("s".into(), BTreeMap::from([(0.into(), Position::offset(100))]))]),
         sinks: sinks.iter().map(|(name, added)| (name.to_string(), *added)).collect(),
         resolved: serde_json::Value::Null,
+        jumps: BTreeMap::new(),
     })
 }
 

@@ -180,7 +180,8 @@ impl SourceCheck<'_> {
             &group,
             options.start.clone().unwrap_or_default(),
             options.until.clone(),
-        );
+        )
+        .on_expired(options.on_expired.unwrap_or_default());
         let outline_line = SourceOutline {
             connector: "kafka",
             from: from.join(", "),

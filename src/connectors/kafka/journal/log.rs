@@ -251,6 +251,7 @@ mod tests {
             starts: BTreeMap::new(),
             sinks: BTreeMap::new(),
             resolved: serde_json::Value::Null,
+            jumps: BTreeMap::new(),
         })
     }
 
