@@ -47,6 +47,8 @@ pub struct Known {
     pub end: Position,
     /// Highest Kafka timestamp that was committed.
     pub max_timestamp: Option<Millis>,
+    /// What [`Source::topic_ids`] said of its topic then.
+    pub topic_id: Option<String>,
 }
 
 /// Where a partition goes on whose records are gone, because its source says that it shall (I17).
@@ -98,8 +100,21 @@ pub trait Source: Debug + Send + Sync {
     /// what `start` of the spec says.
     fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure>;
 
+    /// What its topics are beyond their names, by name: one that is deleted and made again has another id. Asked at the
+    /// start, before anything else; topics that cannot be told apart so are left out.
+    fn topic_ids(&self) -> Result<BTreeMap<String, String>, Failure> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Looks whether what is read is still what it was when the ids were asked. Called now and then while it is read;
+    /// a failure that no retry mends ends the run.
+    fn look(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Where to go on in partitions whose records are gone although they are needed. Those that can go on as they are
-    /// are left out; all are, where the source shall rather fail: [`Source::discover`] does.
+    /// are left out; all are, where the source shall rather fail: [`Source::discover`] does, unless another topic has
+    /// the name of the one that was read, which fails here.
     fn gone(&self, _known: &BTreeMap<Partition, Known>) -> Result<BTreeMap<Partition, Gone>, Failure> {
         Ok(BTreeMap::new())
     }

@@ -39,6 +39,8 @@ const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// How long a job that failed waits for its workers to end in good order.
 const FAILED_PATIENCE: Duration = Duration::from_secs(10);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// How often sources look whether what they read is still what it was.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_REPORT: Duration = Duration::from_secs(2);
 const NEIGHBOUR_GONE: &str = "job.neighbour_gone";
@@ -259,6 +261,8 @@ impl Threads {
 
     async fn coordinate(mut self) -> Result<Outcome, Failure> {
         let mut reporter = tokio::time::interval(PROGRESS_EVERY);
+        let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        let mut looking: Option<JoinHandle<()>> = None;
         let outcome = loop {
             let now = self.clock.monotonic();
             let tick = Duration::from_millis((self.coordinator.next_tick(now) - now).max(1) as u64);
@@ -267,6 +271,12 @@ impl Threads {
                 () = tokio::time::sleep(tick) => ToCoordinator::Event(Event::Tick),
                 _ = reporter.tick() => {
                     drop(self.report_progress());
+                    continue;
+                }
+                _ = looks.tick() => {
+                    if looking.as_ref().is_none_or(JoinHandle::is_finished) {
+                        looking = Some(self.look());
+                    }
                     continue;
                 }
             };
@@ -336,6 +346,21 @@ impl Threads {
                 }
             }
         }))
+    }
+
+    /// Lets every source look whether it still reads what it read at the start.
+    fn look(&self) -> JoinHandle<()> {
+        let (plan, events) = (self.plan.clone(), self.stop.events.clone());
+        tokio::task::spawn_blocking(move || {
+            for source in &plan.sources {
+                match source.source.look() {
+                    Ok(()) => {}
+                    // A server that is away is waited for, and named, by whoever reads.
+                    Err(failure) if failure.retry => tracing::debug!(source = source.name, "{failure}"),
+                    Err(failure) => return drop(events.blocking_send(ToCoordinator::Failed(failure))),
+                }
+            }
+        })
     }
 
     /// Lets every thread end: the lanes first, then what they feed. A failure found on the way wins.

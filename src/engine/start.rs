@@ -97,12 +97,14 @@ pub fn start(
     preload(plan, &history);
     let mut recovery = recover(plan, &history, &writers, options)?;
     reported::refuse_moved(plan, &history, &recovery)?;
-    let gone = gone(plan, &mut recovery, metrics)?;
+    let ids = topic_ids(plan, &history)?;
+    recovery.plan_changed |= history.plan.as_ref().is_none_or(|plan| plan.topic_ids != ids);
+    let gone = gone(plan, &history, &mut recovery, metrics)?;
     refuse_pieces(&history, &recovery, &gone)?;
     let discovered = discover(plan, &recovery)?;
     adopt(&mut writers, &recovery)?;
     if recovery.plan_changed {
-        let record = plan_record(plan, &history, &recovery, &discovered);
+        let record = PlanRecord { topic_ids: ids, ..plan_record(plan, &history, &recovery, &discovered) };
         must_append(owned.journal(), Record::Plan(record))?;
     }
     let graph = Graph::of(plan);
@@ -221,8 +223,10 @@ type Shortened = BTreeMap<String, BTreeSet<PartitionName>>;
 
 /// I17: asks the sources where they go on in spite of what is gone, says so, and has the jumps journaled before a row
 /// is read behind them.
-fn gone(plan: &Plan, recovery: &mut Recovery, metrics: &Metrics) -> Result<Shortened, Failure> {
+fn gone(plan: &Plan, history: &History, recovery: &mut Recovery, metrics: &Metrics) -> Result<Shortened, Failure> {
     let mut shortened = Shortened::new();
+    let nothing = BTreeMap::new();
+    let ids = history.plan.as_ref().map_or(&nothing, |plan| &plan.topic_ids);
     for source in &plan.sources {
         let nothing = BTreeMap::new();
         let ends = recovery.ends.get(&source.name).unwrap_or(&nothing);
@@ -232,6 +236,7 @@ fn gone(plan: &Plan, recovery: &mut Recovery, metrics: &Metrics) -> Result<Short
             replay: replay.and_then(|replay| replay.get(name)).unwrap_or(end).clone(),
             end: end.clone(),
             max_timestamp: times.and_then(|times| times.get(name)?.1),
+            topic_id: name.topic.as_ref().and_then(|topic| ids.get(&source.name)?.get(topic)).cloned(),
         };
         let known = source.of_names(ends.iter().map(|(name, end)| (name, known((name, end)))));
         for (partition, Gone { at, unread, missing }) in source.source.gone(&known)? {
@@ -239,10 +244,8 @@ fn gone(plan: &Plan, recovery: &mut Recovery, metrics: &Metrics) -> Result<Short
             let (of, at) = (&source.name, Position::offset(at));
             match unread {
                 true => {
-                    tracing::warn!(
-                        "`{of}`: {missing} records of partition {name} are gone unread; it goes on at {}",
-                        at.0
-                    );
+                    let what = if missing > 0 { format!("{missing} records") } else { "the next records".to_owned() };
+                    tracing::warn!("`{of}`: {what} of partition {name} are gone unread; it goes on at {}", at.0);
                     let jump = Jump { from_epoch: recovery.last + 1, to: at.clone() };
                     recovery.jumps.entry(of.clone()).or_default().insert(name.clone(), jump);
                     recovery.plan_changed = true;
@@ -258,6 +261,18 @@ fn gone(plan: &Plan, recovery: &mut Recovery, metrics: &Metrics) -> Result<Short
         }
     }
     Ok(shortened)
+}
+
+/// The ids of all topics that were ever read: those that are read now as they are now.
+fn topic_ids(plan: &Plan, history: &History) -> Result<BTreeMap<String, BTreeMap<String, String>>, Failure> {
+    let mut ids = history.plan.as_ref().map(|plan| plan.topic_ids.clone()).unwrap_or_default();
+    for source in &plan.sources {
+        let found = source.source.topic_ids()?;
+        if !found.is_empty() {
+            ids.entry(source.name.clone()).or_default().extend(found);
+        }
+    }
+    Ok(ids)
 }
 
 /// I10: output that was committed in pieces is cut where the journal says, which holds for the very rows only.
@@ -315,6 +330,7 @@ fn plan_record(plan: &Plan, history: &History, recovery: &Recovery, discovered: 
         sinks: plan.sinks.iter().map(|sink| (sink.name.clone(), added(&sink.name))).collect(),
         resolved: resolved_plan(plan),
         jumps: recovery.jumps.clone(),
+        topic_ids: BTreeMap::new(),
     }
 }
 

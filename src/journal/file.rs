@@ -366,6 +366,7 @@ mod tests {
             sinks: Default::default(),
             resolved: serde_json::Value::Null,
             jumps: BTreeMap::new(),
+            topic_ids: BTreeMap::new(),
         })
     }
 

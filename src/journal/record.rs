@@ -53,6 +53,9 @@ pub struct PlanRecord {
     /// Where reading went on elsewhere than the epoch before had ended, because `on_expired` said so: by source.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jumps: BTreeMap<String, BTreeMap<PartitionName, Jump>>,
+    /// Ids of the topics that were read, by source and name: a topic that is deleted and made again has another.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub topic_ids: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// What was to be read next of a partition is gone, and reading went on behind it (I17).

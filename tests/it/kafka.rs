@@ -431,6 +431,7 @@ fn plan(from_epoch: Epoch) -> Record {
         sinks: BTreeMap::new(),
         resolved: serde_json::json!({"é": [1.5, null]}),
         jumps: BTreeMap::new(),
+        topic_ids: BTreeMap::new(),
     })
 }
 

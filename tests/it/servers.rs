@@ -14,7 +14,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -213,6 +213,12 @@ pub fn create_topic(brokers: &str, name: &str, partitions: i32, settings: &[(&st
     }
     let made = wait_for(admin(brokers).create_topics([&new], &AdminOptions::new().operation_timeout(Some(TIMEOUT))));
     made.unwrap()[0].as_ref().unwrap();
+}
+
+/// Gives a topic so many partitions in all.
+pub fn add_partitions(topic: &str, count: usize) {
+    let new = NewPartitions::new(topic, count);
+    wait_for(admin(kafka()).create_partitions([&new], &AdminOptions::new())).unwrap()[0].as_ref().unwrap();
 }
 
 /// Deletes a topic.

@@ -1,5 +1,8 @@
 //! Sources of several topics, and topics that change underneath a pipeline: on real servers, by the product's binary.
 
+mod alike;
+mod replaced;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 

@@ -23,6 +23,7 @@ mod reader;
 mod sink;
 mod source;
 mod topics;
+mod watch;
 
 pub use client::Cluster;
 pub use further::Further;

@@ -21,8 +21,9 @@ use super::client::Cluster;
 use super::consumer::{Consumer, Message};
 use super::native::NativeError;
 use super::options::OnExpired;
-use super::source::{expired, expired_place, known_offset, recreated, topics_in_words};
+use super::source::{KafkaSource, expired, expired_place, known_offset, recreated, topics_in_words};
 use super::topics::Topics;
+use super::watch::Watch;
 use crate::connectors::{Bell, Fetched, PartitionStart, PartitionStatus, Payload, Reader, Wanted};
 use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex, partition};
 use crate::report::Failure;
@@ -55,6 +56,7 @@ pub(super) struct KafkaReader {
     /// What `limit` could not say.
     failed: Option<Failure>,
     on_expired: OnExpired,
+    watch: Arc<Watch>,
     /// Partitions whose next records are gone, until it is known where they go on.
     expired: BTreeSet<Partition>,
     /// Records that were skipped because they are gone.
@@ -159,14 +161,12 @@ impl Slot {
 
 impl KafkaReader {
     pub fn open(
-        cluster: &Cluster,
-        topics: &Arc<[Arc<str>]>,
-        group: &str,
-        on_expired: OnExpired,
+        of: &KafkaSource,
         source: SourceIndex,
         share: &[PartitionStart],
         wanted: Wanted,
     ) -> Result<KafkaReader, Failure> {
+        let KafkaSource { cluster, topics, group, watch, .. } = of;
         let consumer = Consumer::open(cluster, topics, group, END_WITHIN)?;
         let mut slots = Slots::default();
         for part in share {
@@ -203,7 +203,8 @@ impl KafkaReader {
             held_bytes: 0,
             record_bytes: RECORD_BYTES,
             failed: None,
-            on_expired,
+            on_expired: of.on_expired,
+            watch: watch.clone(),
             expired: BTreeSet::new(),
             missing: 0,
             outages: 0,
@@ -280,10 +281,12 @@ impl KafkaReader {
         let (topic, number) = (self.topics[partition::topic(partition)].clone(), partition::number(partition));
         let Some(slot) = self.slots.get(partition).filter(|slot| slot.assigned) else { return Ok(()) };
         let (next, max_timestamp) = (slot.next, slot.max_timestamp);
+        // What another topic of this name holds was never meant.
+        self.watch.look(&self.topics)?;
         let topics = Topics::connect(&self.cluster)?;
         let bounds = topics.existing(&topic).and_then(|count| topics.bounds(&topic, count))?;
         let bounds = bounds.get(number as usize).copied().filter(|bounds| next <= bounds.high);
-        // What another topic of this name holds was never meant: the next start decides about it.
+        // Brokers without ids of topics: the next start decides about what another topic of this name holds.
         let bounds = bounds.ok_or_else(|| {
             recreated(format!("partition {number} of `{topic}` was read up to offset {next}, which it no longer has"))
         })?;
@@ -296,6 +299,10 @@ impl KafkaReader {
         self.consumer.unassign(&[partition]).map_err(|error| self.failure("stop reading", error))?;
         if let Some(slot) = self.slots.get_mut(partition) {
             slot.next = at;
+            // What was skipped is behind us, though no record says so.
+            if !slot.holds() {
+                slot.handed = at;
+            }
             slot.assigned = false;
             slot.reached(at);
         }
@@ -312,6 +319,11 @@ impl KafkaReader {
         let error = NativeError { text: reason, ..NativeError::of_code(code) };
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::LogTruncation => {
+                if let Err(replaced) = self.watch.look(&self.topics)
+                    && !replaced.retry
+                {
+                    return Some(replaced);
+                }
                 let position = partition.and_then(|partition| self.slots.get(partition)).map_or(0, |slot| slot.next);
                 let title = format!("partition {number} of `{topic}` no longer has what is to be read next");
                 Some(expired(title, format!("from {position} on ({})", error.text)))
@@ -524,6 +536,7 @@ impl std::fmt::Debug for KafkaReader {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::options::Start;
     use super::*;
 
     #[test]
@@ -531,9 +544,8 @@ mod tests {
         // Nobody listens on port 1.
         let cluster = Cluster::new("127.0.0.1:1", BTreeMap::new()).unwrap();
         let share = [PartitionStart { partition: 0, start: Position::offset(7), end: None, max_timestamp: None }];
-        let mut reader =
-            KafkaReader::open(&cluster, &["t".into()].into(), "g", OnExpired::Fail, 0, &share, Wanted::default())
-                .unwrap();
+        let source = KafkaSource::new(cluster, ["t"], "g", Start::Earliest, None);
+        let mut reader = KafkaReader::open(&source, 0, &share, Wanted::default()).unwrap();
         let slot = reader.slots.get_mut(0).unwrap();
         (slot.at_eof, slot.end_known) = (true, true);
         let bell = Bell::new().unwrap();

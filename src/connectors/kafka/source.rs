@@ -12,6 +12,7 @@ use super::native::Client;
 use super::options::{OnExpired, Start, Until};
 use super::reader::KafkaReader;
 use super::topics::{self, Bounds, Topics};
+use super::watch::Watch;
 use crate::connectors::{Gone, Known, PartitionStart, Reader, Reported, Source, Wanted};
 use crate::data::{Offset, Partition, Position, SourceIndex, partition};
 use crate::report::Failure;
@@ -30,6 +31,7 @@ pub struct KafkaSource {
     pub until: Option<Until>,
     pub on_expired: OnExpired,
     clock: Arc<dyn Clock>,
+    pub(super) watch: Arc<Watch>,
     /// Made when progress is first reported.
     progress: Mutex<Option<Client>>,
 }
@@ -66,6 +68,7 @@ impl KafkaSource {
             until,
             on_expired: OnExpired::Fail,
             clock: SystemClock::shared(),
+            watch: Arc::default(),
             progress: Mutex::new(None),
         }
     }
@@ -86,13 +89,20 @@ impl KafkaSource {
         let number = partition::number(partition);
         // A topic with fewer partitions is another one: discovering says so.
         let Some(Bounds { low, high }) = now.bounds.get(number as usize).copied() else { return Ok(None) };
-        if (low..=high).contains(&end) {
+        let is_same = self.another(now.name, known).is_none();
+        if is_same && (low..=high).contains(&end) {
             return Ok((replay < low).then_some(Gone { at: low, unread: false, missing: 0 }));
         }
         let at = expired_place(topics, now.name, number, self.on_expired, known.max_timestamp, Bounds { low, high })?;
         // Of a topic that was made anew nobody knows how much of the old one was unread.
-        let missing = if end < low { at - end } else { 0 };
+        let missing = if is_same && end < low { at - end } else { 0 };
         Ok(Some(Gone { at, unread: true, missing: missing.max(0) as u64 }))
+    }
+
+    /// The topic's id as it was and as it is, where another topic has its name now.
+    fn another(&self, topic: &str, known: &Known) -> Option<(String, String)> {
+        let ids = (known.topic_id.clone()?, self.watch.id(topic)?);
+        (ids.0 != ids.1).then_some(ids)
     }
 
     /// Where the group stands. A partition that is missing has no position (or it expired): that
@@ -308,6 +318,19 @@ impl Source for KafkaSource {
     }
 
     fn gone(&self, known: &BTreeMap<Partition, Known>) -> Result<BTreeMap<Partition, Gone>, Failure> {
+        for (partition, known) in known {
+            let topic = &self.topics[partition::topic(*partition)];
+            if let Some((before, now)) = self.another(topic, known) {
+                let title =
+                    format!("topic `{topic}` was deleted and made again: its id was `{before}`, and is `{now}`");
+                if self.on_expired == OnExpired::Fail {
+                    return Err(recreated(title));
+                }
+                if partition::number(*partition) == 0 {
+                    tracing::warn!(target: "kafka", "{title}");
+                }
+            }
+        }
         if self.on_expired == OnExpired::Fail || known.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -321,16 +344,16 @@ impl Source for KafkaSource {
         Ok(found)
     }
 
+    fn topic_ids(&self) -> Result<BTreeMap<String, String>, Failure> {
+        self.watch.begin(&self.cluster, &self.topics)
+    }
+
+    fn look(&self) -> Result<(), Failure> {
+        self.watch.look(&self.topics)
+    }
+
     fn open(&self, source: SourceIndex, share: &[PartitionStart], wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
-        Ok(Box::new(KafkaReader::open(
-            &self.cluster,
-            &self.topics,
-            &self.group,
-            self.on_expired,
-            source,
-            share,
-            wanted,
-        )?))
+        Ok(Box::new(KafkaReader::open(self, source, share, wanted)?))
     }
 
     fn has_timestamps(&self) -> bool {

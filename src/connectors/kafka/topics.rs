@@ -2,6 +2,8 @@
 //!
 //! A [`Topics`] is a connection that has answered once. All calls block, at most for [`TIMEOUT`].
 
+mod described;
+
 use std::collections::BTreeMap;
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use std::time::{Duration, Instant};
 use rdkafka::bindings as rd;
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset as Place, TopicPartitionList};
+
+pub use described::Described;
 
 use super::client::Cluster;
 use super::native::{Client, NativeError, Role, c_string, ms, text};

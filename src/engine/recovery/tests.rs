@@ -23,6 +23,7 @@ fn plan_record(sinks: &[(&str, Epoch)]) -> Record {
         sinks: sinks.iter().map(|(name, added)| (name.to_string(), *added)).collect(),
         resolved: serde_json::Value::Null,
         jumps: BTreeMap::new(),
+        topic_ids: BTreeMap::new(),
     })
 }
 

@@ -14,7 +14,8 @@ use crate::connectors::kafka::TopicName;
 use crate::formats;
 use crate::registry::{avro, compatibility};
 use crate::report::{Diagnostic, Diagnostics, Place};
-use crate::spec::{Document, FormatSpec, Spanned, TimeSpec, TopicSpec};
+use crate::spec::{Document, DurationMs, FormatSpec, Idle, Spanned, TimeSpec, TopicSpec};
+use crate::time::duration;
 
 /// A topic of a source, and what is known of it before a broker is asked.
 #[derive(Debug, Clone, Copy)]
@@ -73,10 +74,22 @@ pub(super) fn columns_in_words(columns: &Schema) -> String {
 
 pub(super) fn time_in_words(time: &TimeSpec) -> String {
     let field = time.field.as_ref().map_or("Kafka's timestamp", |field| field.value.as_str());
-    let unit = time.unit.as_ref().map(|unit| unit.value.word());
-    let ms = |duration: Option<crate::spec::DurationMs>| duration.map(|duration| duration.0);
-    let (lag, align, ahead) = (ms(time.lag), ms(time.align), ms(time.max_ahead));
-    format!("{field} {unit:?}, lag {lag:?}, idle {:?}, align {align:?}, max_ahead {ahead:?}", time.idle)
+    let lasting =
+        |key: &str, given: Option<DurationMs>| given.map(|given| format!("{key} {}", duration::format(given.0)));
+    let idle = match time.idle {
+        Some(Idle::Never) => Some("idle never".to_owned()),
+        Some(Idle::After(given)) => lasting("idle", Some(given)),
+        None => None,
+    };
+    let said = [
+        Some(field.to_owned()),
+        time.unit.as_ref().map(|unit| format!("unit {}", unit.value.word())),
+        lasting("lag", time.lag),
+        idle,
+        lasting("align", time.align),
+        lasting("max_ahead", time.max_ahead),
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The first topic's schema, which reads the other topics' too.

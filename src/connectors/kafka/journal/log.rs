@@ -252,6 +252,7 @@ mod tests {
             sinks: BTreeMap::new(),
             resolved: serde_json::Value::Null,
             jumps: BTreeMap::new(),
+            topic_ids: BTreeMap::new(),
         })
     }
 

@@ -1,0 +1,141 @@
+//! Looks after the topics of a source: is each still the topic that it was when reading began?
+//!
+//! A topic that is deleted and made again has offsets of its own. Where it has grown past the position of the old one
+//! a read goes on without any error, so that only the id tells (I17). Partitions that come while a pipeline runs are
+//! told of: the next start reads them from their beginning.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::client::Cluster;
+use super::topics::{Described, Topics};
+use crate::report::Failure;
+
+/// The topics of a source as they were when it was started.
+#[derive(Default)]
+pub(super) struct Watch(Mutex<Watched>);
+
+#[derive(Default)]
+struct Watched {
+    /// `None` until it was asked. Each look makes a connection of its own: one that is kept would tell of every outage
+    /// what the readers tell already.
+    cluster: Option<Cluster>,
+    known: BTreeMap<Arc<str>, Described>,
+    /// Not there at the last look. A broker that has just come up may not know all topics yet.
+    missing: BTreeSet<Arc<str>>,
+}
+
+impl Watch {
+    /// Notes what the topics are from now on. Gives their ids, where the brokers have some.
+    pub fn begin(&self, cluster: &Cluster, names: &[Arc<str>]) -> Result<BTreeMap<String, String>, Failure> {
+        let topics = Topics::connect(cluster)?;
+        let found = topics.described(names)?;
+        let known: BTreeMap<_, _> = found.into_iter().filter_map(|(name, found)| Some((name, found?))).collect();
+        let ids = known.iter().filter_map(|(name, topic)| Some((name.to_string(), topic.id.clone()?))).collect();
+        *self.lock() = Watched { cluster: Some(cluster.clone()), known, missing: BTreeSet::new() };
+        Ok(ids)
+    }
+
+    /// The topic's id at the start.
+    pub fn id(&self, topic: &str) -> Option<String> {
+        self.lock().known.get(topic)?.id.clone()
+    }
+
+    /// Asks again.
+    ///
+    /// # Errors
+    /// `kafka.replaced`, `kafka.deleted`; or the cluster does not answer.
+    pub fn look(&self, names: &[Arc<str>]) -> Result<(), Failure> {
+        let mut watched = self.lock();
+        let Some(cluster) = &watched.cluster else { return Ok(()) };
+        let found = Topics::connect(cluster)?.described(names)?;
+        watched.compare(found)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Watched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    fn compare(&mut self, found: BTreeMap<Arc<str>, Option<Described>>) -> Result<(), Failure> {
+        for (name, now) in found {
+            let Some(known) = self.known.get_mut(&name) else { continue };
+            let Some(now) = now else {
+                if self.missing.insert(name.clone()) {
+                    continue;
+                }
+                return Err(deleted(&name));
+            };
+            self.missing.remove(&name);
+            if let (Some(before), Some(now)) = (&known.id, &now.id)
+                && before != now
+            {
+                return Err(replaced(&name, before, now));
+            }
+            if now.partitions > known.partitions {
+                let (before, now) = (known.partitions, now.partitions);
+                tracing::warn!(
+                    target: "kafka",
+                    "topic `{name}` has {now} partitions now, and {before} are read: start the pipeline again to read \
+                     the others, from their first record"
+                );
+            }
+            known.partitions = known.partitions.max(now.partitions);
+        }
+        Ok(())
+    }
+}
+
+fn replaced(topic: &str, before: &str, now: &str) -> Failure {
+    let title =
+        format!("topic `{topic}` was deleted and made again while it was read: its id was `{before}`, and is `{now}`");
+    Failure::outside("kafka.replaced", title)
+        .hint(
+            "a new start says what can be done: `on_expired: earliest` goes on in the new topic, `--fresh` begins anew",
+        )
+        .no_retry()
+}
+
+fn deleted(topic: &str) -> Failure {
+    Failure::outside("kafka.deleted", format!("topic `{topic}` was deleted while it was read"))
+        .hint("what was read of it is committed; take it out of the pipeline, or make it again and start with `on_expired: earliest`")
+        .no_retry()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(id: &str, partitions: usize) -> BTreeMap<Arc<str>, Option<Described>> {
+        BTreeMap::from([("t".into(), Some(Described { id: (!id.is_empty()).then(|| id.into()), partitions }))])
+    }
+
+    fn watched(id: &str) -> Watched {
+        let known = topic(id, 2).into_iter().filter_map(|(name, topic)| Some((name, topic?))).collect();
+        Watched { known, ..Watched::default() }
+    }
+
+    #[test]
+    fn a_topic_of_another_id_is_another_topic() {
+        assert!(watched("a").compare(topic("a", 2)).is_ok());
+        let failure = watched("a").compare(topic("b", 2)).unwrap_err();
+        assert!(failure.code == "kafka.replaced" && failure.to_string().contains("`a`, and is `b`"), "{failure}");
+    }
+
+    #[test]
+    fn without_ids_nothing_is_said() {
+        assert!(watched("a").compare(topic("", 2)).is_ok());
+        assert!(watched("").compare(topic("a", 2)).is_ok());
+    }
+
+    #[test]
+    fn a_topic_is_deleted_when_it_is_missing_twice_in_a_row() {
+        let missing = || BTreeMap::from([("t".into(), None)]);
+        let mut watched = watched("a");
+        assert!(watched.compare(missing()).is_ok());
+        assert!(watched.compare(topic("a", 2)).is_ok());
+        assert!(watched.compare(missing()).is_ok());
+        assert_eq!(watched.compare(missing()).unwrap_err().code, "kafka.deleted");
+    }
+}

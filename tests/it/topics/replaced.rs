@@ -1,0 +1,121 @@
+//! Topics that are deleted, made again and given more partitions, before and while a pipeline reads them.
+
+use super::*;
+use crate::runner::{Ended, Runner};
+
+/// Deletes a topic and makes another of its name.
+fn replace(topic: &str) {
+    servers::delete_topic(topic);
+    while servers::exists(topic) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    servers::create_topic(servers::kafka(), topic, 1, &[("retention.ms", "-1")]);
+}
+
+fn numbers(topic: &str) -> Vec<i64> {
+    rows(topic).iter().map(|(_, _, n)| *n).collect()
+}
+
+/// A pipeline that runs and has read all of the ten records that are there.
+fn running(place: &Place, topic: &str, out: &str) -> Runner {
+    numbered(topic, 0, 0..10);
+    copied(place, &[topic], out, "");
+    let runner = place.apply();
+    let deadline = Instant::now() + PATIENCE;
+    while rows(out).len() < 10 {
+        assert!(Instant::now() < deadline, "{}", runner.stderr());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    runner
+}
+
+#[track_caller]
+fn fails_with(runner: Runner, code: &str) -> Ended {
+    let ended = runner.wait().with_code(1);
+    assert!(ended.stderr.contains(code), "{}", ended.stderr);
+    ended
+}
+
+/// The new topic is longer than the old one was, so that every position is within it: only the id tells.
+#[test]
+fn i17_a_topic_that_was_made_anew_and_has_grown_past_our_position_is_not_read_on() {
+    let place = Place::new("grown");
+    let (topic, out) = (kept("grown"), kept("out"));
+    let run = |more: &str| {
+        copied(&place, &[&topic], &out, &format!(", until: end{more}"));
+        place.apply().wait()
+    };
+    numbered(&topic, 0, 0..10);
+    run("").with_code(0);
+    replace(&topic);
+    numbered(&topic, 0, 100..130);
+    let refused = run("").with_code(3);
+    assert!(refused.stderr.contains("kafka.recreated") && refused.stderr.contains("its id was"), "{}", refused.stderr);
+    assert_eq!(numbers(&out), (0..10).collect::<Vec<_>>());
+    let went_on = run(", on_expired: earliest").with_code(0);
+    assert!(went_on.stderr.contains("its id was"), "{}", went_on.stderr);
+    numbered(&topic, 0, 130..131);
+    // The journal has the new id.
+    run("").with_code(0);
+    assert_eq!(numbers(&out), (0..10).chain(100..131).collect::<Vec<_>>());
+}
+
+#[test]
+fn i17_a_topic_that_is_made_anew_while_it_is_read_ends_the_run() {
+    let place = Place::new("swapped");
+    let (topic, out) = (kept("swapped"), kept("out"));
+    let runner = running(&place, &topic, &out);
+    replace(&topic);
+    numbered(&topic, 0, 100..130);
+    let ended = fails_with(runner, "kafka.replaced");
+    assert!(ended.stderr.contains(&topic) && ended.stderr.contains("its id was"), "{}", ended.stderr);
+    copied(&place, &[&topic], &out, ", until: end");
+    assert!(place.apply().wait().with_code(3).stderr.contains("kafka.recreated"));
+}
+
+#[test]
+fn a_topic_that_is_deleted_while_it_is_read_ends_the_run() {
+    let place = Place::new("deleted");
+    let (topic, out) = (kept("deleted"), kept("out"));
+    let runner = running(&place, &topic, &out);
+    servers::delete_topic(&topic);
+    let ended = fails_with(runner, "kafka.deleted");
+    assert!(ended.stderr.contains(&topic), "{}", ended.stderr);
+}
+
+/// The client looks for a topic that it knew for half a minute before it gives its records up.
+#[test]
+fn a_topic_that_is_deleted_while_it_is_written_ends_the_run_with_its_name() {
+    let place = Place::new("unsunk");
+    let (topic, out) = (kept("unsunk"), kept("out"));
+    let runner = running(&place, &topic, &out);
+    servers::delete_topic(&out);
+    numbered(&topic, 0, 10..20);
+    let ended = runner.wait_within(3 * PATIENCE).with_code(1);
+    assert!(ended.stderr.contains("kafka.unknown_topic") && ended.stderr.contains(&out), "{}", ended.stderr);
+    // Nothing of what the topic refused is taken for written.
+    servers::create_topic(servers::kafka(), &out, 1, &[]);
+    copied(&place, &[&topic], &out, ", until: end");
+    place.apply().wait().with_code(0);
+    assert_eq!(numbers(&out), (10..20).collect::<Vec<_>>());
+}
+
+/// Whatever came into the new partition before it was known is read.
+#[test]
+fn partitions_that_are_added_while_it_runs_are_told_of_and_read_from_their_first_record_by_the_next_start() {
+    let place = Place::new("wider");
+    let (topic, out) = (kept("wider"), kept("out"));
+    let runner = running(&place, &topic, &out);
+    servers::add_partitions(&topic, 2);
+    numbered(&topic, 1, 0..5);
+    runner.wait_stderr("has 2 partitions now, and 1 are read");
+    numbered(&topic, 1, 5..7);
+    runner.signal(libc::SIGINT);
+    runner.wait().with_code(0);
+    copied(&place, &[&topic], &out, ", start: latest, until: end");
+    place.apply().wait().with_code(0);
+    let found = rows(&out);
+    let all = by_partition(&found);
+    assert_eq!(all[&(topic.as_str(), 0)], (0..10).collect::<Vec<_>>());
+    assert_eq!(all[&(topic.as_str(), 1)], (0..7).collect::<Vec<_>>());
+}
