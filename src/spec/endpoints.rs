@@ -68,7 +68,7 @@ crate::options! {
         pub unit: Option<Spanned<TimeUnit>>,
         /// How far behind the highest event time a row may be. Default 0s. Example: `lag: 5s`.
         pub lag: Option<DurationMs>,
-        /// After how long without a record a partition no longer holds the watermark, or `never`. Example: `idle: 5s`.
+        /// After how long without a record a partition no longer holds the watermark, or `never`. Default 5s. Example: `idle: 5s`.
         pub idle: Option<Idle>,
         /// A partition that is further ahead of the slowest one in event time is not read until that one has come
         /// nearer. Only in pipelines with windows. Default: the largest of `lag`, the windows' size and 1m. Example: `align: 10m`

@@ -7,6 +7,7 @@ use runner::spec::{self, Document, TestSpec, Values};
 use runner::testing::case::prepare;
 use runner::testing::suite::{Wrong, judge};
 
+use crate::examples::Examples;
 use crate::runner::run;
 
 #[test]
@@ -15,8 +16,9 @@ fn every_case_gives_its_rows_in_every_variant() {
     let paths: Vec<PathBuf> = ["tests/cases", "pipelines"].iter().map(|path| root.join(path)).collect();
     let (documents, found) = spec::load_tests(&paths, &Values::default());
     assert!(!found.has_errors(), "{}", render(&found, Style::Plain));
-    let in_docs = tests_of_page(&root.join("docs/language.md"));
-    assert!(documents.tests.len() > 20 && !in_docs.is_empty(), "{} tests were found", documents.tests.len());
+    let examples = Examples::of_pages();
+    let in_docs: Vec<Document<TestSpec>> = examples.files.iter().flat_map(|file| tests_of(file)).collect();
+    assert!(documents.tests.len() > 20 && in_docs.len() > 5, "{} and {}", documents.tests.len(), in_docs.len());
     let mut wrong = String::new();
     for test in documents.tests.iter().chain(&in_docs) {
         let what = match prepare(test) {
@@ -35,12 +37,11 @@ fn every_case_gives_its_rows_in_every_variant() {
     assert!(wrong.is_empty(), "\n{wrong}\n`runner test tests/cases --bless` rewrites what is expected");
 }
 
-/// The tests among the examples of a page; paths in them are from the page's folder.
-fn tests_of_page(page: &Path) -> Vec<Document<TestSpec>> {
-    let text = std::fs::read_to_string(page).unwrap();
-    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let tests = blocks.filter(|block| block.contains("kind: Test\n"));
-    tests.flat_map(|block| spec::load_text(page.to_str().unwrap(), block, &Values::default()).0.tests).collect()
+/// The tests among the examples of the pages; paths in them are from the example's folder.
+fn tests_of(example: &Path) -> Vec<Document<TestSpec>> {
+    let (documents, found) = spec::load_tests(&[example.to_owned()], &Values::default());
+    assert!(!found.has_errors(), "{}", render(&found, Style::Plain));
+    documents.tests
 }
 
 const PIPELINE: &str = r#"

@@ -1,4 +1,4 @@
-//! The examples that the project ships are right, and files go through a pipeline as the pages say. The
+//! The examples that the project ships and those within its pages are right, and files go through a pipeline as the pages say. The
 //! quickstart itself is run in `cli`, the commercials in `commercials`.
 
 use std::path::{Path, PathBuf};
@@ -21,6 +21,92 @@ fn every_example_is_valid_without_any_server() {
         let ended = run(&["validate", path.to_str().unwrap()], root()).with_code(0);
         assert!(!ended.stderr.contains("error["), "{}", ended.stderr);
     }
+}
+
+/// The examples within the pages, as files: whole documents, each block in a file. One that begins with a line such as
+/// `# readings.yaml` is called so, and others of its page may name it.
+pub struct Examples {
+    pub files: Vec<PathBuf>,
+    /// A folder for each page, beside the project's own, so that `../pipelines` is where it is for a reader.
+    _dir: tempfile::TempDir,
+}
+
+impl Examples {
+    pub fn of_pages() -> Examples {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["pipelines", "schemas"] {
+            std::os::unix::fs::symlink(root().join(folder), dir.path().join(folder)).unwrap();
+        }
+        let files = pages().iter().flat_map(|page| write_examples(page, dir.path())).collect();
+        Examples { files, _dir: dir }
+    }
+}
+
+/// README.md and all of `docs/`.
+pub fn pages() -> Vec<PathBuf> {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
+    pages.push(root().join("README.md"));
+    pages.sort();
+    pages
+}
+
+/// The whole documents among the blocks of a page.
+pub fn blocks(page: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    blocks.filter(|block| block.contains("apiVersion:")).map(str::to_owned).collect()
+}
+
+fn write_examples(page: &Path, into: &Path) -> Vec<PathBuf> {
+    let folder = into.join(page.file_stem().unwrap());
+    std::fs::create_dir(&folder).unwrap();
+    let write = |(index, block): (usize, String)| {
+        let named =
+            block.lines().next().and_then(|line| line.strip_prefix("# ")).filter(|name| name.ends_with(".yaml"));
+        let path = folder.join(named.map_or_else(|| format!("example-{}.yaml", index + 1), str::to_owned));
+        assert!(!path.exists(), "two blocks of {} are called alike", page.display());
+        std::fs::write(&path, block).unwrap();
+        path
+    };
+    blocks(page).into_iter().enumerate().map(write).collect()
+}
+
+#[test]
+fn every_example_in_the_pages_is_valid_without_any_server() {
+    let examples = Examples::of_pages();
+    assert!(examples.files.len() >= 9, "{:?}", examples.files);
+    for path in &examples.files {
+        let ended = run(&["validate", path.to_str().unwrap()], path.parent().unwrap()).with_code(0);
+        assert!(!ended.stderr.contains("error["), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn links_between_the_pages_lead_somewhere() {
+    let mut wrong = String::new();
+    let more = ["ARCHITECTURE.md", "CHANGELOG.md"].map(|name| root().join(name));
+    for page in pages().into_iter().chain(more) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.starts_with("http")) {
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let path = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let there = path.exists() && (anchor.is_empty() || anchors(&path).iter().any(|known| known == anchor));
+            if !there {
+                wrong += &format!("{}: {target}\n", page.display());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "links to nothing:\n{wrong}");
+}
+
+/// What `#…` may name in a page: its headings, as GitHub writes them.
+fn anchors(page: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let written = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    headings.map(|text| text.to_lowercase().replace(|c| !written(c), "").replace(' ', "-")).collect()
 }
 
 /// Files in, files out, no server: what ends is done, and done again it adds nothing.

@@ -9,6 +9,8 @@ use runner::report::{Style, render};
 use runner::spec::{self, Values};
 use serde_json::Value as Json;
 
+use crate::examples::{blocks, pages};
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -54,13 +56,9 @@ fn documents() -> Vec<(String, String)> {
     files.sort();
     let mut texts: Vec<(String, String)> =
         files.iter().map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect();
-    for page in ["README.md", "docs/language.md", "docs/exactly-once.md", "docs/operating.md"] {
-        let text = std::fs::read_to_string(root().join(page)).unwrap();
-        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-        let whole = blocks.filter(|block| block.contains("apiVersion:"));
-        texts.extend(
-            whole.enumerate().map(|(index, block)| (format!("{page}, example {}", index + 1), block.to_owned())),
-        );
+    for page in pages() {
+        let named = |(index, block)| (format!("{}, example {}", page.display(), index + 1), block);
+        texts.extend(blocks(&page).into_iter().enumerate().map(named));
     }
     texts
 }
