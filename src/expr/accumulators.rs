@@ -5,6 +5,7 @@
 //! one group: the ungrouped ones of DataFusion add up a batch in chunks. Sets (`count(distinct …)`) leave
 //! in the order of their values.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -81,14 +82,14 @@ impl Accumulators {
         errors.dedup_by_key(|error| error.row);
         for (accumulator, arguments) in self.accumulators.iter_mut().zip(arguments) {
             let Arguments { values, rows } = without(arguments, &errors, rows.num_rows())?;
-            let updated = match rows {
-                None => accumulator.update_batch(&values, groups, None, total),
-                Some(rows) => {
-                    let groups: Vec<usize> = rows.iter().map(|&row| groups[row]).collect();
-                    accumulator.update_batch(&values, &groups, None, total)
-                }
+            let groups: Cow<'_, [usize]> = match &rows {
+                None => groups.into(),
+                Some(rows) => rows.iter().map(|&row| groups[row]).collect(),
             };
-            updated.map_err(overflown)?;
+            // Without a filter DataFusion takes it that every group has a value by now, and gives 0 or the least number,
+            // not null, for one that has none.
+            let all = (rows.is_some() || groups.is_empty()).then(|| BooleanArray::from(vec![true; groups.len()]));
+            accumulator.update_batch(&values, &groups, all.as_ref(), total).map_err(overflown)?;
         }
         Ok(errors)
     }

@@ -39,8 +39,9 @@ impl GroupsAccumulator for CheckedSum {
         filter: Option<&BooleanArray>,
         total: usize,
     ) -> Result<()> {
-        match (values, filter) {
-            ([values], None) => self.add(values, groups, total),
+        let all_pass = filter.is_none_or(|filter| filter.true_count() == filter.len());
+        match values {
+            [values] if all_pass => self.add(values, groups, total),
             _ => exec_err!("a sum of one argument, filtered before"),
         }
     }

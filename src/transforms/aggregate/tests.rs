@@ -302,6 +302,26 @@ fn i13_an_operator_that_begins_behind_a_watermark_emits_no_window_that_closed_be
     }
 }
 
+/// A group whose values no filter had let pass had the least number as its maximum, and 0 as its sum.
+#[test]
+fn an_aggregate_is_null_where_its_filter_lets_no_row_pass() {
+    let aggregates = [
+        ("most", "max(rating) filter (where rating > 5)"),
+        ("least", "min(dose) filter (where rating > 5)"),
+        ("sum", "sum(dose) filter (where rating > 5)"),
+        ("whole", "sum(rating) filter (where rating > 5)"),
+        ("mean", "avg(dose) filter (where rating > 5)"),
+        ("cnt", "count(*) filter (where rating > 5)"),
+    ];
+    for batch_rows in [1, 10] {
+        let mut run = Run::of(&made(&Made { aggregates: &aggregates, ..COUNT }), 1, batch_rows);
+        let rows = [row(100, "a", 1), row(200, "b", 9), row(300, "c", 2)];
+        let none = "null,null,null,null,null,0";
+        let expected = [format!("0,1000,a,{none}"), "0,1000,b,9,9.0,9.0,9,9.0,1".into(), format!("0,1000,c,{none}")];
+        assert_eq!(run.texts(&rows, 1_000), expected);
+    }
+}
+
 #[test]
 fn windows_that_overlap_change_together() {
     let mut run = Run::of(&made(&Made { windows: Some(SLIDING), changes: true, ..COUNT }), 1, 10);
