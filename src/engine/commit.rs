@@ -243,6 +243,7 @@ mod tests {
             clock: 0,
             needed: epoch + 1,
             learnt: BTreeMap::new(),
+            last_windows: BTreeMap::new(),
             ended: false,
             continues: None,
             cursor: None,

@@ -604,6 +604,7 @@ pub fn record(
         clock: mark.clock,
         needed: mark.epoch,
         learnt: learnt(plan),
+        last_windows: BTreeMap::new(),
         ended,
         continues: None,
         cursor: None,

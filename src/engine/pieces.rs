@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::data::{EncodedRows, Epoch};
-use crate::journal::EpochRecord;
+use crate::journal::{EpochRecord, LastWindow};
 use crate::plan::Plan;
 use crate::time::Millis;
 
@@ -25,6 +25,8 @@ pub struct Piece {
     pub cursor: Option<Cursor>,
     /// The oldest epoch that a replay must read; `None`: nothing of what is committed with it.
     pub needed: Option<Epoch>,
+    /// By step that fills gaps: the last window that it has given a row (I13).
+    pub last_windows: BTreeMap<String, LastWindow>,
     /// End plus grace of each open window, ascending. Of the last piece only.
     pub open_ends: Vec<Millis>,
 }
@@ -166,6 +168,7 @@ impl Chain {
     pub fn record(&mut self, plan: &Plan, piece: &Piece) -> EpochRecord {
         let mut record = self.next.clone();
         record.needed = piece.needed.unwrap_or(record.epoch + 1);
+        record.last_windows = piece.last_windows.clone();
         let named = |(sink, count): (&usize, &u64)| (plan.sinks[*sink].name.clone(), *count);
         record.cursor = piece.cursor.as_ref().map(|cursor| cursor.iter().map(named).collect());
         self.next = record.continuation();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::connectors::{Delivery, SinkProgress};
 use crate::data::{Epoch, PartitionName, Position};
-use crate::journal::{EpochRecord, Jump, Owner, PlanRecord, Record};
+use crate::journal::{EpochRecord, Jump, LastWindow, Owner, PlanRecord, Record};
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
 
@@ -87,6 +87,8 @@ pub struct Recovery {
     /// In force for the first epoch to be read.
     pub watermark: Watermark,
     pub clock: Millis,
+    /// By step that fills gaps: the last window that it had given a row there (I13).
+    pub last_windows: BTreeMap<String, LastWindow>,
     /// Where the first epoch to be read begins, by source name.
     pub positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
     /// Where the last epoch ended, by source name.
@@ -166,6 +168,7 @@ pub fn decide(
         sinks: known,
         watermark: record.map_or(Watermark::NONE, |record| record.watermark),
         clock: record.map_or(Millis::MIN, |record| record.clock),
+        last_windows: record.map(|record| record.last_windows.clone()).unwrap_or_default(),
         positions: positions(plan, record),
         ends: positions(plan, history.epochs.get(&last)),
         end_times: history.epochs.get(&last).map(times).unwrap_or_default(),
@@ -230,6 +233,7 @@ fn first_run(
         sinks: vec![0; sinks.len()],
         watermark: Watermark::NONE,
         clock: Millis::MIN,
+        last_windows: BTreeMap::new(),
         positions: BTreeMap::new(),
         ends: BTreeMap::new(),
         end_times: BTreeMap::new(),

@@ -117,6 +117,7 @@ pub fn start(
     }
     let mut trunk = Trunk::open(plan, &graph, metrics.clone(), options.piece_bytes.unwrap_or(PIECE_BYTES))?;
     trunk.resume(recovery.watermark);
+    trunk.remember(&recovery.last_windows);
     let sinks = start_sinks(plan, writers, &recovery)?;
     let report = StartReport {
         lineage: recovery.lineage.clone(),
@@ -535,6 +536,11 @@ impl Replay<'_> {
             let reading = if last.cursor.is_some() { Reading::Resume } else { Reading::Replay };
             self.trunk.merge(&mark, outputs, read, reading)?;
             self.give(&chain, committer)?;
+            // Windows whose rows all lie before the replay are no gap. Of an epoch whose output is not whole, what it
+            // needs is read, and its steps have not all met the mark.
+            if last.cursor.is_none() {
+                self.trunk.remember(&last.last_windows);
+            }
             rows += read;
         }
         self.seats.iter_mut().for_each(Seat::go_live);

@@ -18,6 +18,7 @@ use super::graph::Graph;
 use super::metrics::Metrics;
 use super::pieces::{Cursor, Filling, Piece, SinkRuns, Waiting};
 use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, Partition, SourceIndex, partition};
+use crate::journal::LastWindow;
 use crate::plan::{ErrorPolicy, Plan, RecordEncoder, Step};
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
@@ -125,6 +126,20 @@ impl Trunk {
         }
     }
 
+    /// I13: what the journal knows of the windows given up to the end of an epoch, of whose rows replay may see none.
+    pub fn remember(&mut self, last_windows: &BTreeMap<String, LastWindow>) {
+        for (step, stateful) in &mut self.steps {
+            stateful.operator.remember(last_windows.get(&self.plan.steps[*step].name).copied());
+        }
+    }
+
+    fn last_windows(&self) -> BTreeMap<String, LastWindow> {
+        let of = |(step, stateful): (&usize, &Stateful)| {
+            Some((self.plan.steps[*step].name.clone(), stateful.operator.last_window()?))
+        };
+        self.steps.iter().filter_map(of).collect()
+    }
+
     /// Begins an epoch: what the lanes gave, and the mark that stateful steps meet. `rows_read` counts the records of
     /// its ranges. The output is asked for with [`Trunk::next_piece`] or its like, to the end, before the next epoch.
     ///
@@ -164,6 +179,7 @@ impl Trunk {
                     rows: filling.rows,
                     cursor: Some(cursor),
                     needed: Some(needed),
+                    last_windows: self.last_windows(),
                     open_ends: Vec::new(),
                 });
             }
@@ -172,7 +188,13 @@ impl Trunk {
             }
         }
         self.emission = None;
-        Ok(Piece { rows: filling.rows, cursor: None, needed: self.needed(), open_ends: self.open_ends() })
+        Ok(Piece {
+            rows: filling.rows,
+            cursor: None,
+            needed: self.needed(),
+            last_windows: self.last_windows(),
+            open_ends: self.open_ends(),
+        })
     }
 
     /// True if more of an epoch's output is to be given.

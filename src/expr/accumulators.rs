@@ -12,7 +12,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch, RecordBatchOptions, UInt32Array, new_empty_array,
 };
 use arrow::compute::{SortColumn, filter, filter_record_batch, lexsort_to_indices, prep_null_mask_filter, take};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use datafusion_common::DataFusionError;
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::GroupsAccumulatorAdapter;
@@ -190,6 +190,20 @@ impl Finished {
         let columns = finished.columns().iter().chain(&outputs).cloned().collect();
         let passes = whole(having, "having", &batch(&self.plan.with_outputs, columns, self.count)?, at)?;
         Ok((outputs, Some(true_only(passes.as_boolean()))))
+    }
+
+    /// Which groups pass HAVING where these are the results, whatever the calls came to (`None`: all).
+    ///
+    /// # Errors
+    /// [`Failure`] (user) if HAVING cannot be computed for one.
+    pub fn passes(&self, groups: &[ArrayRef], results: &[ArrayRef], at: At) -> Result<Option<BooleanArray>, Failure> {
+        let Some(having) = &self.plan.having else { return Ok(None) };
+        let columns = groups.iter().chain(&self.calls).chain(results).cloned().collect();
+        // Calls without a row may be null where those of a group never are.
+        let nullable = |field: &FieldRef| field.as_ref().clone().with_nullable(true);
+        let schema = Schema::new(self.plan.with_outputs.fields().iter().map(nullable).collect::<Vec<_>>());
+        let passes = whole(having, "having", &batch(&Arc::new(schema), columns, self.count)?, at)?;
+        Ok(Some(true_only(passes.as_boolean())))
     }
 
     /// Bytes held.

@@ -351,7 +351,7 @@ mod tests {
 
     use super::*;
     use crate::data::Position;
-    use crate::journal::{EpochRecord, Owner, PartitionRecord, PlanRecord};
+    use crate::journal::{EpochRecord, LastWindow, Owner, PartitionRecord, PlanRecord};
     use crate::time::Watermark;
 
     fn plan(from_epoch: Epoch) -> Record {
@@ -391,6 +391,7 @@ mod tests {
             clock: 0,
             needed: epoch,
             learnt: BTreeMap::from([(3, "\"string\"".into())]),
+            last_windows: BTreeMap::from([("per_second".into(), LastWindow { start: 1_000, end: 2_000 })]),
             ended: false,
             continues: None,
             cursor: None,

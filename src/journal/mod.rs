@@ -9,7 +9,7 @@ mod owned;
 mod record;
 
 pub use owned::Owned;
-pub use record::{EpochRecord, Jump, Owner, PartitionRecord, PlanRecord, Record};
+pub use record::{EpochRecord, Jump, LastWindow, Owner, PartitionRecord, PlanRecord, Record};
 
 use crate::data::EncodedRows;
 use crate::report::Failure;

@@ -103,6 +103,9 @@ pub struct EpochRecord {
     /// Texts of writer schemas first used in this epoch, by registry id (I8).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub learnt: BTreeMap<i32, String>,
+    /// By step that fills gaps: the last window that it has given a row.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub last_windows: BTreeMap<String, LastWindow>,
     /// True for the epoch in which every source had ended (I21).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
@@ -136,6 +139,13 @@ impl EpochRecord {
             ..self.clone()
         }
     }
+}
+
+/// The window behind which a gap begins. Its length is there to see that the step still has such windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastWindow {
+    pub start: Millis,
+    pub end: Millis,
 }
 
 /// One partition's part of an epoch.

@@ -152,7 +152,10 @@ pub struct ColumnSpec {
     pub expression: Option<Expression>,
 }
 
-/// `window` + `group_by` + `aggregate` + `having`.
+/// Column to value.
+pub type Fill = Vec<(Spanned<String>, Node)>;
+
+/// `window` + `group_by` + `aggregate` + `having` + `fill`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AggregateSpec {
     /// `None`: an aggregate without end.
@@ -161,6 +164,8 @@ pub struct AggregateSpec {
     /// May be empty if `group_by` is not.
     pub aggregate: Named,
     pub having: Option<Expression>,
+    /// What a window without a row has.
+    pub fill: Option<Spanned<Fill>>,
 }
 
 /// `{tumbling: 5s, grace: 1s, offset: 0s}` or `{hopping: {size: 1h, every: 5m}}`.

@@ -11,7 +11,7 @@ use crate::time::Windows;
 /// Verbs of later releases.
 const LATER_VERBS: &[&str] = &["join", "gather", "dedupe", "sort", "top", "unnest", "fail"];
 const ROW_VERBS: &[&str] = &["where", "check", "add", "select", "drop"];
-const AGGREGATE_KEYS: &[&str] = &["window", "group_by", "aggregate", "having"];
+const AGGREGATE_KEYS: &[&str] = &["window", "group_by", "aggregate", "having", "fill"];
 /// Each gives the size of the windows; a window has one of them.
 const WINDOW_KINDS: &[&str] = &["tumbling", "hopping"];
 /// More panes than this in one window are a mistake: 1 h every 7 ms.
@@ -44,6 +44,9 @@ crate::options! {
         pub aggregate: Vec<(Spanned<String>, Sql)> = Vec::new(),
         /// Only groups for which this SQL expression is true are given. Example: `having: cnt > 3`.
         pub having: Option<Sql>,
+        /// A row with these values for each empty window between two with rows; needs a `window`, and no `group_by`.
+        /// Columns that may be null may be left out. It is given only if it passes `having`. Example: `fill: { cnt: 0 }`.
+        pub fill: Option<Spanned<Fill>>,
     }
 }
 
@@ -53,7 +56,7 @@ pub(super) fn read_transform(name: &Spanned<String>, node: &Node, out: &mut Diag
     let from = map.read::<InputRef>("from", out);
     let rows = RowKeys::read_keys(&mut map, out);
     let aggregate = AggregateKeys::read_keys(&mut map, out);
-    let later = LATER_VERBS.iter().chain(&["fill"]).filter(|verb| map.later(verb, out)).count();
+    let later = LATER_VERBS.iter().filter(|verb| map.later(verb, out)).count();
     let any_unknown = map.unknown().next().is_some();
     map.finish(out);
 
@@ -101,7 +104,7 @@ impl AggregateKeys {
             return None;
         }
         let having = self.having.map(|Sql(text)| text);
-        Some(AggregateSpec { window: self.window, group_by, aggregate: named(self.aggregate), having })
+        Some(AggregateSpec { window: self.window, group_by, aggregate: named(self.aggregate), having, fill: self.fill })
     }
 }
 

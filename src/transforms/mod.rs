@@ -16,6 +16,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::data::{Batch, DeadLetter, Epoch, Partition, SourceIndex};
 pub use crate::expr::At;
+use crate::journal::LastWindow;
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
 
@@ -123,6 +124,12 @@ pub trait StatefulOperator: Send {
     fn needed(&self) -> Needed;
     /// End plus grace of each open window, ascending, without duplicates.
     fn open_ends(&self) -> Vec<Millis>;
+    /// What it must know of the past beside its rows: the last window that was given a row, where gaps are filled (I13).
+    fn last_window(&self) -> Option<LastWindow> {
+        None
+    }
+    /// As it was behind some epoch. One of other windows than these is forgotten.
+    fn remember(&mut self, _last_window: Option<LastWindow>) {}
     /// How far the event times of its rows may lie behind the watermark that let them out, in milliseconds: a windowed
     /// row's time is its window's end − 1 ms, and it leaves when the watermark has reached end plus grace. What stands
     /// behind it has a watermark that is earlier by as much, and finds none of its rows late.

@@ -409,6 +409,7 @@ fn epoch(epoch: Epoch) -> Record {
         clock: 7,
         needed: epoch,
         learnt: BTreeMap::new(),
+        last_windows: BTreeMap::new(),
         ended: false,
         continues: None,
         cursor: None,

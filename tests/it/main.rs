@@ -9,6 +9,7 @@ mod doorman;
 mod errors;
 mod examples;
 mod formats;
+mod frames;
 mod gate;
 mod house;
 mod kafka;

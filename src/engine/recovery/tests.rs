@@ -45,6 +45,7 @@ fn epoch(epoch: Epoch, needed: Epoch) -> Record {
         clock: 10 * epoch as i64,
         needed,
         learnt: BTreeMap::new(),
+        last_windows: BTreeMap::new(),
         ended: false,
         continues: None,
         cursor: None,

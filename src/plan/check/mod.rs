@@ -11,6 +11,7 @@ mod codecs;
 mod columns;
 mod connections;
 mod expressions;
+mod fill;
 mod later;
 mod modes;
 mod names;
@@ -631,6 +632,31 @@ mod tests {
             }
         };
         assert_eq!((changes(""), changes(", mode: update")), (false, true));
+    }
+
+    #[test]
+    fn gaps_are_filled_where_it_is_known_what_is_empty() {
+        let of = |aggregate: &str, fill: &str, sink: &str| {
+            let step = format!("s: {{ from: ratings, {aggregate}, fill: {fill} }}");
+            of_ratings(&format!("  transforms: {{ {step} }}\n  sinks: {{ out: {sink} }}\n")).1
+        };
+        let (windows, console) =
+            ("window: { tumbling: 5s }, aggregate: { n: count(*), best: max(rating) }", "{ from: s, console: {} }");
+        assert_eq!(of(windows, "{ n: 0, best: 1 }", console), [] as [&str; 0]);
+        assert_eq!(of(windows, "{ best: 1 }", console), ["fill.missing"]);
+        assert_eq!(of(windows, "{ n: none, best: 1 }", console), ["fill.type"]);
+        assert_eq!(of(windows, "{ n: 0, best: 1, bst: 1 }", console), ["fill.unknown_column"]);
+        assert_eq!(of("aggregate: { n: count(*) }", "{ n: 0 }", console), ["fill.no_window"]);
+        assert_eq!(of(&format!("group_by: [brand], {windows}"), "{ n: 0, best: 1 }", console), ["fill.group_by"]);
+        assert_eq!(of(windows, "{ n: 0, best: 1 }", "{ from: s, console: {}, mode: update }"), ["fill.changes"]);
+        let behind = format!(
+            "  transforms:
+    s: {{ from: ratings, {windows}, fill: {{ n: 0, best: 1 }} }}
+    t: {{ from: s, where: n = 0, select: {{ n: n }} }}
+    w: {{ from: t, window: {{ tumbling: 1m }}, aggregate: {{ k: count(*) }} }}
+  sinks: {{ out: {{ from: w, console: {{}} }} }}\n"
+        );
+        assert_eq!(of_ratings(&behind).1, ["spec.not_available"]);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(super) struct Group {
     pub windowed: bool,
     pub window_start: Option<String>,
     pub window_end: Option<String>,
+    /// Windows without a row are given too, but only when the next one with rows is known: after their time.
+    pub filled: bool,
 }
 
 impl Shape {
@@ -72,6 +74,7 @@ impl Group {
             windowed: self.windowed,
             window_start: follow(&self.window_start),
             window_end: follow(&self.window_end),
+            filled: self.filled,
         }
     }
 

@@ -8,12 +8,15 @@ use serde_json::{Value, json};
 
 use super::columns::{listed, refuse_reserved};
 use super::expressions::{compile, compile_condition, of_expression};
+use super::fill::FillCheck;
 use super::shape::{Group, Reads, Shape};
 use crate::data::meta;
 use crate::expr::{Aggregates, Scalar, type_word};
 use crate::plan::Step;
 use crate::report::{Diagnostic, Diagnostics, Place, Severity};
-use crate::spec::{AggregateSpec, ColumnSpec, Named, RowsSpec, Spanned, TransformSpec, Verb, WindowSpec};
+use crate::spec::{
+    AggregateSpec, ColumnSpec, Named, RowsSpec, Spanned, TransformSpec, Verb, WindowSpec, not_available,
+};
 use crate::time::{Millis, Windows};
 use crate::transforms::aggregate::{self, Aggregate, WINDOW_END, WINDOW_START, can_group_by, group_fields};
 use crate::transforms::select::{RowSteps, Select, added_schema};
@@ -260,6 +263,12 @@ impl AggregateCheck<'_> {
         let window = self.spec.window.as_ref().map(|window| &window.value);
         let windows = window.map(|window| Windows::hopping(window.size.0, window.every.0, window.offset.0));
         let aggregates = self.aggregates(windows, &groups, out)?;
+        let fill = match &self.spec.fill {
+            Some(spec) => {
+                Some(FillCheck { aggregate: self.spec, fill: spec, early: self.early }.compile(&aggregates, out)?)
+            }
+            None => None,
+        };
 
         let reads = self.reads(&groups, &aggregates);
         let group = Group {
@@ -267,6 +276,7 @@ impl AggregateCheck<'_> {
             windowed: windows.is_some(),
             window_start: windows.map(|_| WINDOW_START.to_owned()),
             window_end: windows.map(|_| WINDOW_END.to_owned()),
+            filled: fill.is_some(),
         };
         let options = aggregate::Options {
             input: columns.clone(),
@@ -274,6 +284,7 @@ impl AggregateCheck<'_> {
             grace_ms: window.map_or(0, |window| window.grace.0),
             groups,
             aggregates,
+            fill,
             changes: self.early || windows.is_none(),
         };
         let changes = options.changes;
@@ -308,6 +319,12 @@ impl AggregateCheck<'_> {
         let place = &self.transform.from.place;
         if self.input.changes {
             out.push(not_behind_endless("an aggregate", self.input_name, place));
+            return None;
+        }
+        if self.spec.window.is_some() && self.input.group.as_ref().is_some_and(|group| group.filled) {
+            out.push(not_available("a window behind `fill`", place).note(
+                "whether a window is empty is known only with the next row, so filled rows come after their time",
+            ));
             return None;
         }
         Some(())
@@ -400,6 +417,7 @@ fn aggregate_in_words(aggregate: &AggregateSpec) -> Vec<String> {
     }
     words.extend(aggregate.aggregate.iter().map(|(name, text)| format!("{} = {}", name.value, text.value)));
     words.extend(aggregate.having.iter().map(|text| format!("having {}", text.value)));
+    words.extend(aggregate.fill.iter().map(|_| "gaps filled".to_owned()));
     words
 }
 
@@ -432,5 +450,10 @@ pub(super) fn meaning(spec: &TransformSpec, early: bool) -> Value {
             "early": early,
         }),
     };
-    json!({ "name": spec.name.value, "from": super::shown_input(&spec.from), "does": verb })
+    let mut meaning = json!({ "name": spec.name.value, "from": super::shown_input(&spec.from), "does": verb });
+    if let Verb::Aggregate(AggregateSpec { fill: Some(fill), .. }) = &spec.verb {
+        let values = fill.value.iter().map(|(name, value)| json!([name.value, value.to_json()]));
+        meaning["fill"] = values.collect();
+    }
+    meaning
 }

@@ -13,11 +13,13 @@ use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::filter_record_batch;
 use arrow::error::ArrowError;
 
+use super::fill::Gap;
 use super::gather::PanePartial;
 use super::keys::{KeyTable, Keys};
 use super::{Shape, opened, row_times};
 use crate::data::Epoch;
 use crate::expr::{Accumulators, Finished};
+use crate::journal::LastWindow;
 use crate::report::Failure;
 use crate::time::{Millis, Watermark, Windows};
 use crate::transforms::{At, Emitted, Needed, Partial, StatefulOperator, StepMark};
@@ -30,8 +32,10 @@ pub(super) struct ClosingOperator {
     /// Of the last mark.
     watermark: Watermark,
     at: At,
-    /// Starts of the windows that it has closed and that have not begun to leave, oldest first.
-    closed: VecDeque<Millis>,
+    /// What it has closed and what has not begun to leave, oldest first.
+    closed: VecDeque<Closed>,
+    /// Start of the last window that was given a row, where gaps are filled.
+    last: Option<Millis>,
     leaving: Option<Leaving>,
 }
 
@@ -40,6 +44,13 @@ struct Pane {
     first_epoch: Epoch,
     keys: KeyTable,
     accumulators: Accumulators,
+}
+
+/// What leaves at a mark.
+enum Closed {
+    /// The window with rows that starts here.
+    Window(Millis),
+    Empty(Gap),
 }
 
 /// A closed window whose rows leave.
@@ -62,6 +73,7 @@ impl ClosingOperator {
             watermark: Watermark::NONE,
             at: At { clock: Millis::MIN },
             closed: VecDeque::new(),
+            last: None,
             leaving: None,
         }
     }
@@ -92,6 +104,36 @@ impl ClosingOperator {
         starts
     }
 
+    fn first_epoch(&self, start: Millis) -> Epoch {
+        let panes = self.panes.range(start..self.windows.end_of(start));
+        panes.map(|(_, pane)| pane.first_epoch).min().unwrap_or_default()
+    }
+
+    /// These windows, which close now, with the empty ones between them. Those behind the last are given as soon as a
+    /// later one with rows is known.
+    fn filled(&mut self, starts: Vec<Millis>) -> Result<VecDeque<Closed>, Failure> {
+        let mut closed = VecDeque::new();
+        let mut last = self.last;
+        for start in starts {
+            if let Some(last) = last {
+                let gap = Gap::between(self.windows, last, start, self.first_epoch(start))?;
+                closed.extend(gap.map(Closed::Empty));
+            }
+            closed.push_back(Closed::Window(start));
+            last = Some(start);
+        }
+        let first_open = self.shape.first_open(self.watermark);
+        if let (Some(given), Some(next)) = (last, self.with_rows(first_open, Millis::MAX).first().copied()) {
+            let gap = Gap::between(self.windows, given, first_open.min(next), self.first_epoch(next))?;
+            if let Some(gap) = gap {
+                last = Some(gap.starts.end.saturating_sub(self.windows.every_ms()));
+                closed.push_back(Closed::Empty(gap));
+            }
+        }
+        self.last = last;
+        Ok(closed)
+    }
+
     /// Takes a closed window out of its panes, and lets those go that lie in no later one.
     fn leave(&mut self, start: Millis) -> Result<Leaving, Failure> {
         if !self.windows.overlap() {
@@ -100,9 +142,7 @@ impl ClosingOperator {
         }
         let stays = start.saturating_add(self.windows.every_ms());
         let first_bytes = self.shape.start_bytes(start)?;
-        let panes = self.panes.range_mut(start..self.windows.end_of(start));
-        let first_epoch = panes.map(|(_, pane)| pane.first_epoch).min().unwrap_or_default();
-        let mut window = Pane::new(&self.shape, first_epoch)?;
+        let mut window = Pane::new(&self.shape, self.first_epoch(start))?;
         for (pane_start, pane) in self.panes.range_mut(start..self.windows.end_of(start)) {
             let states = pane.states(*pane_start >= stays)?;
             window.merge(&pane.keys.keys().moved(&first_bytes), &states)?;
@@ -121,7 +161,11 @@ impl StatefulOperator for ClosingOperator {
         self.watermark = mark.watermark;
         // A pane may have got its rows when its first windows were closed already (I4).
         let (first, end) = (self.shape.first_open(mark.before), self.shape.first_open(mark.watermark));
-        self.closed = self.with_rows(first, end).into();
+        let starts = self.with_rows(first, end);
+        self.closed = match self.shape.options.fill {
+            None => starts.into_iter().map(Closed::Window).collect(),
+            Some(_) => self.filled(starts)?,
+        };
         Ok(())
     }
 
@@ -135,8 +179,21 @@ impl StatefulOperator for ClosingOperator {
                 continue;
             }
             self.leaving = None;
-            let Some(start) = self.closed.pop_front() else { return Ok(None) };
-            self.leaving = Some(self.leave(start)?);
+            match (self.closed.pop_front(), &self.shape.options.fill) {
+                (None, _) => return Ok(None),
+                (Some(Closed::Window(start)), _) => self.leaving = Some(self.leave(start)?),
+                (Some(Closed::Empty(mut gap)), values) => {
+                    let values = values.as_deref().unwrap_or_default();
+                    let rows = gap.next_rows(rows_max, values, &self.shape, self.at)?;
+                    let first_epoch = gap.first_epoch;
+                    if !gap.starts.is_empty() {
+                        self.closed.push_front(Closed::Empty(gap));
+                    }
+                    if rows.num_rows() > 0 {
+                        return Ok(Some(Emitted { first_epoch, rows }));
+                    }
+                }
+            }
         }
     }
 
@@ -147,6 +204,18 @@ impl StatefulOperator for ClosingOperator {
     fn open_ends(&self) -> Vec<Millis> {
         let open = self.with_rows(self.shape.first_open(self.watermark), Millis::MAX);
         open.into_iter().filter_map(|start| self.shape.closes_at(start)).collect()
+    }
+
+    fn last_window(&self) -> Option<LastWindow> {
+        self.last.map(|start| LastWindow { start, end: self.windows.end_of(start) })
+    }
+
+    fn remember(&mut self, last_window: Option<LastWindow>) {
+        let is_ours = |window: &LastWindow| {
+            self.windows.last_start_of(window.start) == window.start && self.windows.end_of(window.start) == window.end
+        };
+        self.last =
+            last_window.filter(|_| self.shape.options.fill.is_some()).filter(is_ours).map(|window| window.start);
     }
 
     fn grace_ms(&self) -> Millis {

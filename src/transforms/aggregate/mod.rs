@@ -15,6 +15,7 @@
 mod changing;
 mod closing;
 mod codec;
+mod fill;
 mod gather;
 mod keys;
 
@@ -54,6 +55,9 @@ pub struct Options {
     pub groups: Vec<(String, Scalar)>,
     /// Compiled against `input` and [`group_fields`].
     pub aggregates: Aggregates,
+    /// One value for each result: what a window without a row has, between two with rows. Only without groups, and
+    /// where windows are emitted when they close.
+    pub fill: Option<Vec<ArrayRef>>,
     /// Emit what changed in each epoch, instead of windows when they close. Without windows it is always so.
     pub changes: bool,
 }

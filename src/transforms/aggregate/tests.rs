@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::*;
 use crate::data::{Batch, DeadLetter, Epoch, Partition};
+use crate::journal::LastWindow;
 use crate::time::Watermark;
 use crate::transforms::{At, Emitted, Needed, StepMark};
 
@@ -78,7 +79,7 @@ fn made(made: &Made) -> Aggregate {
     let group_schema = Schema::new(group_fields(made.windows, &groups));
     let aggregates = Aggregates::compile(&named, made.having, &group_schema, &input()).unwrap();
     let Made { windows, grace_ms, changes, .. } = *made;
-    Aggregate::new(Options { input: input(), windows, grace_ms, groups, aggregates, changes }).unwrap()
+    Aggregate::new(Options { input: input(), windows, grace_ms, groups, aggregates, fill: None, changes }).unwrap()
 }
 
 /// Lanes and trunk, driven as the engine drives them.
@@ -319,6 +320,27 @@ fn an_aggregate_is_null_where_its_filter_lets_no_row_pass() {
         let none = "null,null,null,null,null,0";
         let expected = [format!("0,1000,a,{none}"), "0,1000,b,9,9.0,9.0,9,9.0,1".into(), format!("0,1000,c,{none}")];
         assert_eq!(run.texts(&rows, 1_000), expected);
+    }
+}
+
+#[test]
+fn i13_a_gap_begins_behind_the_window_that_the_journal_remembers() {
+    let filled = {
+        let mut options = made(&Made { groups: &[], ..COUNT }).shape.options.clone();
+        options.fill = Some(vec![Arc::new(Int64Array::from(vec![0]))]);
+        Aggregate::new(options).unwrap()
+    };
+    let window = |start, end| Some(LastWindow { start, end });
+    let mut run = Run::of(&filled, 1, 10);
+    run.operator.remember(window(1_000, 2_000));
+    assert_eq!(run.texts(&[row(4_500, "a", 1)], 4_500), ["2000,3000,0", "3000,4000,0"]);
+    assert_eq!(run.operator.last_window(), window(3_000, 4_000));
+    assert_eq!(run.texts(&[], 5_000), ["4000,5000,1"]);
+    assert_eq!(run.operator.last_window(), window(4_000, 5_000));
+    // Of what the step was before it was changed no gap is known.
+    for other in [window(0, 5_000), window(500, 1_500), None] {
+        run.operator.remember(other);
+        assert_eq!(run.operator.last_window(), None);
     }
 }
 

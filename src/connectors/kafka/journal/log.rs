@@ -270,6 +270,7 @@ mod tests {
             clock: 0,
             needed: epoch,
             learnt: BTreeMap::new(),
+            last_windows: BTreeMap::new(),
             ended: false,
             continues: None,
             cursor: None,
