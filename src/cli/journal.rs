@@ -41,11 +41,20 @@ pub fn run(verb: Verb, common: &Common) -> Exit {
         for record in &records[skipped..] {
             match common.output {
                 Output::Text => say!("  {}", line(record)),
-                json => json.print(&serde_json::json!(record)),
+                json => json.print(&as_json(record)),
             }
         }
     }
     Exit::Done
+}
+
+/// As it is stored, but with every partition as an object.
+fn as_json(record: &Record) -> serde_json::Value {
+    let mut json = serde_json::json!(record);
+    if let Record::Epoch(epoch) = record {
+        json["epoch"]["partitions"] = serde_json::json!(epoch.partitions);
+    }
+    json
 }
 
 fn line(record: &Record) -> String {

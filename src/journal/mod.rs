@@ -6,6 +6,7 @@
 
 pub mod file;
 mod owned;
+pub mod packed;
 mod record;
 
 pub use owned::Owned;

@@ -94,7 +94,8 @@ pub struct EpochRecord {
     pub incarnation: u64,
     pub epoch: Epoch,
     /// By source name, for **every** partition, also those without a row.
-    pub partitions: BTreeMap<String, BTreeMap<PartitionName, PartitionRecord>>,
+    #[serde(with = "super::packed")]
+    pub partitions: super::packed::Partitions,
     pub watermark: Watermark,
     pub clock: Millis,
     /// The oldest epoch from which a replay that starts with empty state yields this very state;
