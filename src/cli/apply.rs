@@ -12,6 +12,7 @@ use super::output::{self, Exit, Output};
 use super::patience::Patience;
 use super::specs::{Planned, SpecArgs, documents, planned};
 use super::stops::Stops;
+use crate::data::size;
 use crate::deploy::{Change, open_journal, prepare};
 use crate::engine::metrics::Snapshot;
 use crate::engine::start::{StartOptions, StartReport};
@@ -259,14 +260,15 @@ impl Voice {
         let sum = sum(metrics);
         let watermark = sum.watermark.map_or("none".to_owned(), output::time);
         eprint!(
-            "\r\x1b[2Kin {} (+{}/s)  out {}  behind {}  watermark {watermark}  late {}  dead {}{}",
+            "\r\x1b[2Kin {} (+{}/s)  out {}  behind {}  watermark {watermark}  late {}  dead {}{}  memory {}",
             sum.rows_in,
             sum.rows_in - last.rows_in,
             sum.rows_out,
             sum.behind,
             sum.late,
             sum.dead,
-            if sum.expired > 0 { format!("  expired {}", sum.expired) } else { String::new() }
+            if sum.expired > 0 { format!("  expired {}", sum.expired) } else { String::new() },
+            size(sum.memory as usize)
         );
         let _ = std::io::stderr().flush();
         *last = sum;
@@ -296,14 +298,15 @@ impl Voice {
         }
         let seconds = elapsed.as_secs_f64();
         eprintln!(
-            "{} rows in, {} rows out, {} late, {} dead{} in {seconds:.1} s ({:.0} rows/s, {} epochs)",
+            "{} rows in, {} rows out, {} late, {} dead{} in {seconds:.1} s ({:.0} rows/s, {} epochs, memory at most {})",
             sum.rows_in,
             sum.rows_out,
             sum.late,
             sum.dead,
             if sum.expired > 0 { format!(", {} expired", sum.expired) } else { String::new() },
             sum.rows_in as f64 / seconds.max(0.001),
-            sum.epochs
+            sum.epochs,
+            size(sum.memory_max as usize)
         );
     }
 }

@@ -62,11 +62,13 @@ pub struct Gone {
     pub missing: u64,
 }
 
-/// What the graph wants of each record beside its value.
+/// What the graph wants of a reader: of each record beside its value, and at what cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub keys: bool,
     pub headers: bool,
+    /// Bytes that a client may fetch ahead for one lane; 0: as it likes.
+    pub queue_bytes: usize,
 }
 
 /// A report of progress, as the world shows it.
@@ -125,6 +127,11 @@ pub trait Source: Debug + Send + Sync {
     /// False if positions cannot be read again: then the pipeline is at least once.
     fn rereadable(&self) -> bool {
         true
+    }
+
+    /// True if its readers have clients that fetch ahead, in memory of their own ([`Wanted::queue_bytes`]).
+    fn fetches_ahead(&self) -> bool {
+        false
     }
 
     /// True if records bring a time of their own (Kafka's timestamp). Otherwise, without

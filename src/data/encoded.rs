@@ -40,6 +40,12 @@ impl EncodedRows {
         self.records.is_empty()
     }
 
+    /// Bytes of memory held.
+    pub fn held(&self) -> usize {
+        let header = size_of::<(Range<u32>, Option<Range<u32>>)>();
+        self.arena.capacity() + self.records.capacity() * size_of::<EncodedRecord>() + self.headers.capacity() * header
+    }
+
     /// Appends bytes to the arena and says where they stand.
     pub fn put(&mut self, bytes: &[u8]) -> Range<u32> {
         let start = self.arena.len() as u32;

@@ -12,6 +12,7 @@ pub mod partition;
 mod position;
 mod raw;
 mod reason;
+mod size;
 
 pub use dead_letter::dead_letter;
 pub use encoded::{EncodedRecord, EncodedRows};
@@ -19,6 +20,7 @@ pub use partition::{Partition, PartitionName};
 pub use position::Position;
 pub use raw::{DeadLetter, RawBatch, RawBatchBuilder};
 pub use reason::{REASON, VALUE, failed_columns, with_reason, with_reason_column};
+pub use size::size;
 
 use arrow::array::RecordBatch;
 

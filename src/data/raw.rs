@@ -87,6 +87,16 @@ pub struct DeadLetter {
     pub reason: String,
 }
 
+impl DeadLetter {
+    /// Bytes of memory held.
+    pub fn size(&self) -> usize {
+        let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers =
+            self.headers.iter().map(|(name, value)| name.len() + bytes(value) + size_of::<(String, Option<Vec<u8>>)>());
+        size_of::<DeadLetter>() + bytes(&self.key) + bytes(&self.value) + headers.sum::<usize>() + self.reason.len()
+    }
+}
+
 /// Collects records of one partition into a [`RawBatch`].
 #[derive(Debug)]
 pub struct RawBatchBuilder {

@@ -80,6 +80,16 @@ impl Running {
         self.is_read().then(Vec::new)
     }
 
+    /// Bytes that its gathering halves hold.
+    pub fn size(&self) -> usize {
+        let of = |consumer: &RunningConsumer| match consumer {
+            RunningConsumer::Rows { then, rest, failed, .. } => then.size() + rest.size() + failed.size(),
+            RunningConsumer::Stateful { gather, late, .. } => gather.size() + late.size(),
+            RunningConsumer::Sink { .. } => 0,
+        };
+        self.consumers.iter().map(of).sum()
+    }
+
     /// Takes the epoch's partials out of the gathering halves.
     pub fn take_partials(&mut self, into: &mut Vec<(usize, SourceIndex, Partition, Partial)>) -> Result<(), Failure> {
         for consumer in &mut self.consumers {

@@ -222,6 +222,7 @@ mod tests {
             dead_letter: None,
             errors: ErrorPolicy::Skip,
             epoch: EpochSettings::default(),
+            memory: crate::plan::DEFAULT_MEMORY,
             lanes: None,
             journal: JournalPlace::File("j".into()),
             state_dir: "s".into(),

@@ -15,11 +15,14 @@ use alignment::Alignment;
 
 use super::lane::PartitionCut;
 use crate::data::{Epoch, Mark, Partition};
+use crate::journal::packed::PARTITION_BYTES;
 use crate::plan::EpochSettings;
 use crate::time::{Millis, Watermark};
 
 mod alignment;
 
+/// An epoch is cut when its journal record is about this large (I13).
+pub const RECORD_BYTES_MAX: usize = 256 << 10;
 /// A step of the clock of more than this counts as none: the process was suspended (I5).
 const LONGEST_STEP_MS: Millis = 1_000;
 
@@ -43,6 +46,8 @@ pub struct LaneReport {
     /// Rows and bytes of the open epoch.
     pub rows: u64,
     pub bytes: usize,
+    /// About what its rejected ranges take in the epoch's record.
+    pub ranges_bytes: usize,
     /// Nothing is waiting to be taken in.
     pub drained: bool,
     /// It has its share of `epoch.max_bytes` and waits for the cut.
@@ -74,6 +79,8 @@ pub enum Event {
     Committed {
         epoch: Epoch,
         open_ends: Vec<Millis>,
+        /// What all steps hold behind it.
+        state_bytes: usize,
     },
     /// Stop cleanly: cut what was taken in, commit it, emit nothing early (I21).
     Stop,
@@ -88,8 +95,18 @@ pub enum Action {
     Mark { mark: Mark, ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>>, ended: bool },
     /// From now on the lane reads all of its partitions but these (I6).
     Pause { lane: usize, partitions: BTreeSet<Partition> },
+    /// State does not fit into its memory, and no partition is left that could wait (I6).
+    Full,
     /// Everything is committed and nothing more will come.
     Finished,
+}
+
+/// What it goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    pub epoch: EpochSettings,
+    /// More state than this does not fit.
+    pub state_bytes_max: usize,
 }
 
 /// What the coordinator needs to know of a source.
@@ -105,6 +122,7 @@ pub struct SourceTiming {
 #[derive(Debug)]
 pub struct Coordinator {
     settings: EpochSettings,
+    state: StateRoom,
     /// By source.
     timing: Vec<SourceTiming>,
     /// Source of each lane.
@@ -146,6 +164,23 @@ struct Quiet {
     elapsed: Millis,
 }
 
+/// How state stands to its part of the memory (I6).
+#[derive(Debug, Clone, Copy)]
+struct StateRoom {
+    bytes_max: usize,
+    short: bool,
+    /// Seen at the last commit, and not yet looked at.
+    full: bool,
+}
+
+impl StateRoom {
+    fn note(&mut self, bytes: usize) {
+        let (short_from, ample_below) = (self.bytes_max / 4 * 3, self.bytes_max / 8 * 5);
+        self.short = bytes >= if self.short { ample_below } else { short_from };
+        self.full = bytes > self.bytes_max;
+    }
+}
+
 /// Where an earlier run (or replay) stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resumed {
@@ -158,14 +193,15 @@ pub struct Resumed {
 
 impl Coordinator {
     pub fn new(
-        settings: EpochSettings,
+        settings: Settings,
         timing: Vec<SourceTiming>,
         lanes: Vec<usize>,
         resumed: Resumed,
         now: Millis,
     ) -> Self {
         Coordinator {
-            settings,
+            settings: settings.epoch,
+            state: StateRoom { bytes_max: settings.state_bytes_max, short: false, full: false },
             timing,
             reports: vec![None; lanes.len()],
             cuts: vec![None; lanes.len()],
@@ -199,9 +235,10 @@ impl Coordinator {
                     return vec![self.mark(now, wall)];
                 }
             }
-            Event::Committed { epoch, open_ends } => {
+            Event::Committed { epoch, open_ends, state_bytes } => {
                 debug_assert!(epoch + 1 >= self.epoch, "epochs commit in order");
                 self.epoch = epoch + 1;
+                self.state.note(state_bytes);
                 self.committing = false;
                 self.open_ends = open_ends;
             }
@@ -209,21 +246,36 @@ impl Coordinator {
             Event::Tick => {}
         }
         self.watch_quiet(now);
-        let mut actions = self.align(now);
+        let (mut actions, more_wait) = self.align(now);
+        if std::mem::take(&mut self.state.full) && !more_wait {
+            self.phase = Phase::Finished;
+            return vec![Action::Full];
+        }
         actions.extend(self.decide(now));
         actions
     }
 
-    /// I6: tells the lanes whose waiting partitions are others than before.
-    fn align(&mut self, now: Millis) -> Vec<Action> {
+    /// True while memory is short, and only the slowest partitions are read.
+    pub fn is_short(&self) -> bool {
+        self.state.short
+    }
+
+    /// I6: tells the lanes whose waiting partitions are others than before; true if one more must wait.
+    fn align(&mut self, now: Millis) -> (Vec<Action>, bool) {
         if self.timing.iter().all(|timing| timing.align_ms.is_none()) {
-            return Vec::new();
+            return (Vec::new(), false);
         }
         let (timing, lanes, reports) = (&self.timing, &self.lanes, &self.reports);
-        let paused = Alignment { timing, lanes, reports, now, short: false }.paused(&self.paused);
+        let paused = Alignment { timing, lanes, reports, now, short: self.state.short }.paused(&self.paused);
         let before = std::mem::replace(&mut self.paused, paused);
-        let changed = self.paused.iter().zip(before).enumerate().filter(|(_, (now, before))| **now != *before);
-        changed.map(|(lane, (partitions, _))| Action::Pause { lane, partitions: partitions.clone() }).collect()
+        let (mut actions, mut more_wait) = (Vec::new(), false);
+        for (lane, (partitions, before)) in self.paused.iter().zip(&before).enumerate() {
+            if partitions != before {
+                more_wait |= !partitions.is_subset(before);
+                actions.push(Action::Pause { lane, partitions: partitions.clone() });
+            }
+        }
+        (actions, more_wait)
     }
 
     /// When to send the next [`Event::Tick`] at the latest, if nothing else happens before.
@@ -288,6 +340,14 @@ impl Coordinator {
             || self.heard().any(|report| report.full)
             || now >= first_row + self.settings.interval_ms
             || bytes >= self.settings.max_bytes
+            || self.record_due()
+    }
+
+    /// I13: the epoch's record has grown to its size. Partitions alone cut none, however many.
+    fn record_due(&self) -> bool {
+        let partitions: usize = self.heard().map(|report| report.partitions.len()).sum();
+        let ranges: usize = self.heard().map(|report| report.ranges_bytes).sum();
+        ranges >= RECORD_BYTES_MAX.saturating_sub(partitions * PARTITION_BYTES).max(RECORD_BYTES_MAX / 8)
     }
 
     /// I5: idle time may close a window without a row.
@@ -332,6 +392,7 @@ impl Coordinator {
         for report in self.reports.iter_mut().flatten() {
             report.rows = 0;
             report.bytes = 0;
+            report.ranges_bytes = 0;
             report.full = false;
         }
         Action::Mark { mark, ranges, ended }

@@ -20,8 +20,9 @@ use tokio::task::JoinHandle;
 
 use super::branch::Output;
 use super::commit::{Commit, Committer};
-use super::coordinator::{Action, Coordinator, Event, LaneReport};
+use super::coordinator::{Action, Coordinator, Event, LaneReport, RECORD_BYTES_MAX};
 use super::lane::PartitionCut;
+use super::memory::{Gauge, Memory};
 use super::metrics::Metrics;
 use super::pieces::Chain;
 use super::reported;
@@ -29,7 +30,7 @@ use super::seat::{EpochClock, Seat};
 use super::start::{StartOptions, StartReport, Started, start};
 use super::trunk::{Reading, Trunk};
 use crate::connectors::Bell;
-use crate::data::{Epoch, Mark, Partition, Position};
+use crate::data::{EncodedRows, Epoch, Mark, Partition, Position};
 use crate::journal::{EpochRecord, Journal, PartitionRecord};
 use crate::plan::Plan;
 use crate::report::Failure;
@@ -120,8 +121,8 @@ struct ToTrunk {
 
 struct ToCommitter {
     commit: Commit,
-    /// End plus grace of each open window; `None`: more of the epoch's output follows.
-    open_ends: Option<Vec<Millis>>,
+    /// End plus grace of each open window, and what all steps hold; `None`: more of the epoch's output follows.
+    done: Option<(Vec<Millis>, usize)>,
 }
 
 impl Job {
@@ -162,6 +163,7 @@ struct Threads {
     lanes: Vec<LaneHandle>,
     trunk: Option<SyncSender<ToTrunk>>,
     events: mpsc::Receiver<ToCoordinator>,
+    memory: Arc<Memory>,
     stop: Arc<Stop>,
     metrics: Arc<Metrics>,
     positions: Arc<Mutex<Reached>>,
@@ -188,7 +190,8 @@ impl Threads {
         metrics: Arc<Metrics>,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Job, Failure> {
-        let Started { seats, trunk, coordinator, committer, clock: epoch_clock, incarnation, report } = started;
+        let Started { seats, trunk, coordinator, committer, clock: epoch_clock, memory, open, incarnation, report } =
+            started;
         let lane_count = seats.len();
         let (events, receiver) = mpsc::channel(1_024);
         let (outputs_in, outputs) = sync_channel(lane_count.max(1) * 2);
@@ -203,7 +206,8 @@ impl Threads {
         let positions = Arc::new(Mutex::new(Reached::default()));
         let mut workers = Vec::new();
         let mut lanes = Vec::new();
-        let max_bytes = (plan.epoch.max_bytes / lane_count.max(1)).max(1);
+        let max_bytes = (memory.shares.epoch / lane_count.max(1)).max(1);
+        let kept = memory.gauge("epochs");
         for (index, seat) in seats.into_iter().enumerate() {
             let (sender, control) = sync_channel(4);
             let pauses = Pauses::default();
@@ -218,6 +222,8 @@ impl Threads {
                 outputs: outputs_in.clone(),
                 stop: stop.clone(),
                 max_bytes,
+                ranges_bytes_max: RECORD_BYTES_MAX / lane_count.max(1),
+                held: open[index].clone(),
             };
             workers.push(thread(format!("lane-{index}"), &events, move || lane.run())?);
         }
@@ -231,6 +237,7 @@ impl Threads {
             lineage: report.lineage.clone(),
             incarnation,
             metrics: metrics.clone(),
+            kept: kept.clone(),
         };
         workers.push(thread("trunk".into(), &events, move || trunk.run())?);
         let work = CommitThread {
@@ -239,6 +246,7 @@ impl Threads {
             events: events.clone(),
             positions: positions.clone(),
             plan: plan.clone(),
+            kept,
         };
         workers.push(thread("committer".into(), &events, move || work.run())?);
         let threads = Threads {
@@ -249,6 +257,7 @@ impl Threads {
             lanes,
             trunk: Some(trunk_in),
             events: receiver,
+            memory,
             stop: stop.clone(),
             metrics: metrics.clone(),
             positions,
@@ -294,7 +303,14 @@ impl Threads {
 
     fn handle(&mut self, event: Event) -> Result<Option<Outcome>, Failure> {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        if matches!(event, Event::Committed { .. }) {
+            self.metrics.hold(self.memory.used());
+        }
+        let was_short = self.coordinator.is_short();
         let mut actions = self.coordinator.on(event, now, wall);
+        if self.coordinator.is_short() && !was_short {
+            tracing::warn!("{}: memory is short: only the partitions that are behind in time are read", self.plan.name);
+        }
         if self.stop.halted.load(SeqCst) && actions.is_empty() {
             actions = self.coordinator.on(Event::Stop, now, wall);
         }
@@ -313,6 +329,7 @@ impl Threads {
                     *pauses.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(partitions);
                     bell.ring();
                 }
+                Action::Full => return Err(self.memory.full(&self.plan.name)),
                 Action::Finished => {
                     let stopped = self.stop.halted.load(SeqCst);
                     return Ok(Some(if stopped { Outcome::Stopped } else { Outcome::Ended }));
@@ -449,6 +466,10 @@ struct LaneThread {
     stop: Arc<Stop>,
     /// The lane's share of `epoch.max_bytes`; then it waits for the cut.
     max_bytes: usize,
+    /// Its share of the epoch's journal record.
+    ranges_bytes_max: usize,
+    /// What its open epoch holds.
+    held: Gauge,
 }
 
 impl LaneThread {
@@ -474,18 +495,21 @@ impl LaneThread {
                 self.seat.pause(&partitions);
             }
             let halted = self.stop.halted.load(Relaxed);
-            let mut full = self.seat.bytes() >= self.max_bytes;
+            let mut full = self.is_full();
             let (mut rows, mut away) = (0, false);
             if !halted && !full {
                 match self.seat.step() {
-                    Ok(taken) => rows = taken,
+                    Ok(taken) => {
+                        rows = taken;
+                        self.held.set(self.seat.held());
+                    }
                     Err(failure) if failure.retry => {
                         tracing::warn!("{failure}; trying again");
                         away = true;
                     }
                     Err(failure) => return Err(failure),
                 }
-                full = self.seat.bytes() >= self.max_bytes;
+                full = self.is_full();
             }
             let report = LaneReport { full, ..self.seat.report() };
             if reported.as_ref() != Some(&report) {
@@ -509,6 +533,13 @@ impl LaneThread {
         }
     }
 
+    /// I6, I13: columns and records may take more memory than the bytes that they stand for, and a record may
+    /// not name rejects without end.
+    fn is_full(&self) -> bool {
+        let is_large = self.seat.bytes() >= self.max_bytes || self.held.get() >= 2 * self.max_bytes;
+        is_large || self.seat.ranges_bytes() >= self.ranges_bytes_max
+    }
+
     /// I1: between the cut and its mark the lane takes nothing in. False if the job is over.
     fn hand_over(&mut self) -> Result<bool, Failure> {
         let cut = self.seat.cut();
@@ -521,6 +552,7 @@ impl LaneThread {
             Err(_) => return Ok(false),
         };
         let output = self.seat.mark(&mark)?;
+        self.held.set(0);
         Ok(self.outputs.send((self.index, mark.epoch, output)).is_ok())
     }
 
@@ -539,6 +571,8 @@ struct TrunkThread {
     lineage: String,
     incarnation: u64,
     metrics: Arc<Metrics>,
+    /// What the epoch that commits holds.
+    kept: Gauge,
 }
 
 impl TrunkThread {
@@ -558,11 +592,13 @@ impl TrunkThread {
             let mut chain = Chain::begin(record(&self.plan, &self.lineage, self.incarnation, &mark, ranges, ended));
             loop {
                 let piece = self.trunk.next_piece()?;
-                self.metrics.state_bytes.fetch_max(self.trunk.state_bytes() as u64, Relaxed);
+                let state_bytes = self.trunk.state_bytes();
                 let record = chain.record(&self.plan, &piece);
                 let more = record.cursor.is_some();
                 let commit = Commit { record, rows: piece.rows };
-                if self.commits.send(ToCommitter { commit, open_ends: (!more).then_some(piece.open_ends) }).is_err() {
+                self.kept.add(kept_bytes(&commit));
+                let done = (!more).then_some((piece.open_ends, state_bytes));
+                if self.commits.send(ToCommitter { commit, done }).is_err() {
                     return Ok(());
                 }
                 if !more {
@@ -617,29 +653,37 @@ fn learnt(plan: &Plan) -> BTreeMap<i32, String> {
     decoders.flat_map(|decoder| decoder.take_learnt()).collect()
 }
 
+/// What the rows of a commit hold until it is done (I11).
+fn kept_bytes(commit: &Commit) -> usize {
+    commit.rows.values().flatten().map(EncodedRows::held).sum()
+}
+
 struct CommitThread {
     committer: Committer,
     commits: Receiver<ToCommitter>,
     events: mpsc::Sender<ToCoordinator>,
     positions: Arc<Mutex<Reached>>,
     plan: Arc<Plan>,
+    kept: Gauge,
 }
 
 impl CommitThread {
     fn run(mut self) -> Result<(), Failure> {
         loop {
             match self.commits.recv_timeout(PROGRESS_EVERY) {
-                Ok(ToCommitter { commit, open_ends }) => {
+                Ok(ToCommitter { commit, done }) => {
                     let epoch = commit.record.epoch;
                     let reached = positions(&self.plan, &commit.record);
+                    let kept = kept_bytes(&commit);
                     self.committer.commit(commit)?;
+                    self.kept.sub(kept);
                     let mut known = self.positions.lock().unwrap_or_else(|poison| poison.into_inner());
                     known.epoch = epoch;
                     known.positions.extend(reached);
                     drop(known);
                     // I10: no row of the next epoch is merged before the last piece of this one is committed.
-                    let Some(open_ends) = open_ends else { continue };
-                    let done = ToCoordinator::Event(Event::Committed { epoch, open_ends });
+                    let Some((open_ends, state_bytes)) = done else { continue };
+                    let done = ToCoordinator::Event(Event::Committed { epoch, open_ends, state_bytes });
                     if self.events.blocking_send(done).is_err() {
                         return self.committer.finish();
                     }

@@ -22,10 +22,12 @@ use super::headers;
 use super::metrics::Metrics;
 use crate::connectors::{Fetched, PartitionStart, Payload};
 use crate::data::{
-    Batch, DeadLetter, Mark, Offset, Partition, Position, RawBatch, SourceIndex, dead_letter, meta, partition,
+    Batch, DeadLetter, EncodedRows, Mark, Offset, Partition, Position, RawBatch, SourceIndex, dead_letter, meta,
+    partition,
 };
 use crate::expr::At;
 use crate::formats::{Decoder, Reject};
+use crate::journal::packed::RANGE_BYTES;
 use crate::plan::{Plan, SourcePlan, TimeField};
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
@@ -130,6 +132,18 @@ impl Lane {
     /// Bytes of input or output of the open epoch, whichever is more.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// About what the open epoch's rejected ranges take in its journal record (I13).
+    pub fn ranges_bytes(&self) -> usize {
+        self.partitions.values().map(|open| open.rejected.len()).sum::<usize>() * RANGE_BYTES
+    }
+
+    /// Bytes of memory that the open epoch holds.
+    pub fn held(&self) -> usize {
+        let rows = self.output.rows.values().flat_map(BTreeMap::values).flatten();
+        let dead = self.output.dead.iter().map(DeadLetter::size).sum::<usize>();
+        rows.map(EncodedRows::held).sum::<usize>() + dead + self.root.size()
     }
 
     /// Takes rows into the open epoch. `clock` is the epoch's (I3).

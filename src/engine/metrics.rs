@@ -17,8 +17,10 @@ pub struct Metrics {
     pub behind: AtomicU64,
     /// Milliseconds; `i64::MIN` before the first.
     pub watermark: AtomicI64,
-    /// Highest number of bytes of state seen at a mark.
-    pub state_bytes: AtomicU64,
+    /// Bytes held when the last epoch was committed (I6).
+    pub memory: AtomicU64,
+    /// Most bytes held at any commit.
+    pub memory_max: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -33,9 +35,17 @@ pub struct Snapshot {
     pub epochs: u64,
     pub behind: u64,
     pub watermark: Option<i64>,
+    pub memory: u64,
+    pub memory_max: u64,
 }
 
 impl Metrics {
+    /// Notes how much is held now.
+    pub fn hold(&self, bytes: usize) {
+        self.memory.store(bytes as u64, Relaxed);
+        self.memory_max.fetch_max(bytes as u64, Relaxed);
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         let watermark = self.watermark.load(Relaxed);
         Snapshot {
@@ -47,6 +57,8 @@ impl Metrics {
             expired: self.expired.load(Relaxed),
             epochs: self.epochs.load(Relaxed),
             behind: self.behind.load(Relaxed),
+            memory: self.memory.load(Relaxed),
+            memory_max: self.memory_max.load(Relaxed),
             watermark: (watermark != i64::MIN && self.epochs.load(Relaxed) > 0).then_some(watermark),
         }
     }
@@ -64,6 +76,8 @@ impl Snapshot {
             expired: self.expired + other.expired,
             epochs: self.epochs + other.epochs,
             behind: self.behind + other.behind,
+            memory: self.memory + other.memory,
+            memory_max: self.memory_max + other.memory_max,
             watermark: match (self.watermark, other.watermark) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),

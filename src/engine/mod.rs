@@ -14,6 +14,7 @@ pub mod graph;
 mod headers;
 pub mod job;
 pub mod lane;
+pub mod memory;
 pub mod metrics;
 pub mod pieces;
 pub mod recovery;

@@ -185,6 +185,7 @@ impl Seat {
         LaneReport {
             rows: self.lane.rows(),
             bytes: self.lane.bytes(),
+            ranges_bytes: self.lane.ranges_bytes(),
             drained: self.drained,
             full: false,
             partitions: self.views(),
@@ -193,6 +194,16 @@ impl Seat {
 
     pub fn bytes(&self) -> usize {
         self.lane.bytes()
+    }
+
+    /// About what the open epoch's rejected ranges take in its journal record.
+    pub fn ranges_bytes(&self) -> usize {
+        self.lane.ranges_bytes()
+    }
+
+    /// Bytes of memory that the open epoch holds.
+    pub fn held(&self) -> usize {
+        self.lane.held()
     }
 
     /// Records between the positions and the ends, where the source knows.
@@ -355,6 +366,7 @@ mod tests {
             dead_letter: None,
             errors: ErrorPolicy::Skip,
             epoch: EpochSettings::default(),
+            memory: crate::plan::DEFAULT_MEMORY,
             lanes: None,
             journal: JournalPlace::File("j".into()),
             state_dir: "s".into(),

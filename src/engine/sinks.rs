@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::memory::Gauge;
 use crate::connectors::{EpochRows, Writer};
 use crate::data::Epoch;
 use crate::report::Failure;
@@ -81,14 +82,16 @@ pub struct Opened {
     pub members: BTreeMap<usize, Epoch>,
     pub lineage: String,
     pub limits: Limits,
+    /// Of what waits and of what is being written.
+    pub held: Gauge,
 }
 
 impl SinkThread {
     /// Starts the thread of a writer.
     pub fn start(opened: Opened) -> std::io::Result<SinkThread> {
-        let Opened { name, forgets, writer, members, lineage, limits } = opened;
+        let Opened { name, forgets, writer, members, lineage, limits, held } = opened;
         let last = members.values().min().copied().unwrap_or_default();
-        let line = Arc::new(Line { limits, state: Mutex::default(), changed: Condvar::new() });
+        let line = Arc::new(Line { limits, held, state: Mutex::default(), changed: Condvar::new() });
         let durable = Arc::new(AtomicU64::new(last));
         let failure = Arc::new(Mutex::new(None));
         let abandoned = Arc::new(AtomicBool::new(false));
@@ -176,6 +179,7 @@ impl SinkThread {
 #[derive(Debug)]
 struct Line {
     limits: Limits,
+    held: Gauge,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -219,6 +223,7 @@ impl Line {
         state.received = rows.epoch;
         if !rows.is_empty() {
             state.bytes += rows.bytes();
+            self.held.set(state.bytes);
             state.waiting.push_back((Instant::now(), rows));
             self.changed.notify_all();
         }
@@ -269,6 +274,7 @@ impl Line {
     fn written(&self, rows: &[EpochRows]) {
         let mut state = lock(&self.state);
         state.bytes -= rows.iter().map(EpochRows::bytes).sum::<usize>();
+        self.held.set(state.bytes);
         state.writing = None;
         self.changed.notify_all();
     }
@@ -404,7 +410,8 @@ mod tests {
         let members = BTreeMap::from([(0, 0)]);
         let (name, lineage) = ("s".to_owned(), "l".to_owned());
         let writer = Box::new(writer);
-        SinkThread::start(Opened { name, forgets: false, writer, members, lineage, limits }).unwrap()
+        let held = Gauge::default();
+        SinkThread::start(Opened { name, forgets: false, writer, members, lineage, limits, held }).unwrap()
     }
 
     /// An epoch with one record of so many bytes.

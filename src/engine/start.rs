@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::commit::{Commit, Committer};
-use super::coordinator::{Coordinator, Resumed, SourceTiming};
+use super::coordinator::{Coordinator, Resumed, Settings, SourceTiming};
 use super::graph::Graph;
 use super::lane::{Lane, PartitionCut};
+use super::memory::{Gauge, Memory, Shares};
 use super::metrics::Metrics;
 use super::pieces::{Chain, cursor_of};
 use super::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
@@ -18,11 +19,11 @@ use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::sinks::{Limits, Opened, SinkThread};
 use super::trunk::{Reading, Trunk};
-use crate::connectors::{Bell, Delivery, EpochRows, Gone, Known, MemberSink, PartitionStart, Writer};
+use crate::connectors::{Bell, Delivery, EpochRows, Gone, Known, MemberSink, PartitionStart, Wanted, Writer};
 use crate::data::{Epoch, Mark, PartitionName, Position};
 use crate::expr::type_word;
 use crate::journal::{Appended, EpochRecord, Journal, Jump, Owned, PlanRecord, Record};
-use crate::plan::{JournalPlace, Plan, SourcePlan, Step};
+use crate::plan::{EpochSettings, JournalPlace, Plan, SourcePlan, Step};
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
@@ -38,6 +39,9 @@ pub struct Started {
     pub coordinator: Coordinator,
     pub committer: Committer,
     pub clock: Arc<EpochClock>,
+    pub memory: Arc<Memory>,
+    /// By lane: what its open epoch holds.
+    pub open: Vec<Gauge>,
     pub incarnation: u64,
     pub report: StartReport,
 }
@@ -109,16 +113,21 @@ pub fn start(
     }
     let graph = Graph::of(plan);
     let clock = EpochClock::new(clock, recovery.clock);
-    let mut seats = open_seats(plan, &graph, &discovered, options, &clock, metrics)?;
+    let lanes = lane_counts(plan, &discovered, options);
+    let fetching = plan.sources.iter().zip(&lanes).filter(|(source, _)| source.source.fetches_ahead());
+    let memory = Memory::new(Shares::of(plan, fetching.map(|(_, lanes)| lanes).sum(), writers.len()));
+    memory.gauge("clients' queues").set(memory.shares.queues);
+    let mut seats = open_seats(plan, &graph, &discovered, &lanes, &clock, memory.shares.queue, metrics)?;
     for seat in &mut seats {
         let source = &plan.sources[seat.source];
         let times = recovery.times.get(&source.name).into_iter().flatten().map(|(name, times)| (name, *times));
         seat.resume(recovery.watermark, &source.of_names(times));
     }
-    let mut trunk = Trunk::open(plan, &graph, metrics.clone(), options.piece_bytes.unwrap_or(PIECE_BYTES))?;
+    let piece_bytes = options.piece_bytes.unwrap_or(PIECE_BYTES);
+    let mut trunk = Trunk::open(plan, &graph, &memory, metrics.clone(), piece_bytes)?;
     trunk.resume(recovery.watermark);
     trunk.remember(&recovery.last_windows);
-    let sinks = start_sinks(plan, writers, &recovery)?;
+    let sinks = start_sinks(plan, writers, &recovery, &memory)?;
     let report = StartReport {
         lineage: recovery.lineage.clone(),
         incarnation: owned.owner().incarnation,
@@ -144,14 +153,18 @@ pub fn start(
     };
     let replayed_rows = replay.run(&mut committer)?;
     let last = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?;
+    if trunk.state_bytes() > memory.shares.state {
+        return Err(memory.full(&plan.name));
+    }
     let resumed = resumed(&history, &recovery, last, trunk.open_ends());
     clock.next_epoch(resumed.clock);
     let timing = timing(plan);
     let lanes = seats.iter().map(|seat| seat.source).collect();
-    let coordinator = Coordinator::new(plan.epoch, timing, lanes, resumed, clock.monotonic());
+    let coordinator = Coordinator::new(settings(plan, &memory), timing, lanes, resumed, clock.monotonic());
+    let open = seats.iter().map(|_| memory.gauge("epochs")).collect();
     let positions = latest_positions(plan, &history, &recovery, &discovered);
     let report = StartReport { replayed_rows, positions, ..report };
-    Ok(Started { seats, trunk, coordinator, committer, clock, incarnation, report })
+    Ok(Started { seats, trunk, coordinator, committer, clock, memory, open, incarnation, report })
 }
 
 /// I8: what earlier runs learnt from registries is not asked again; replay needs none.
@@ -386,32 +399,49 @@ fn must_append(journal: &mut dyn Journal, record: Record) -> Result<(), Failure>
     }
 }
 
+/// Epochs no larger than memory allows.
+fn settings(plan: &Plan, memory: &Memory) -> Settings {
+    let epoch = EpochSettings { max_bytes: memory.shares.epoch, ..plan.epoch };
+    Settings { epoch, state_bytes_max: memory.shares.state }
+}
+
+/// How many lanes each source gets.
+fn lane_counts(plan: &Plan, discovered: &[Vec<PartitionStart>], options: StartOptions) -> Vec<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let lanes_max = options.lanes.or(plan.lanes).unwrap_or(cores).max(1);
+    discovered.iter().map(|partitions| lanes_max.min(partitions.len()).max(1)).collect()
+}
+
 /// Deals the partitions of each source to its lanes, round and round.
 fn open_seats(
     plan: &Arc<Plan>,
     graph: &Graph,
     discovered: &[Vec<PartitionStart>],
-    options: StartOptions,
+    lanes: &[usize],
     clock: &Arc<EpochClock>,
+    queue_bytes: usize,
     metrics: &Arc<Metrics>,
 ) -> Result<Vec<Seat>, Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
-    let lanes_max = options.lanes.or(plan.lanes).unwrap_or(cores).max(1);
     let mut seats = Vec::new();
-    for (source, partitions) in discovered.iter().enumerate() {
-        let lanes = lanes_max.min(partitions.len()).max(1);
+    for ((source, partitions), lanes) in discovered.iter().enumerate().zip(lanes.iter().copied()) {
         for lane in 0..lanes {
             let share: Vec<PartitionStart> = partitions.iter().skip(lane).step_by(lanes).cloned().collect();
             let opened = Lane::open(plan, graph, source, &share, metrics.clone())?;
             let source_plan = &plan.sources[source];
-            let reader = source_plan.source.open(source as crate::data::SourceIndex, &share, source_plan.wanted)?;
+            let wanted = Wanted { queue_bytes, ..source_plan.wanted };
+            let reader = source_plan.source.open(source as crate::data::SourceIndex, &share, wanted)?;
             seats.push(Seat::new(source, opened, reader, &share, clock.clone()));
         }
     }
     Ok(seats)
 }
 
-fn start_sinks(plan: &Plan, writers: Vec<Written>, recovery: &Recovery) -> Result<Vec<SinkThread>, Failure> {
+fn start_sinks(
+    plan: &Plan,
+    writers: Vec<Written>,
+    recovery: &Recovery,
+    memory: &Memory,
+) -> Result<Vec<SinkThread>, Failure> {
     let start = |Written { members, writer }: Written| {
         let names: Vec<&str> = members.iter().map(|index| plan.sinks[*index].name.as_str()).collect();
         let opened = Opened {
@@ -420,7 +450,8 @@ fn start_sinks(plan: &Plan, writers: Vec<Written>, recovery: &Recovery) -> Resul
             writer,
             members: members.iter().map(|index| (*index, recovery.sinks[*index])).collect(),
             lineage: recovery.lineage.clone(),
-            limits: Limits::default(),
+            limits: Limits { bytes: memory.shares.backlog, ..Limits::default() },
+            held: memory.gauge(format!("backlog of `{}`", names.join("`, `"))),
         };
         SinkThread::start(opened)
             .map_err(|error| Failure::outside("engine.thread", "cannot start a thread").no_retry().because(error))

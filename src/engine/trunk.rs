@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::branch::{Output, Pass, Running};
 use super::graph::Graph;
+use super::memory::{Gauge, Memory};
 use super::metrics::Metrics;
 use super::pieces::{Cursor, Filling, Piece, SinkRuns, Waiting};
 use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, Partition, SourceIndex, partition};
@@ -80,6 +81,7 @@ struct Stateful {
     before: Watermark,
     /// The graces of the steps before it: how far its watermark is behind the epoch's.
     delay_ms: Millis,
+    held: Gauge,
 }
 
 impl Stateful {
@@ -99,7 +101,13 @@ impl Stateful {
 
 impl Trunk {
     /// Opens the steps behind the lanes, with empty state. `piece_bytes` is what one commit carries at most.
-    pub fn open(plan: &Arc<Plan>, graph: &Graph, metrics: Arc<Metrics>, piece_bytes: usize) -> Result<Trunk, Failure> {
+    pub fn open(
+        plan: &Arc<Plan>,
+        graph: &Graph,
+        memory: &Memory,
+        metrics: Arc<Metrics>,
+        piece_bytes: usize,
+    ) -> Result<Trunk, Failure> {
         let mut steps = BTreeMap::new();
         for (step, branch) in &graph.trunk {
             let Step::Stateful(transform) = &plan.steps[*step].step else {
@@ -112,7 +120,8 @@ impl Trunk {
                 |at: &usize| steps.get(at).map_or(0, |before: &Stateful| before.delay_ms + before.operator.grace_ms());
             let delay_ms = behind.iter().map(delay).max().unwrap_or(0);
             let (watermark, before) = (Watermark::NONE, Watermark::NONE);
-            steps.insert(*step, Stateful { operator, then, behind, watermark, before, delay_ms });
+            let held = memory.gauge(format!("state of `{}`", plan.steps[*step].name));
+            steps.insert(*step, Stateful { operator, then, behind, watermark, before, delay_ms, held });
         }
         let dead_letters = plan.dead_letter.map(|sink| plan.sinks[sink].encode.open()).transpose()?;
         let errors = ErrorBudget::default();
@@ -336,7 +345,11 @@ impl Trunk {
 
     /// Bytes of state held.
     pub fn state_bytes(&self) -> usize {
-        self.steps.values().map(|step| step.operator.size()).sum()
+        let measured = |step: &Stateful| {
+            step.held.set(step.operator.size());
+            step.held.get()
+        };
+        self.steps.values().map(measured).sum()
     }
 
     /// Sorts dead letters into order, holds them against the policy, and encodes them.

@@ -208,7 +208,10 @@ mod tests {
             clock: 1_767_225_600_500,
             needed: 12_300,
             learnt: BTreeMap::new(),
+            last_windows: BTreeMap::new(),
             ended: false,
+            continues: None,
+            cursor: None,
         })
     }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::outline::{Outline, SubjectState, TopicState};
 use super::{ErrorPolicy, JournalPlace, Mode, Plan};
+use crate::data::size;
 use crate::expr::type_word;
 
 /// The plan as lines for a terminal, ending with a line break.
@@ -17,7 +18,8 @@ pub fn text(plan: &Plan) -> String {
     sinks(plan, &mut out);
     topics(&plan.outline, &mut out);
     subjects(&plan.outline, &mut out);
-    section("", [("journal".to_owned(), journal(plan)), ("bad records".to_owned(), errors(plan))], &mut out);
+    let lines = [("journal", journal(plan)), ("bad records", errors(plan)), ("memory", size(plan.memory))];
+    section("", lines.map(|(name, text)| (name.to_owned(), text)), &mut out);
     for sentence in &plan.outline.unchecked {
         let _ = writeln!(out, "  not checked  {sentence}");
     }
@@ -55,6 +57,7 @@ pub fn json(plan: &Plan) -> Value {
         })).collect::<Vec<_>>(),
         "journal": journal(plan),
         "bad_records": errors(plan),
+        "memory": plan.memory,
         "not_checked": outline.unchecked,
     })
 }

@@ -44,6 +44,8 @@ pub struct Plan {
     pub dead_letter: Option<usize>,
     pub errors: ErrorPolicy,
     pub epoch: EpochSettings,
+    /// Bytes that the pipeline may hold (I6).
+    pub memory: usize,
     /// How many lanes a source gets; `None`: as many as there are cores, at most its partitions.
     pub lanes: Option<usize>,
     pub journal: JournalPlace,
@@ -252,6 +254,9 @@ impl Default for EpochSettings {
         EpochSettings { min_ms: 10, interval_ms: 100, max_bytes: 8 << 20 }
     }
 }
+
+/// `memory` of a pipeline that does not say.
+pub const DEFAULT_MEMORY: usize = 160 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalPlace {

@@ -25,7 +25,9 @@ crate::options! {
         pub restart: Restart = Restart::Journal,
         /// Where the pipeline keeps its state.
         pub state: Option<StateSpec>,
-        /// Memory for all that the pipeline holds. Comes in a later release.
+        /// Memory for all that the pipeline holds: clients' queues, epochs, backlogs of slow sinks and state. When it is
+        /// short, only the slowest partitions are read; when state does not fit any more, the run ends, and nothing is
+        /// lost. At least 16MiB; default 160MiB. Example: `memory: 1GiB`
         pub memory: Option<Spanned<Bytes>>,
         /// How many lanes read each source; default: as many as there are cores.
         pub lanes: Option<Spanned<AtLeastOne>>,

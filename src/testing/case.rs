@@ -194,7 +194,7 @@ fn exchange_source(source: &mut SourcePlan, memory: &MemorySource, spec: &Docume
         source.values = Some(Arc::new(JsonColumns(Arc::new(Schema::new(columns)))));
     }
     source.source = Arc::new(memory.clone());
-    source.wanted = Wanted { keys: true, headers: true };
+    source.wanted = Wanted { keys: true, headers: true, ..Wanted::default() };
 }
 
 #[derive(Debug)]

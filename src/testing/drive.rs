@@ -242,6 +242,10 @@ impl Drive<'_> {
                     }
                 }
                 Action::Pause { lane, partitions } => self.stage()?.seats[lane].pause(&partitions),
+                Action::Full => {
+                    let name = self.given.plan.name.clone();
+                    return Err(self.stage()?.memory.full(&name));
+                }
                 Action::Mark { mark, ranges, ended } => self.commit(mark, ranges, ended)?,
                 Action::Finished => {
                     self.finished = true;
@@ -271,12 +275,13 @@ impl Drive<'_> {
             let piece = stage.trunk.next_piece()?;
             let record = chain.record(&plan, &piece);
             let (epoch, more) = (record.epoch, record.cursor.is_some());
+            let state_bytes = stage.trunk.state_bytes();
             stage.committer.commit(Commit { record, rows: piece.rows })?;
             if self.variant.crash == Some(CrashAt::After(epoch)) && !std::mem::replace(&mut self.died_after, true) {
                 return Err(Failure::outside(DIED, "the process dies here").no_retry());
             }
             if !more {
-                return self.feed(Event::Committed { epoch, open_ends: piece.open_ends });
+                return self.feed(Event::Committed { epoch, open_ends: piece.open_ends, state_bytes });
             }
         }
     }

@@ -105,7 +105,7 @@ impl Stage {
             plan.sources.iter().map(|source| MemorySource::new(&source.name, partitions)).collect();
         for (source, memory) in plan.sources.iter_mut().zip(&sources) {
             source.source = Arc::new(memory.clone());
-            source.wanted = Wanted { keys: true, headers: true };
+            source.wanted = Wanted { keys: true, headers: true, ..Wanted::default() };
         }
         plan.sinks.iter_mut().for_each(|sink| sink.sink = Arc::new(MemorySink));
         change(&mut plan);

@@ -27,7 +27,7 @@ fn source(topic: &str, start: Start, until: Option<Until>) -> KafkaSource {
 
 fn open(source: &KafkaSource) -> (Vec<PartitionStart>, Box<dyn Reader>) {
     let parts = source.discover(&BTreeMap::new()).unwrap();
-    let reader = source.open(0, &parts, Wanted { keys: true, headers: true }).unwrap();
+    let reader = source.open(0, &parts, Wanted { keys: true, headers: true, ..Wanted::default() }).unwrap();
     (parts, reader)
 }
 

@@ -14,6 +14,7 @@ mod gate;
 mod house;
 mod kafka;
 mod operations;
+mod pressure;
 mod registry;
 mod runner;
 mod schema;

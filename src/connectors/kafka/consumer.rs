@@ -19,10 +19,6 @@ use crate::report::Failure;
 
 /// Yields to the user's properties.
 const DEFAULTS: &[(&str, &str)] = &[
-    // The prefetch queue is part of the memory budget of a lane.
-    // Of each partition. A small record takes five times its size there; more of them made nothing faster.
-    ("queued.min.messages", "10000"),
-    ("queued.max.messages.kbytes", "16384"),
     // 1000 by default: a full queue would then stall a partition for up to a second.
     ("fetch.queue.backoff.ms", "10"),
 ];
@@ -35,6 +31,27 @@ const FIXED: &[(&str, &str)] = &[
     ("enable.partition.eof", "true"),
     ("isolation.level", "read_committed"),
 ];
+
+/// A queue that nobody limits.
+const QUEUE_BYTES: usize = 20 << 20;
+/// What librdkafka needs for a queued message beside its bytes.
+const MESSAGE_BYTES: usize = 400;
+
+/// How far a consumer fetches ahead within so many bytes: messages, kilobytes, and bytes of one answer.
+///
+/// Messages that are smaller than their bookkeeping fill the queue by their number, larger ones by their bytes; an
+/// answer that was asked for may come on top of a queue that is nearly full.
+fn prefetch(queue_bytes: usize) -> [(&'static str, String); 3] {
+    let bytes = if queue_bytes == 0 { QUEUE_BYTES } else { queue_bytes };
+    let kbytes = (bytes * 2 / 3 / 1024).max(1);
+    let answer = (bytes / 3).max(1 << 20);
+    [
+        // Of each partition: more made nothing faster.
+        ("queued.min.messages", (bytes / MESSAGE_BYTES).clamp(1, 10_000).to_string()),
+        ("queued.max.messages.kbytes", kbytes.to_string()),
+        ("fetch.max.bytes", answer.to_string()),
+    ]
+}
 
 /// Messages taken in one call.
 const BATCH_MAX: usize = 1024;
@@ -82,15 +99,18 @@ impl Drop for Queue {
 impl Consumer {
     /// Makes a consumer of `topics` without partitions. `group` is named to the broker, and never
     /// joined. `end_within`: the broker holds a fetch that finds nothing, and an end is seen with its
-    /// answer, so this long after the last record.
+    /// answer, so this long after the last record. `queue_bytes` is about what it may fetch ahead; 0: a default.
     pub fn open(
         cluster: &Cluster,
         topics: &[Arc<str>],
         group: &str,
         end_within: Duration,
+        queue_bytes: usize,
     ) -> Result<Consumer, Failure> {
         let held_ms = end_within.as_millis().to_string();
+        let prefetch = prefetch(queue_bytes);
         let mut defaults = DEFAULTS.to_vec();
+        defaults.extend(prefetch.iter().map(|(name, value)| (*name, value.as_str())));
         defaults.push(("fetch.wait.max.ms", &held_ms));
         let mut fixed = FIXED.to_vec();
         fixed.push(("group.id", group));

@@ -167,7 +167,7 @@ impl KafkaReader {
         wanted: Wanted,
     ) -> Result<KafkaReader, Failure> {
         let KafkaSource { cluster, topics, group, watch, .. } = of;
-        let consumer = Consumer::open(cluster, topics, group, END_WITHIN)?;
+        let consumer = Consumer::open(cluster, topics, group, END_WITHIN, wanted.queue_bytes)?;
         let mut slots = Slots::default();
         for part in share {
             let next = known_offset(&part.start)?;

@@ -356,6 +356,10 @@ impl Source for KafkaSource {
         Ok(Box::new(KafkaReader::open(self, source, share, wanted)?))
     }
 
+    fn fetches_ahead(&self) -> bool {
+        true
+    }
+
     fn has_timestamps(&self) -> bool {
         true
     }

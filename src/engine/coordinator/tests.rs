@@ -1,6 +1,7 @@
 use super::*;
 
-pub(super) const SETTINGS: EpochSettings = EpochSettings { min_ms: 10, interval_ms: 100, max_bytes: 1_000 };
+pub(super) const EPOCH: EpochSettings = EpochSettings { min_ms: 10, interval_ms: 100, max_bytes: 1_000 };
+pub(super) const SETTINGS: Settings = Settings { epoch: EPOCH, state_bytes_max: 1_000 };
 const TIMING: SourceTiming = SourceTiming { lag_ms: 1_000, idle_ms: Some(5_000), align_ms: None };
 
 fn coordinator(lanes: usize) -> Coordinator {
@@ -14,7 +15,7 @@ fn view(max_time: Millis, quiet_since: Option<Millis>) -> PartitionView {
 
 fn report(rows: u64, drained: bool, views: &[PartitionView]) -> LaneReport {
     let partitions = views.iter().copied().enumerate().map(|(p, view)| (p as Partition, view)).collect();
-    LaneReport { rows, bytes: rows as usize, drained, full: false, partitions }
+    LaneReport { rows, bytes: rows as usize, ranges_bytes: 0, drained, full: false, partitions }
 }
 
 fn cut(read: u64, views: &[PartitionView]) -> LaneCut {
@@ -45,11 +46,11 @@ fn mark_of(actions: Vec<Action>) -> Mark {
 fn epoch(c: &mut Coordinator, now: Millis, views: &[PartitionView], open_ends: &[Millis]) -> Mark {
     let mut actions = c.on(Event::Report { lane: 0, report: report(1, true, views) }, now, now);
     if actions.is_empty() {
-        actions = c.on(Event::Tick, now + SETTINGS.interval_ms, now);
+        actions = c.on(Event::Tick, now + EPOCH.interval_ms, now);
     }
     assert_eq!(actions, [Action::Cut]);
     let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(1, views) }, now, now));
-    c.on(Event::Committed { epoch: mark.epoch, open_ends: open_ends.to_vec() }, now, now);
+    c.on(Event::Committed { epoch: mark.epoch, open_ends: open_ends.to_vec(), state_bytes: 0 }, now, now);
     mark
 }
 
@@ -78,7 +79,7 @@ fn one_epoch_commits_while_the_next_fills() {
     let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(1, &views) }, 50, 50));
     assert_eq!(c.on(Event::Report { lane: 0, report: report(900, false, &views) }, 500, 500), []);
     assert_eq!(c.on(Event::Tick, 900, 900), [], "the commit before is not done");
-    let actions = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![] }, 901, 901);
+    let actions = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], state_bytes: 0 }, 901, 901);
     assert_eq!(actions, [Action::Cut]);
 }
 
@@ -94,6 +95,20 @@ fn a_backlog_is_cut_by_time_or_bytes_and_a_drained_queue_after_the_minimum() {
     let mut c = coordinator(1);
     assert_eq!(c.on(Event::Report { lane: 0, report: report(1, true, &views) }, 5, 0), []);
     assert_eq!(c.on(Event::Tick, 10, 0), [Action::Cut]);
+}
+
+#[test]
+fn i13_an_epoch_is_cut_when_its_record_is_large_and_never_for_its_partitions_alone() {
+    let views = vec![view(1, None); 20_000];
+    let rejecting = |count: usize| LaneReport { ranges_bytes: count, ..report(1, false, &views) };
+    let mut c = coordinator(1);
+    assert_eq!(c.on(Event::Report { lane: 0, report: rejecting(0) }, 1, 0), []);
+    assert_eq!(c.on(Event::Report { lane: 0, report: rejecting(32 << 10) }, 2, 0), [Action::Cut]);
+    let mut c = coordinator(1);
+    let few = LaneReport { ranges_bytes: 255 << 10, ..report(1, false, &views[..6]) };
+    assert_eq!(c.on(Event::Report { lane: 0, report: few.clone() }, 1, 0), []);
+    let full = LaneReport { ranges_bytes: 256 << 10, ..few };
+    assert_eq!(c.on(Event::Report { lane: 0, report: full }, 2, 0), [Action::Cut]);
 }
 
 #[test]
@@ -122,7 +137,7 @@ fn i5_quiet_time_closes_the_last_window_once_and_then_nothing_is_written() {
     for now in (200..30_000).step_by(100) {
         if c.on(Event::Tick, now, now) == [Action::Cut] {
             let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(0, &quiet) }, now, now));
-            c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![] }, now, now);
+            c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], state_bytes: 0 }, now, now);
             marks.push((now, mark.watermark));
         }
     }
@@ -156,7 +171,7 @@ fn i21_a_stop_cuts_what_was_taken_in_and_closes_nothing() {
     assert_eq!(c.on(Event::Stop, 21, 21), [Action::Cut]);
     let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(3, &views) }, 22, 22));
     assert_eq!(mark.watermark, Watermark::at(8_000));
-    let end = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![10_000] }, 23, 23);
+    let end = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![10_000], state_bytes: 0 }, 23, 23);
     assert_eq!(end, [Action::Finished]);
 }
 
@@ -169,7 +184,7 @@ fn i21_the_end_of_every_source_advances_exactly_to_the_newest_window() {
     let actions = c.on(Event::Cut { lane: 0, cut: cut(0, &ended) }, 2, 2);
     let [Action::Mark { mark, ended: true, .. }] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!(mark.watermark, Watermark::at(10_000));
-    let end = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![] }, 3, 3);
+    let end = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], state_bytes: 0 }, 3, 3);
     assert_eq!(end, [Action::Finished]);
 }
 
@@ -180,7 +195,7 @@ fn clocks_of_epochs_never_go_back() {
     c.on(Event::Report { lane: 0, report: report(1, true, &views) }, 20, 500);
     let late = LaneCut { clock: Some(500), ..cut(1, &views) };
     assert_eq!(mark_of(c.on(Event::Cut { lane: 0, cut: late }, 20, 500)).clock, 500);
-    c.on(Event::Committed { epoch: 1, open_ends: vec![] }, 20, 500);
+    c.on(Event::Committed { epoch: 1, open_ends: vec![], state_bytes: 0 }, 20, 500);
     c.on(Event::Report { lane: 0, report: report(1, true, &views) }, 40, 100);
     let early = LaneCut { clock: Some(100), ..cut(1, &views) };
     assert_eq!(mark_of(c.on(Event::Cut { lane: 0, cut: early }, 40, 100)).clock, 500);
@@ -243,7 +258,7 @@ fn seeded_run(seed: u64) {
             }
             3 if committing.is_some() => {
                 let mark = committing.take().expect("it is some");
-                Event::Committed { epoch: mark.epoch, open_ends: vec![now + 10_000] }
+                Event::Committed { epoch: mark.epoch, open_ends: vec![now + 10_000], state_bytes: 0 }
             }
             _ if step == 350 => Event::Stop,
             _ => Event::Tick,
@@ -260,7 +275,7 @@ fn seeded_run(seed: u64) {
                     last = (mark.epoch, mark.watermark, mark.clock);
                     committing = Some(mark);
                 }
-                Action::Pause { .. } => panic!("nothing here looks at the watermark"),
+                Action::Pause { .. } | Action::Full => panic!("nothing here looks at the watermark"),
                 Action::Finished => return,
             }
         }

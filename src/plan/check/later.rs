@@ -7,11 +7,6 @@ use crate::spec::{Documents, not_available};
 
 /// Complains about every such key of every document.
 pub(super) fn refuse(documents: &Documents, out: &mut Diagnostics) {
-    for pipeline in &documents.pipelines {
-        if let Some(memory) = &pipeline.spec.memory {
-            out.push(not_available("`memory`", &memory.place));
-        }
-    }
     for schema in &documents.schemas {
         if let Some(compatibility) = &schema.spec.compatibility {
             out.push(

@@ -262,6 +262,7 @@ impl<'a> PipelineCheck<'a> {
             dead_letter: dead_letter_index,
             errors,
             epoch: epoch_settings(spec),
+            memory: memory(spec, out),
             lanes: spec.lanes.as_ref().map(|lanes| lanes.value),
             journal,
             state_dir: self.scope.state_dir.clone(),
@@ -482,6 +483,23 @@ fn early_aggregates(spec: &PipelineSpec, wiring: &Wiring) -> BTreeSet<usize> {
 
 fn shown_input(from: &InputRef) -> String {
     from.shown()
+}
+
+/// `memory`: less than this holds not even what is on its way.
+fn memory(spec: &PipelineSpec, out: &mut Diagnostics) -> usize {
+    const LEAST: u64 = 16 << 20;
+    match &spec.memory {
+        None => super::DEFAULT_MEMORY,
+        Some(memory) if memory.value.0 >= LEAST => usize::try_from(memory.value.0).unwrap_or(usize::MAX),
+        Some(memory) => {
+            out.push(
+                Diagnostic::error("memory.too_small", "a pipeline cannot run with so little `memory`")
+                    .at(&memory.place)
+                    .hint("give it 16MiB or more; the default is 160MiB"),
+            );
+            super::DEFAULT_MEMORY
+        }
+    }
 }
 
 fn epoch_settings(spec: &PipelineSpec) -> EpochSettings {

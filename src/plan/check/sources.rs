@@ -464,6 +464,7 @@ impl SourceDraft {
             wanted: Wanted {
                 keys: reads_failed || has(meta::KEY) || has(meta::KEY_BYTES),
                 headers: reads_failed || has(meta::HEADERS) || has(meta::HEADERS_LIST),
+                ..Wanted::default()
             },
             time,
         };

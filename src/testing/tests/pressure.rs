@@ -52,3 +52,59 @@ fn i6_a_partition_whose_rows_are_hours_apart_waits_for_one_whose_rows_are_second
         assert_eq!((reached(last, 0), reached(last, 1)), (ROWS, ROWS));
     }
 }
+
+/// A table that grows with every row.
+const GROWS: &str = r#"
+apiVersion: runner/v1
+kind: Pipeline
+metadata: { name: grows }
+spec:
+  memory: 16MiB
+  sources:
+    s: { kafka: { topic: in }, format: json, columns: { x: int }, time: { idle: never } }
+  transforms:
+    table: { from: s, group_by: [x], aggregate: { c: count(*) } }
+  sinks:
+    newest: { from: table, kafka: { topic: newest }, format: json, mode: upsert }
+"#;
+
+#[test]
+fn i6_state_that_does_not_fit_ends_the_run_and_with_more_memory_it_goes_on_without_a_loss() {
+    const ROWS: i32 = 150_000;
+    let stage = Stage::of(GROWS, 1, Vec::new());
+    let source = stage.given.sources[0].clone();
+    for x in 0..ROWS {
+        let value = Some(format!("{{\"x\":{x}}}").into_bytes());
+        source.push(0, MemoryRecord { timestamp: Some(BEGINNING), value, ..MemoryRecord::default() });
+    }
+    source.end();
+    let journal = MemoryJournal::default();
+    let failure = run_job(&stage, &journal, 1).unwrap_err();
+    assert_eq!(failure.code, "memory.full");
+    let message = failure.to_string();
+    assert!(message.contains("the memory of `grows` is full: of 16 MiB its state may hold 12 MiB"), "{message}");
+    assert!(message.contains("state of `table` 1"), "{message}");
+    let committed = epochs(&journal).last().unwrap().partitions["s"][&0.into()].to.as_offset().unwrap();
+    assert!((10_000..i64::from(ROWS)).contains(&committed), "{committed} rows fitted");
+
+    // Replayed, it is as much as it was: the same memory refuses it at the start.
+    assert_eq!(run_job(&stage, &journal, 1).unwrap_err().code, "memory.full");
+
+    let larger = Stage::with(&GROWS.replace("memory: 16MiB", "memory: 160MiB"), 1, Vec::new(), |plan| {
+        plan.sources[0].source = Arc::new(source.clone());
+    });
+    assert_eq!(run_job(&larger, &journal, 1).unwrap(), Outcome::Ended);
+    let values: Vec<_> = written(&journal.output(larger.sink("newest"))).into_iter().map(|row| row.value).collect();
+    assert_eq!(values.len(), ROWS as usize, "every group once");
+    let ranges = epochs(&journal).into_iter().map(|epoch| epoch.partitions["s"][&0.into()].read);
+    assert_eq!(ranges.sum::<u64>(), ROWS as u64);
+}
+
+#[test]
+fn too_little_memory_is_refused_before_anything_starts() {
+    let text = GROWS.replace("memory: 16MiB", "memory: 15MiB");
+    let (documents, _) = spec::load_text("test.yaml", &text, &Values::default());
+    let (plans, found) = build(&documents, Path::new("."), &TestWorld::new());
+    let codes: Vec<_> = found.0.iter().map(|found| found.code).filter(|code| code.starts_with("memory")).collect();
+    assert_eq!((plans.len(), codes), (0, vec!["memory.too_small"]));
+}

@@ -242,7 +242,8 @@ impl Window {
 
 /// Puts a value in place of another and keeps count of the bytes.
 fn replace(place: &mut Option<Box<[u8]>>, value: Option<Box<[u8]>>, bytes: &mut usize) -> Option<Box<[u8]>> {
-    let length = |value: &Option<Box<[u8]>>| value.as_ref().map_or(0, |value| value.len());
+    // The allocator rounds up.
+    let length = |value: &Option<Box<[u8]>>| value.as_ref().map_or(0, |value| value.len().next_multiple_of(16));
     *bytes = *bytes + length(&value) - length(place);
     std::mem::replace(place, value)
 }

@@ -107,7 +107,9 @@ impl KeyTable {
 
     /// Bytes held.
     pub fn size(&self) -> usize {
-        self.keys.size() + self.older.capacity() * size_of::<u32>() + self.newest.capacity() * size_of::<(u64, u32)>()
+        // Of eight buckets seven are used, and each has a byte of its own.
+        let buckets = self.newest.capacity().div_ceil(7) * 8;
+        self.keys.size() + self.older.capacity() * size_of::<u32>() + buckets * (size_of::<(u64, u32)>() + 1)
     }
 }
 

@@ -23,6 +23,8 @@ const MOVED: &str = "runner-moved";
 const INSTANCE: &str = "runner-instance";
 /// A journal ends with a marker, so its end is waited for at every start.
 const END_WITHIN: Duration = Duration::from_millis(10);
+/// A journal is read at a start, beside nothing else.
+const QUEUE_BYTES: usize = 16 << 20;
 /// Without progress for this long, reading fails.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -71,7 +73,7 @@ pub(super) fn read(
     if next >= bounds.high {
         return Ok((entries, bounds.high));
     }
-    let mut consumer = Consumer::open(cluster, &[topic.into()], group, END_WITHIN)?;
+    let mut consumer = Consumer::open(cluster, &[topic.into()], group, END_WITHIN, QUEUE_BYTES)?;
     let doing = format!("read the journal in topic `{topic}`");
     let fail = |consumer: &Consumer, error| cluster.failure(consumer.client(), &doing, error);
     consumer.assign(&[(0, next)]).map_err(|error| fail(&consumer, error))?;

@@ -13,7 +13,7 @@ const TIMING: SourceTiming = SourceTiming { lag_ms: 0, idle_ms: Some(IDLE), alig
 
 fn views(views: &[PartitionView]) -> LaneReport {
     let partitions = views.iter().copied().enumerate().map(|(p, view)| (p as Partition, view)).collect();
-    LaneReport { rows: 0, bytes: 0, drained: false, full: false, partitions }
+    LaneReport { rows: 0, bytes: 0, ranges_bytes: 0, drained: false, full: false, partitions }
 }
 
 fn at(time: Millis) -> PartitionView {
@@ -77,6 +77,39 @@ fn i6_without_windows_nobody_waits() {
 fn i6_times_at_both_ends_of_time_do_not_wrap() {
     let mut c = coordinator(TIMING, 1);
     assert_eq!(told(&mut c, 1, views(&[at(Millis::MAX), at(Millis::MIN)])), Some(vec![0]));
+}
+
+/// Lane 0 takes a row in, and its epoch commits with so much state behind it.
+fn commit(c: &mut Coordinator, now: Millis, report: LaneReport, state_bytes: usize) -> Vec<Action> {
+    let (lane, views) = (0, report.partitions.clone());
+    let mut actions = c.on(Event::Report { lane, report: LaneReport { rows: 1, drained: true, ..report } }, now, now);
+    assert_eq!(actions.pop(), Some(Action::Cut));
+    let cut = LaneCut { partitions: Default::default(), views, clock: None };
+    let [Action::Mark { mark, .. }] = &c.on(Event::Cut { lane, cut }, now, now)[..] else { panic!("no mark") };
+    c.on(Event::Committed { epoch: mark.epoch, open_ends: Vec::new(), state_bytes }, now, now)
+}
+
+#[test]
+fn i6_while_memory_is_short_only_the_slowest_are_read() {
+    let near = PartitionView { keeps_up: true, ..at(0) };
+    let all = || views(&[near, at(ALIGN / 8), at(ALIGN / 8 + 1)]);
+    let mut c = coordinator(TIMING, 1);
+    assert_eq!(commit(&mut c, 100, all(), 749), []);
+    // Also for what stands at its end, until it is idle.
+    assert_eq!(commit(&mut c, 200, all(), 750), [Action::Pause { lane: 0, partitions: BTreeSet::from([2]) }]);
+    assert_eq!(commit(&mut c, 300, all(), 625), [], "still short");
+    assert_eq!(commit(&mut c, 400, all(), 624), [Action::Pause { lane: 0, partitions: BTreeSet::new() }]);
+}
+
+#[test]
+fn i6_full_memory_ends_the_run_only_when_nobody_is_left_to_wait() {
+    let apart = || views(&[at(0), at(ALIGN)]);
+    let mut c = coordinator(TIMING, 1);
+    assert_eq!(commit(&mut c, 100, apart(), 1_001), [Action::Pause { lane: 0, partitions: BTreeSet::from([1]) }]);
+    assert_eq!(commit(&mut c, 200, apart(), 1_000), []);
+    assert_eq!(commit(&mut c, 300, apart(), 1_001), [Action::Full]);
+    let mut c = coordinator(SourceTiming { align_ms: None, ..TIMING }, 1);
+    assert_eq!(commit(&mut c, 100, apart(), 1_001), [Action::Full], "nothing here closes by waiting");
 }
 
 /// A partition with a backlog and, behind it, an end or a live tail.
@@ -170,9 +203,10 @@ fn obey(c: &mut Coordinator, event: Event, now: Millis, world: &[Vec<Log>], paus
                 }
             }
             Action::Mark { mark, .. } => {
-                let committed = Event::Committed { epoch: mark.epoch, open_ends: Vec::new() };
+                let committed = Event::Committed { epoch: mark.epoch, open_ends: Vec::new(), state_bytes: 0 };
                 obey(c, committed, now, world, paused);
             }
+            Action::Full => panic!("there is no state"),
             Action::Finished => {}
         }
     }
