@@ -109,6 +109,7 @@ pub struct RawBatchBuilder {
     keys: BinaryBuilder,
     values: BinaryBuilder,
     headers: Vec<Vec<(String, Option<Vec<u8>>)>>,
+    header_bytes: usize,
     last: Size,
 }
 
@@ -133,6 +134,7 @@ impl RawBatchBuilder {
             keys: BinaryBuilder::new(),
             values: BinaryBuilder::new(),
             headers: Vec::new(),
+            header_bytes: 0,
             last: Size::default(),
         }
     }
@@ -145,10 +147,10 @@ impl RawBatchBuilder {
         self.offsets.is_empty()
     }
 
-    /// Bytes of what was collected, but for headers.
+    /// Bytes of what was collected.
     pub fn bytes(&self) -> usize {
         let records = self.offsets.len() * (size_of::<Offset>() + size_of::<Millis>() + 2 * size_of::<i32>());
-        records + self.keys.values_slice().len() + self.values.values_slice().len()
+        records + self.keys.values_slice().len() + self.values.values_slice().len() + self.header_bytes
     }
 
     /// Adds a record without headers. `timestamp` must be given for all records or for none.
@@ -176,12 +178,17 @@ impl RawBatchBuilder {
     /// Gives headers to the record pushed last.
     pub fn headers(&mut self, headers: Vec<(String, Option<Vec<u8>>)>) {
         let last = self.offsets.len() - 1;
+        // A list each, and two allocations an entry: small headers are mostly that.
+        const ENTRY_BYTES: usize = size_of::<(String, Option<Vec<u8>>)>() + 32;
+        let bytes = headers.iter().map(|(name, value)| ENTRY_BYTES + name.len() + value.as_ref().map_or(0, Vec::len));
+        self.header_bytes += bytes.sum::<usize>();
         self.headers.resize(last, Vec::new());
         self.headers.push(headers);
     }
 
     /// What was collected; the builder is empty again.
     pub fn finish(&mut self) -> RawBatch {
+        self.header_bytes = 0;
         let count = self.offsets.len();
         self.last = Size {
             records: count,

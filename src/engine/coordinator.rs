@@ -31,7 +31,7 @@ const LONGEST_STEP_MS: Millis = 1_000;
 pub struct PartitionView {
     /// Highest event time up to the last cut.
     pub max_time: Option<Millis>,
-    /// Highest event time that was taken in.
+    /// The event time about which it is being read.
     pub reached: Option<Millis>,
     /// It stands at its end, or stood there a moment ago.
     pub keeps_up: bool,

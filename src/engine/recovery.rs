@@ -16,6 +16,8 @@ use crate::time::{Millis, Watermark};
 pub const READS: &str = "reads";
 /// Where it has in which place the progress of each sink stands that has a choice.
 pub const KEPT: &str = "kept";
+/// Where it has what each sink is given, and as what.
+pub const WRITES: &str = "writes";
 
 /// How far a partition's times are: highest event time, highest Kafka timestamp.
 pub type Reached = (Option<Millis>, Option<Millis>);
@@ -115,6 +117,8 @@ pub struct PlanFacts<'a> {
     pub topics: &'a BTreeMap<String, Vec<String>>,
     /// By sink that has a choice: where its progress stands.
     pub kept: &'a BTreeMap<String, String>,
+    /// By sink: what it is given, and as what.
+    pub writes: &'a BTreeMap<String, String>,
     /// `--fresh` was given: other lineages in sinks are adopted.
     pub fresh: bool,
 }
@@ -141,6 +145,10 @@ pub fn decide(
     refuse_other_sources(plan, facts)?;
     refuse_moved_sinks(plan, facts)?;
     let last = history.last();
+    let writes_other = plan.resolved.get(WRITES).is_some_and(|before| *before != serde_json::json!(facts.writes));
+    if writes_other && history.epochs.get(&last).is_some_and(|record| record.cursor.is_some()) {
+        return Err(half_written(last));
+    }
     let known = sinks.iter().map(|sink| last_epoch(sink, plan, history, last, facts)).collect::<Result<Vec<_>, _>>()?;
     let replay_from = replay_start(history, sinks, &known, last)?;
     let plan_changed = plan.fingerprint != facts.fingerprint;
@@ -174,8 +182,19 @@ pub fn decide(
         end_times: history.epochs.get(&last).map(times).unwrap_or_default(),
         jumps: plan.jumps.clone(),
         times: record.map(times).unwrap_or_default(),
-        plan_changed: plan_changed || sinks.iter().any(|sink| !plan.sinks.contains_key(&sink.name)),
+        plan_changed: plan_changed || writes_other || sinks.iter().any(|sink| !plan.sinks.contains_key(&sink.name)),
     })
+}
+
+/// I10: a cursor counts records by sink, and counts nothing in other sinks.
+fn half_written(last: Epoch) -> Failure {
+    Failure::user(
+        "refused.output_open",
+        format!(
+            "the sinks have changed, and the output of an epoch (up to {last}) is only partly written to those before"
+        ),
+    )
+    .hint("apply the spec as it was until it has gone on, then change it; or start over with `--fresh`")
 }
 
 /// A position in one topic is a number like any other in another one: taken over, it would skip rows in silence.

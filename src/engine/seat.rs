@@ -284,7 +284,7 @@ impl Seat {
         let view = |(partition, standing): (&Partition, &Standing)| {
             let view = PartitionView {
                 max_time: standing.max_time,
-                reached: self.lane.max_time(*partition),
+                reached: self.lane.reached(*partition),
                 keeps_up: standing.stood_at_end.is_some_and(|then| now - then <= KEEPS_UP_MS),
                 quiet_since: standing.quiet_since,
                 ended: self.status(*partition).ended,

@@ -227,6 +227,7 @@ fn recover(plan: &Plan, history: &History, writers: &[Written], options: StartOp
         reads: &reads(plan),
         topics: &topics(plan),
         kept: &kept(plan),
+        writes: &writes(plan),
         fresh: options.fresh,
     };
     recovery::decide(history, facts, &sinks, &uuid::Uuid::new_v4().to_string())
@@ -359,6 +360,7 @@ fn resolved_plan(plan: &Plan) -> serde_json::Value {
     serde_json::json!({
         recovery::READS: reads(plan),
         recovery::KEPT: kept(plan),
+        recovery::WRITES: writes(plan),
         "columns": plan.sources.iter().map(columns).collect::<BTreeMap<_, _>>(),
         "subjects": plan.outline.subjects.iter().map(subject).collect::<Vec<_>>(),
         "isolation": "read_committed",
@@ -377,6 +379,14 @@ fn topics(plan: &Plan) -> BTreeMap<String, Vec<String>> {
 
 fn kept(plan: &Plan) -> BTreeMap<String, String> {
     plan.sinks.iter().filter_map(|sink| Some((sink.name.clone(), sink.sink.keeps()?))).collect()
+}
+
+fn writes(plan: &Plan) -> BTreeMap<String, String> {
+    let of = |(sink, outline): (&crate::plan::SinkPlan, &crate::plan::outline::SinkOutline)| {
+        let crate::plan::outline::SinkOutline { from, format, key, .. } = outline;
+        (sink.name.clone(), format!("{:?} of {from}, {format}, key {key}", sink.mode))
+    };
+    plan.sinks.iter().zip(&plan.outline.sinks).map(of).collect()
 }
 
 /// A journal that begins anew while the pipeline has one elsewhere would be a fresh start that nobody asked for. Found

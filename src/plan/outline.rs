@@ -112,6 +112,8 @@ pub struct SubjectOutline {
     /// `None`: nobody was asked.
     pub registry: Option<Arc<dyn Registry>>,
     pub registry_shown: String,
+    /// The connection that the registry belongs to.
+    pub connection: String,
     pub subject: String,
     pub schema: String,
     /// The schema's id, once it is known: encoders wait for it.

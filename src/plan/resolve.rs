@@ -79,6 +79,8 @@ pub struct Registries {
     pub running: Arc<dyn Registry>,
     /// For people.
     pub shown: String,
+    /// Name of the connection: which registry it is to a user. One address may be another registry for another login.
+    pub connection: String,
 }
 
 /// Who is asked while a plan is made. Calls block, at most about two seconds where a server is away.
@@ -107,12 +109,12 @@ impl World for Offline {
         Ok(text.to_string())
     }
 
-    fn registry(&self, _: &str, registry: &RegistryConnection, _: &Path) -> Result<Registries, Failure> {
+    fn registry(&self, connection: &str, registry: &RegistryConnection, _: &Path) -> Result<Registries, Failure> {
         let shown = match registry {
             RegistryConnection::Server(server) => server.url.value.to_string(),
             RegistryConnection::Embedded => "the embedded registry".into(),
         };
-        Ok(Registries { asked: None, running: Arc::new(Unasked(shown.clone())), shown })
+        Ok(Registries { asked: None, running: Arc::new(Unasked(shown.clone())), shown, connection: connection.into() })
     }
 
     fn topic(&self, _: &Cluster, _: &str) -> Result<Answer<Option<TopicInfo>>, Failure> {
@@ -248,7 +250,8 @@ impl World for Servers<'_> {
             RegistryConnection::Server(server) => server,
             RegistryConnection::Embedded => {
                 let embedded: Arc<dyn Registry> = Arc::new(EmbeddedRegistry::open(state_dir.join("registry"))?);
-                return Ok(Registries { asked: Some(embedded.clone()), shown: embedded.describe(), running: embedded });
+                let (shown, connection) = (embedded.describe(), connection.to_owned());
+                return Ok(Registries { asked: Some(embedded.clone()), running: embedded, shown, connection });
             }
         };
         let settings = settings(connection, server)?;
@@ -256,7 +259,8 @@ impl World for Servers<'_> {
             let asked = HttpRegistry::new(Settings { patience: PLAN_PATIENCE, ..settings.clone() })?;
             asked.ping()?;
             let running = Arc::new(HttpRegistry::new(settings.clone())?);
-            Ok::<_, Failure>(Registries { shown: asked.describe(), asked: Some(Arc::new(asked)), running })
+            let (shown, connection) = (asked.describe(), connection.to_owned());
+            Ok::<_, Failure>(Registries { asked: Some(Arc::new(asked)), running, shown, connection })
         };
         let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, known)) = registries.iter().find(|(known, _)| *known == settings) {

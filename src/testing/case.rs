@@ -64,9 +64,10 @@ impl World for TestWorld {
         Ok(text.to_string())
     }
 
-    fn registry(&self, _: &str, _: &RegistryConnection, _: &Path) -> Result<Registries, Failure> {
+    fn registry(&self, connection: &str, _: &RegistryConnection, _: &Path) -> Result<Registries, Failure> {
         let registry: Arc<dyn Registry> = Arc::new(EmbeddedRegistry::open(self.folder.clone())?);
-        Ok(Registries { asked: Some(registry.clone()), running: registry, shown: "a registry of the test".into() })
+        let (shown, connection) = ("a registry of the test".into(), connection.to_owned());
+        Ok(Registries { asked: Some(registry.clone()), running: registry, shown, connection })
     }
 
     fn topic(&self, _: &Cluster, _: &str) -> Result<Answer<Option<TopicInfo>>, Failure> {

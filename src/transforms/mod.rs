@@ -117,8 +117,8 @@ pub trait StatefulOperator: Send {
     /// Merges the epoch's partials (already in order) and closes what the mark's watermark closes. What leaves
     /// is given by [`StatefulOperator::next_rows`], which is asked until there is nothing more.
     fn on_mark(&mut self, mark: &StepMark, partials: Vec<Partial>) -> Result<(), Failure>;
-    /// The next rows that leave at this mark, at most `rows_max`, in the order of (window end, key); `None`: that
-    /// was all. However they are cut up, the sequence of rows is the same (I10).
+    /// The next rows that leave at this mark, at most `rows_max` (one more where that keeps an update's two
+    /// halves together), in the order of (window end, key); `None`: that was all. However they are cut up, the sequence of rows is the same (I10).
     fn next_rows(&mut self, rows_max: usize) -> Result<Option<Emitted>, Failure>;
     /// Behind the mark, when all rows have left.
     fn needed(&self) -> Needed;

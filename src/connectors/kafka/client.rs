@@ -47,8 +47,13 @@ impl Cluster {
     }
 
     /// "`host:9092`, connection `default`,": where something happened.
+    /// Its brokers, without what was filled in as a secret.
+    pub(super) fn shown(&self) -> String {
+        masked(&self.brokers, &self.hidden)
+    }
+
     fn place(&self) -> String {
-        let brokers = masked(&self.brokers, &self.hidden);
+        let brokers = self.shown();
         match self.connection.as_str() {
             "" => format!("`{brokers}`"),
             connection => format!("`{brokers}` (connection `{connection}`)"),

@@ -175,7 +175,7 @@ impl KafkaJournal {
             )
             .because(error),
             Code::UnsupportedFeature => {
-                Failure::user("kafka.no_transactions", format!("`{}` has no transactions", self.cluster.brokers))
+                Failure::user("kafka.no_transactions", format!("`{}` has no transactions", self.cluster.shown()))
                     .because(error)
             }
             _ => self.cluster.failure(producer.client(), &format!("become owner of transactional id `{id}`"), error),
@@ -420,7 +420,7 @@ impl Journal for KafkaJournal {
     }
 
     fn describe(&self) -> String {
-        format!("topic {} on {}", self.topic, self.cluster.brokers)
+        format!("topic {} on {}", self.topic, self.cluster.shown())
     }
 }
 

@@ -229,7 +229,7 @@ impl KafkaReader {
         if wanted.is_empty() {
             return Ok(());
         }
-        self.consumer.assign(&wanted).map_err(|error| self.failure("begin to read", error))
+        self.consumer.assign(&wanted).map_err(|error| self.torn("begin to read", error))
     }
 
     /// Takes partitions off the consumer that met their limit or end, and the paused ones when they hold too much.
@@ -245,7 +245,7 @@ impl KafkaReader {
         if met.is_empty() {
             return Ok(());
         }
-        self.consumer.unassign(&met).map_err(|error| self.failure("stop reading", error))
+        self.consumer.unassign(&met).map_err(|error| self.torn("stop reading", error))
     }
 
     /// I5: what is disconnected is at no end, however long ago it was. Partitions that stood at theirs
@@ -267,8 +267,13 @@ impl KafkaReader {
         if doubted.is_empty() {
             return Ok(());
         }
-        self.consumer.unassign(&doubted).map_err(|error| self.failure("begin again to read", error))?;
+        self.consumer.unassign(&doubted).map_err(|error| self.torn("begin again to read", error))?;
         self.assign_unparked()
+    }
+
+    /// What the consumer has is no longer what the slots say: going on would leave a partition unread for ever.
+    fn torn(&self, doing: &str, error: NativeError) -> Failure {
+        self.failure(doing, error).no_retry()
     }
 
     fn failure(&self, doing: &str, error: NativeError) -> Failure {

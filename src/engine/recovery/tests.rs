@@ -8,6 +8,7 @@ const FACTS: PlanFacts<'static> = PlanFacts {
     reads: &BTreeMap::new(),
     topics: &BTreeMap::new(),
     kept: &BTreeMap::new(),
+    writes: &BTreeMap::new(),
     fresh: false,
 };
 
@@ -182,4 +183,27 @@ fn the_journal_of_another_pipeline_is_refused() {
     let facts = PlanFacts { name: "q", ..FACTS };
     let history = History::of(vec![plan_record(&[])]);
     assert_eq!(super::decide(&history, facts, &[], "new").unwrap_err().code, "refused.other_pipeline");
+}
+
+/// A renamed sink would be given again what is in its topic, and a sink that counts other records would skip some.
+#[test]
+fn i10_sinks_do_not_change_while_an_output_is_partly_written() {
+    let Record::Plan(mut plan) = plan_record(&[("k", 1)]) else { unreachable!() };
+    plan.resolved = serde_json::json!({ WRITES: { "k": "all of s" } });
+    let whole = epoch(1, 2);
+    let Record::Epoch(mut open) = epoch(1, 1) else { unreachable!() };
+    open.cursor = Some(BTreeMap::from([("k".into(), 7)]));
+    let (same, other) = (
+        BTreeMap::from([("k".to_owned(), "all of s".to_owned())]),
+        BTreeMap::from([("l".to_owned(), "all of s".to_owned())]),
+    );
+    let decide = |last: Record, writes: &BTreeMap<String, String>| {
+        let facts = PlanFacts { writes, ..FACTS };
+        let name = writes.keys().next().unwrap();
+        let history = History::of(vec![Record::Plan(plan.clone()), last]);
+        super::decide(&history, facts, &[sink(name, Delivery::Transaction, None)], "new")
+    };
+    assert!(!decide(Record::Epoch(open.clone()), &same).unwrap().plan_changed);
+    assert_eq!(decide(Record::Epoch(open), &other).unwrap_err().code, "refused.output_open");
+    assert!(decide(whole, &other).unwrap().plan_changed, "the new sinks are noted");
 }

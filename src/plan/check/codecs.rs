@@ -59,8 +59,9 @@ pub(super) struct Reading {
 #[derive(Debug, Clone)]
 struct AvroReading {
     reader: AvroReader,
-    /// Where the reader schema is from, and which registry has the writers': for people.
+    /// Where the reader schema is from, for people.
     from: String,
+    /// The connection whose registry has the writers' schemas.
     registry: String,
 }
 
@@ -68,7 +69,7 @@ impl AvroReading {
     fn new(found: Found, registries: Registries) -> Self {
         let writers = Arc::new(WriterSchemas::new(registries.running));
         let reader = AvroReader { reader_schema: found.text, writers };
-        AvroReading { reader, from: found.from, registry: registries.shown }
+        AvroReading { reader, from: found.from, registry: registries.connection }
     }
 }
 
@@ -193,6 +194,7 @@ pub(super) struct Writing {
 #[derive(Debug, Clone)]
 struct AvroSubject {
     subject: String,
+    /// The connection whose registry has it.
     registry: String,
     schema: String,
     /// Known when the schema is registered.
@@ -230,7 +232,7 @@ impl Writing {
             schema,
             avro: Some(AvroSubject {
                 subject: subject.subject.clone(),
-                registry: subject.registry_shown.clone(),
+                registry: subject.connection.clone(),
                 schema: subject.schema.clone(),
                 id: subject.id.clone(),
             }),

@@ -238,6 +238,7 @@ pub(super) fn plan_subject(
     Some(SubjectOutline {
         registry: registries.asked.clone(),
         registry_shown: registries.shown.clone(),
+        connection: registries.connection.clone(),
         subject,
         schema,
         id: Arc::new(OnceLock::new()),

@@ -31,7 +31,7 @@ pub(super) struct Untouched {
     /// Gives all columns of the source.
     pub decoder: Arc<dyn OpenDecoder>,
     pub writers: Arc<WriterSchemas>,
-    /// The registry that has their schemas, in words.
+    /// The connection whose registry has their schemas: equal addresses may be different registries for different users.
     pub registry: String,
 }
 

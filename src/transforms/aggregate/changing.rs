@@ -9,7 +9,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, Int8Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, RecordBatch};
+use arrow::datatypes::Int8Type;
 use arrow_row::Rows;
 
 use super::codec::RowCodec;
@@ -17,7 +18,7 @@ use super::gather::PanePartial;
 use super::keys::KeyTable;
 use super::{Shape, opened, row_times};
 use crate::data::Epoch;
-use crate::data::meta::Change;
+use crate::data::meta::{self, Change};
 use crate::expr::Accumulators;
 use crate::report::Failure;
 use crate::time::{Millis, Windows};
@@ -88,6 +89,15 @@ impl ChangingOperator {
     }
 }
 
+/// Where to cut so that the two halves of an update stay together: steps behind look at both.
+fn whole_updates(rows: &RecordBatch, cut: usize) -> usize {
+    let changes = rows.column_by_name(meta::CHANGE).and_then(|changes| changes.as_primitive_opt::<Int8Type>());
+    match changes {
+        Some(changes) if cut < rows.num_rows() && changes.value(cut - 1) == Change::UpdateBefore as i8 => cut + 1,
+        _ => cut,
+    }
+}
+
 impl StatefulOperator for ChangingOperator {
     fn on_mark(&mut self, mark: &StepMark, partials: Vec<Partial>) -> Result<(), Failure> {
         let by_window = self.by_window(partials, mark)?;
@@ -106,11 +116,11 @@ impl StatefulOperator for ChangingOperator {
 
     fn next_rows(&mut self, rows_max: usize) -> Result<Option<Emitted>, Failure> {
         let Some(mut next) = self.changed.pop_front() else { return Ok(None) };
-        let (count, rows_max) = (next.rows.num_rows(), rows_max.max(1));
-        if count > rows_max {
-            let rest = next.rows.slice(rows_max, count - rows_max);
+        let (count, cut) = (next.rows.num_rows(), whole_updates(&next.rows, rows_max.max(1)));
+        if count > cut {
+            let rest = next.rows.slice(cut, count - cut);
             self.changed.push_front(Emitted { rows: rest, ..next });
-            next.rows = next.rows.slice(0, rows_max);
+            next.rows = next.rows.slice(0, cut);
         }
         Ok(Some(next))
     }
