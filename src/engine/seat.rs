@@ -304,7 +304,7 @@ mod tests {
 
     use super::*;
     use crate::connectors::memory::{MemoryRecord, MemorySource};
-    use crate::connectors::{Source, Wanted};
+    use crate::connectors::{Payload, Source, Wanted};
     use crate::data::meta;
     use crate::engine::graph::Graph;
     use crate::engine::metrics::Metrics;
@@ -381,6 +381,26 @@ mod tests {
 
     fn push(source: &MemorySource, timestamp: Millis) {
         source.push(0, MemoryRecord { timestamp: Some(timestamp), value: Some(Vec::new()), ..Default::default() });
+    }
+
+    #[test]
+    fn i3_a_clock_that_is_set_back_stands_still_for_the_epochs_until_it_has_caught_up() {
+        let machine = ManualClock::at(NOW);
+        let clock = EpochClock::new(machine.clone(), 0);
+        let fetched = || {
+            let rows = RecordBatch::new_empty(Arc::new(Schema::empty()));
+            let payload = Payload::Rows { partition: 0, rows, offsets: Vec::new() };
+            Ok(vec![Fetched { payload, next: Position::offset(1) }])
+        };
+        let polled = |by: Millis| {
+            machine.advance(by);
+            let (now, _) = clock.poll(|_| fetched()).unwrap();
+            assert_eq!(clock.fixed(), Some(now));
+            clock.next_epoch(now);
+            now
+        };
+        let clocks = [0, 5, -86_400_000, 1_000, 86_400_000].map(polled);
+        assert_eq!(clocks, [NOW, NOW + 5, NOW + 5, NOW + 5, NOW + 1_005]);
     }
 
     #[test]

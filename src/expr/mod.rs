@@ -12,6 +12,8 @@ mod aggregates;
 mod check;
 mod error;
 mod functions;
+#[cfg(test)]
+mod naive;
 mod names;
 mod plan;
 mod scalar;

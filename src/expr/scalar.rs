@@ -10,12 +10,12 @@ use arrow::array::{Array, ArrayRef, PrimitiveArray, RecordBatch, RecordBatchOpti
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMillisecondType};
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, ExprSchema, Result as PlanResult};
+use datafusion_common::{DFSchema, ExprSchema, Result as PlanResult, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::expr::Cast;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{Expr, ExprSchemable, Operator};
-use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
+use datafusion_physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal, NegativeExpr};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_sql::sqlparser::ast::Expr as Ast;
 
@@ -74,8 +74,8 @@ impl Scalar {
         let inputs = DFSchema::try_from(Schema::new(used))?;
         let physical =
             create_physical_expr(&expr, &inputs, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
-        let physical = physical.transform_up(checked_arithmetic)?.data;
         let inputs = inputs.inner().clone();
+        let physical = physical.transform_up(|expr| checked_arithmetic(expr, &inputs))?.data;
         let field = result_field(physical.as_ref(), &expr, known, &inputs)?;
         Ok(Scalar { program: Arc::new(Program { expr: physical, inputs, columns, reads_clock, field }) })
     }
@@ -225,13 +225,28 @@ fn result_field(physical: &dyn PhysicalExpr, expr: &Expr, known: &DFSchema, inpu
 }
 
 /// An overflow is an error of its row, not another number.
-fn checked_arithmetic(expr: Arc<dyn PhysicalExpr>) -> PlanResult<Transformed<Arc<dyn PhysicalExpr>>> {
+fn checked_arithmetic(expr: Arc<dyn PhysicalExpr>, inputs: &Schema) -> PlanResult<Transformed<Arc<dyn PhysicalExpr>>> {
+    if let Some(negative) = expr.downcast_ref::<NegativeExpr>() {
+        return checked_negation(negative, inputs)
+            .map(|checked| checked.map_or(Transformed::no(expr), Transformed::yes));
+    }
     match expr.downcast_ref::<BinaryExpr>() {
         Some(binary) if matches!(binary.op(), Operator::Plus | Operator::Minus | Operator::Multiply) => {
             Ok(Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true))))
         }
         _ => Ok(Transformed::no(expr)),
     }
+}
+
+/// The least integer has no opposite, and DataFusion's negation would give it back as it is: 0 − x, checked, does not.
+fn checked_negation(negative: &NegativeExpr, inputs: &Schema) -> PlanResult<Option<Arc<dyn PhysicalExpr>>> {
+    let data_type = negative.arg().data_type(inputs)?;
+    if !data_type.is_signed_integer() {
+        return Ok(None);
+    }
+    let zero = Arc::new(Literal::new(ScalarValue::new_zero(&data_type)?));
+    let difference = BinaryExpr::new(zero, Operator::Minus, negative.arg().clone());
+    Ok(Some(Arc::new(difference.with_fail_on_overflow(true))))
 }
 
 #[cfg(test)]
@@ -385,6 +400,8 @@ mod tests {
             "int?: null 7 null 0: cannot cast string 'acme' to value of Int32 type"
         );
         assert!(evaluated("userId + 1").starts_with("long: 1 11 null 2: overflow"));
+        // The least long has no opposite.
+        assert!(evaluated("-(-userId - rating / 3)").starts_with("long: 0 10 null 2: overflow"));
         assert_eq!(evaluated("rating <> 2 and 1 / (rating - 2) > 0"), "boolean: false false true");
         assert_eq!(evaluated("try_cast(brand as int)"), "int?: null 7 null");
         assert_eq!(

@@ -12,6 +12,8 @@
 
 mod avro;
 mod columns;
+#[cfg(test)]
+mod company;
 mod csv;
 mod format;
 mod json;

@@ -5,6 +5,8 @@ mod certificates;
 mod cli;
 mod commercials;
 mod crash;
+mod damaged;
+mod disk;
 mod doorman;
 mod errors;
 mod examples;

@@ -63,10 +63,11 @@ impl FileWriter {
             Some(Sidecar { lineage, epoch, length, .. }) => Sidecar::new(&lineage, epoch, length),
             None => begin(path, &file)?,
         };
-        // Whoever is locked out is told by whom.
-        done.write(path)?;
         let mut writer = FileWriter { path: path.clone(), header: sink.header.clone(), file, done, in_doubt: false };
+        // First of all, because on a full disk this makes the room for the rest.
         writer.cut_back()?;
+        // Whoever is locked out is told by whom.
+        writer.done.write(path)?;
         Ok(writer)
     }
 

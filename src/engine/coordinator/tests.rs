@@ -155,6 +155,30 @@ fn i5_a_step_of_the_clock_counts_as_no_idle_time() {
 }
 
 #[test]
+fn i5_a_wall_clock_set_back_delays_no_window_and_no_clock_of_an_epoch_follows_it() {
+    let mut c = coordinator(1);
+    let wall = 1_700_000_000_000;
+    let views = [view(9_000, None)];
+    c.on(Event::Report { lane: 0, report: report(1, true, &views) }, 0, wall);
+    let filled = LaneCut { clock: Some(wall), ..cut(1, &views) };
+    let before = mark_of(c.on(Event::Cut { lane: 0, cut: filled }, 20, wall));
+    c.on(Event::Committed { epoch: before.epoch, open_ends: vec![10_000], state_bytes: 0 }, 20, wall);
+    let quiet = [view(9_000, Some(100))];
+    c.on(Event::Report { lane: 0, report: report(0, true, &quiet) }, 100, wall - 86_400_000);
+    let mut marks = Vec::new();
+    for now in (200..30_000).step_by(100) {
+        // A day back, and then further with every look at it.
+        let wall = wall - 86_400_000 - now * 10;
+        if c.on(Event::Tick, now, wall) == [Action::Cut] {
+            let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(0, &quiet) }, now, wall));
+            c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], state_bytes: 0 }, now, wall);
+            marks.push((now, mark.watermark, mark.clock));
+        }
+    }
+    assert_eq!(marks, [(7_100, Watermark::at(10_000), wall)]);
+}
+
+#[test]
 fn i5_busy_partitions_are_never_idle() {
     let mut c = coordinator(1);
     epoch(&mut c, 0, &[view(9_000, None)], &[10_000]);

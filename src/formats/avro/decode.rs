@@ -17,7 +17,7 @@ use arrow_avro::codec::Tz;
 use arrow_avro::reader::{Decoder as RowDecoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
-use super::check::check;
+use super::check::{Fault, check};
 use super::model::{Field, Kind, Record, Type};
 use super::{MAGIC, PREFIX_BYTES, WriterSchemas, schema};
 use crate::formats::retype::retype;
@@ -278,30 +278,40 @@ impl Writer {
         rejects: &mut Vec<Reject>,
     ) -> Vec<Part> {
         if self.suspicious {
-            self.reject_faulty(values, &mut indexes, rejects);
+            self.reject_faulty(values, &mut indexes, columns, rejects);
         }
         if let Ok(part) = self.decode_all(values, &indexes, columns) {
             return vec![part];
         }
-        self.reject_faulty(values, &mut indexes, rejects);
+        self.reject_faulty(values, &mut indexes, columns, rejects);
         let mut parts = Vec::new();
         self.decode_halves(values, &indexes, columns, &mut parts, rejects);
         parts
     }
 
-    fn reject_faulty(&mut self, values: &BinaryArray, indexes: &mut Vec<u32>, rejects: &mut Vec<Reject>) {
+    /// Rejects what is not one whole value.
+    ///
+    /// arrow-avro overlooks some of it: the index of a union with null that is neither 0 nor 1, and what it passes
+    /// over. A value that it takes alone stays, or its fate would depend on its neighbours (I2, I17).
+    fn reject_faulty(
+        &mut self,
+        values: &BinaryArray,
+        indexes: &mut Vec<u32>,
+        columns: &Fields,
+        rejects: &mut Vec<Reject>,
+    ) {
         if self.bare_bytes {
             return;
         }
         indexes.retain(|index| {
-            let index = *index as usize;
-            match check(&self.ty, &values.value(index)[PREFIX_BYTES..]) {
-                Ok(()) => true,
-                Err(fault) => {
-                    rejects.push(Reject { index, code: fault.code(), reason: fault.reason() });
-                    false
-                }
+            let value = values.value(*index as usize);
+            let Err(fault) = check(&self.ty, &value[PREFIX_BYTES..]) else { return true };
+            let may_be_overlooked = matches!(fault, Fault::Malformed(_)) && !self.suspicious;
+            if may_be_overlooked && self.decode_all(values, &[*index], columns).is_ok() {
+                return true;
             }
+            rejects.push(Reject { index: *index as usize, code: fault.code(), reason: fault.reason() });
+            false
         });
     }
 
