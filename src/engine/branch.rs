@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
-use arrow::array::{StringArray, UInt32Array};
+use arrow::array::{RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
 
 use super::graph::{Branch, Consumer};
@@ -15,6 +15,7 @@ use crate::data::{Batch, DeadLetter, EncodedRows, Partition, SourceIndex, dead_l
 use crate::plan::{Plan, RecordEncoder, Step};
 use crate::report::Failure;
 use crate::time::Watermark;
+use crate::transforms::union::{Union, by_offset};
 use crate::transforms::{At, Gather, Left, Partial, RowOperator};
 
 /// Why rows are on a port.
@@ -34,12 +35,15 @@ pub struct Output {
 /// A branch with its operators opened.
 pub struct Running {
     consumers: Vec<RunningConsumer>,
+    /// At a root: by number, inputs first.
+    unions: Vec<(usize, Running)>,
 }
 
 enum RunningConsumer {
     Rows { operator: Box<dyn RowOperator>, name: String, then: Running, rest: Running, failed: Running },
     Stateful { step: usize, name: String, gather: Box<dyn Gather>, late: Running },
     Sink { sink: usize, name: String, encoder: Box<dyn RecordEncoder> },
+    Union { union: usize, slot: usize, columns: Union },
 }
 
 /// What rows meet on their way through a branch.
@@ -50,22 +54,29 @@ pub struct Pass<'a> {
     pub metrics: &'a Metrics,
     pub dead_letters_late: bool,
     pub bytes_out: usize,
+    /// By union: rows that its inputs gave, with the number of the input. They wait for the root to have given all.
+    pub waiting: BTreeMap<usize, Vec<(usize, Batch)>>,
 }
 
 impl Running {
     /// Opens the operators and encoders of a branch.
     pub fn open(plan: &Plan, branch: &Branch) -> Result<Running, Failure> {
         let consumers = branch.consumers.iter().map(|consumer| RunningConsumer::open(plan, consumer));
-        Ok(Running { consumers: consumers.collect::<Result<_, _>>()? })
+        let unions = branch.unions.iter().map(|(union, then)| Ok((*union, Running::open(plan, then)?)));
+        Ok(Running { consumers: consumers.collect::<Result<_, _>>()?, unions: unions.collect::<Result<_, Failure>>()? })
     }
 
     /// Runs rows through all that read them.
     pub fn run(&mut self, batch: Batch, pass: &mut Pass<'_>) -> Result<(), Failure> {
-        if batch.rows.num_rows() == 0 {
-            return Ok(());
+        if batch.rows.num_rows() > 0 {
+            for consumer in &mut self.consumers {
+                consumer.run(batch.clone(), pass)?;
+            }
         }
-        for consumer in &mut self.consumers {
-            consumer.run(batch.clone(), pass)?;
+        for (union, then) in &mut self.unions {
+            if let Some(rows) = pass.waiting.remove(union) {
+                then.run(united(rows)?, pass)?;
+            }
         }
         Ok(())
     }
@@ -85,13 +96,17 @@ impl Running {
         let of = |consumer: &RunningConsumer| match consumer {
             RunningConsumer::Rows { then, rest, failed, .. } => then.size() + rest.size() + failed.size(),
             RunningConsumer::Stateful { gather, late, .. } => gather.size() + late.size(),
-            RunningConsumer::Sink { .. } => 0,
+            RunningConsumer::Sink { .. } | RunningConsumer::Union { .. } => 0,
         };
-        self.consumers.iter().map(of).sum()
+        let unions = self.unions.iter().map(|(_, then)| then.size());
+        self.consumers.iter().map(of).chain(unions).sum()
     }
 
     /// Takes the epoch's partials out of the gathering halves.
     pub fn take_partials(&mut self, into: &mut Vec<(usize, SourceIndex, Partition, Partial)>) -> Result<(), Failure> {
+        for (_, then) in &mut self.unions {
+            then.take_partials(into)?;
+        }
         for consumer in &mut self.consumers {
             match consumer {
                 RunningConsumer::Rows { then, rest, failed, .. } => {
@@ -104,7 +119,7 @@ impl Running {
                     into.extend(partials.map(|(source, partition, partial)| (*step, source, partition, partial)));
                     late.take_partials(into)?;
                 }
-                RunningConsumer::Sink { .. } => {}
+                RunningConsumer::Sink { .. } | RunningConsumer::Union { .. } => {}
             }
         }
         Ok(())
@@ -128,6 +143,9 @@ impl RunningConsumer {
             Consumer::Sink { sink } => {
                 let encoder = plan.sinks[*sink].encode.open()?;
                 RunningConsumer::Sink { sink: *sink, name: plan.sinks[*sink].name.clone(), encoder }
+            }
+            Consumer::Union { union, slot } => {
+                RunningConsumer::Union { union: *union, slot: *slot, columns: plan.unions[*union].union.clone() }
             }
         })
     }
@@ -166,10 +184,24 @@ impl RunningConsumer {
                 }
                 name
             }
+            RunningConsumer::Union { union, slot, columns } => {
+                let rows = columns.conform(*slot, &batch.rows)?;
+                pass.waiting.entry(*union).or_default().push((*slot, Batch { rows, ..batch }));
+                return Ok(());
+            }
         };
         name_dead(&mut pass.output.dead[first_dead..], name);
         Ok(())
     }
+}
+
+/// What one batch of a root gave to a union, in one order whatever the batch was (I2).
+fn united(mut rows: Vec<(usize, Batch)>) -> Result<Batch, Failure> {
+    // Stable: what one input gave at several times keeps its order.
+    rows.sort_by_key(|(slot, _)| *slot);
+    let (source, partition) = rows.first().map_or((0, 0), |(_, batch)| (batch.source, batch.partition));
+    let rows: Vec<RecordBatch> = rows.into_iter().map(|(_, batch)| batch.rows).collect();
+    Ok(Batch { source, partition, rows: by_offset(rows)? })
 }
 
 /// I4, I8: late rows leave in the same epoch, counted; those that nothing takes become dead letters.

@@ -218,6 +218,7 @@ mod tests {
             sources: Vec::new(),
             outline: Default::default(),
             steps: Vec::new(),
+            unions: Vec::new(),
             sinks: Vec::new(),
             dead_letter: None,
             errors: ErrorPolicy::Skip,

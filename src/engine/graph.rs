@@ -1,10 +1,12 @@
 //! The running form of a plan: which steps are fused into the lanes and which run in the trunk.
 //!
-//! Every step has one input, so what follows a source is a tree. Everything up to (and with the
+//! Every step has one input, so what follows a source is a tree. Where several inputs of a union stand behind one root (a
+//! source, or a stateful step), their rows come together once the root has given all of a batch. Rows of several roots meet
+//! only behind the trees: each root has what follows the union for itself. Everything up to (and with the
 //! gathering half of) a stateful step runs in the lane, everything behind it in the trunk: also the
 //! gathering half of the next one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{Input, Plan, Step};
 
@@ -12,6 +14,8 @@ use crate::plan::{Input, Plan, Step};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Branch {
     pub consumers: Vec<Consumer>,
+    /// At a root: the unions that its rows come to, and what reads them; inputs first.
+    pub unions: Vec<(usize, Branch)>,
 }
 
 impl Branch {
@@ -22,9 +26,10 @@ impl Branch {
                 [then, rest, failed].into_iter().flat_map(Branch::stateful).collect()
             }
             Consumer::Stateful { step, late } => [vec![*step], late.stateful()].concat(),
-            Consumer::Sink { .. } => Vec::new(),
+            Consumer::Sink { .. } | Consumer::Union { .. } => Vec::new(),
         };
-        self.consumers.iter().flat_map(of).collect()
+        let in_unions = self.unions.iter().flat_map(|(_, then)| then.stateful());
+        self.consumers.iter().flat_map(of).chain(in_unions).collect()
     }
 }
 
@@ -46,6 +51,11 @@ pub enum Consumer {
     Sink {
         sink: usize,
     },
+    /// Input number `slot` of a union.
+    Union {
+        union: usize,
+        slot: usize,
+    },
 }
 
 /// A plan laid out.
@@ -62,13 +72,45 @@ pub struct Graph {
 impl Graph {
     /// Lays out a plan.
     pub fn of(plan: &Plan) -> Graph {
-        let sources = (0..plan.sources.len()).map(|source| branch(plan, Input::Source(source))).collect();
+        let source = |source| root(plan, &[Input::Source(source), Input::SourceFailed(source)]);
+        let sources = (0..plan.sources.len()).map(source).collect();
         let failed = (0..plan.sources.len()).map(|source| branch(plan, Input::SourceFailed(source))).collect();
         let stateful = |(index, step): (usize, &crate::plan::StepPlan)| {
-            matches!(step.step, Step::Stateful(_)).then(|| (index, branch(plan, Input::Step(index))))
+            matches!(step.step, Step::Stateful(_)).then(|| (index, root(plan, &[Input::Step(index)])))
         };
         let trunk = plan.steps.iter().enumerate().filter_map(stateful).collect();
         Graph { sources, failed, trunk }
+    }
+}
+
+/// What reads the first of the inputs, and the unions that rows of any of them come to.
+fn root(plan: &Plan, inputs: &[Input]) -> Branch {
+    let mut reached = BTreeSet::new();
+    for input in inputs {
+        add_unions(&branch(plan, *input), &mut reached);
+    }
+    let mut unions = Vec::new();
+    // A union that reads another one stands behind it.
+    for union in 0..plan.unions.len() {
+        if reached.contains(&union) {
+            let then = branch(plan, Input::Union(union));
+            add_unions(&then, &mut reached);
+            unions.push((union, then));
+        }
+    }
+    Branch { unions, ..branch(plan, inputs[0]) }
+}
+
+fn add_unions(branch: &Branch, into: &mut BTreeSet<usize>) {
+    for consumer in &branch.consumers {
+        match consumer {
+            Consumer::Rows { then, rest, failed, .. } => {
+                [then, rest, failed].into_iter().for_each(|branch| add_unions(branch, into));
+            }
+            Consumer::Stateful { late, .. } => add_unions(late, into),
+            Consumer::Sink { .. } => {}
+            Consumer::Union { union, .. } => _ = into.insert(*union),
+        }
     }
 }
 
@@ -84,5 +126,10 @@ fn branch(plan: &Plan, input: Input) -> Branch {
             Step::Stateful(_) => Consumer::Stateful { step: index, late: branch(plan, Input::Late(index)) },
         });
     let sinks = plan.sinks.iter().enumerate().filter(|(_, sink)| sink.input == Some(input));
-    Branch { consumers: steps.chain(sinks.map(|(sink, _)| Consumer::Sink { sink })).collect() }
+    let sinks = sinks.map(|(sink, _)| Consumer::Sink { sink });
+    let unions = plan.unions.iter().enumerate().filter_map(|(union, inputs)| {
+        let slot = inputs.inputs.iter().position(|found| *found == input)?;
+        Some(Consumer::Union { union, slot })
+    });
+    Branch { consumers: steps.chain(sinks).chain(unions).collect(), unions: Vec::new() }
 }

@@ -183,6 +183,7 @@ impl Lane {
             metrics: &self.metrics,
             dead_letters_late: self.plan.dead_letter.is_some(),
             bytes_out: 0,
+            waiting: BTreeMap::new(),
         };
         self.failed.run(&fetched.payload, &mut pass)?;
         self.root.run(batch, &mut pass)?;

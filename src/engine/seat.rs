@@ -362,6 +362,7 @@ mod tests {
             sources: vec![source_plan],
             outline: Default::default(),
             steps: Vec::new(),
+            unions: Vec::new(),
             sinks: Vec::new(),
             dead_letter: None,
             errors: ErrorPolicy::Skip,

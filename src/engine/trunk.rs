@@ -284,6 +284,7 @@ impl Trunk {
                 metrics: &self.metrics,
                 dead_letters_late: self.plan.dead_letter.is_some(),
                 bytes_out: 0,
+                waiting: BTreeMap::new(),
             };
             stateful.then.run(batch, &mut pass)?;
             self.take_output(output, 0)?;

@@ -3,7 +3,7 @@
 //! `check` is pure: spec in, plan or diagnostics out. `resolve` asks the registry and the brokers
 //! for what `check` needs (schemas, ids, partitions). `describe` prints a plan.
 //!
-//! Every step has exactly one input, so a plan is a forest rooted at its sources.
+//! Every step has exactly one input, so a plan is a forest rooted at its sources; only a union has several.
 
 pub mod bodies;
 mod check;
@@ -28,6 +28,7 @@ use crate::connectors::{Sink, Source, Wanted};
 use crate::data::{Partition, PartitionName, failed_columns, with_reason_column};
 use crate::expr::Scalar;
 use crate::time::Millis;
+use crate::transforms::union::Union;
 use crate::transforms::{RowTransform, StatefulTransform};
 
 /// One pipeline, ready to be laid out as a graph.
@@ -38,6 +39,8 @@ pub struct Plan {
     pub sources: Vec<SourcePlan>,
     /// In topological order: a step's input stands before it.
     pub steps: Vec<StepPlan>,
+    /// In topological order.
+    pub unions: Vec<UnionPlan>,
     /// All sinks, the dead letter's among them.
     pub sinks: Vec<SinkPlan>,
     /// Index in `sinks` of the one that takes dead letters.
@@ -70,6 +73,8 @@ pub enum Input {
     Failed(usize),
     /// The `.failed` port of a source: records that gave no row.
     SourceFailed(usize),
+    /// The rows of several inputs as one.
+    Union(usize),
 }
 
 impl Plan {
@@ -84,6 +89,7 @@ impl Plan {
                 Step::Stateful(transform) => with_reason_column(&transform.schema()),
             },
             Input::SourceFailed(_) => failed_columns(),
+            Input::Union(union) => self.unions[union].union.schema(),
         }
     }
 }
@@ -165,6 +171,14 @@ pub struct StepPlan {
     pub name: String,
     pub input: Input,
     pub step: Step,
+}
+
+/// A list in `from`.
+#[derive(Debug)]
+pub struct UnionPlan {
+    /// In the order written, none of them twice.
+    pub inputs: Vec<Input>,
+    pub union: Union,
 }
 
 #[derive(Debug)]

@@ -100,7 +100,7 @@ pub struct SinkSpec {
     /// What stands behind the connector's key; the plan types it.
     pub body: Node,
     /// `None` only for the dead letter.
-    pub from: Option<InputRef>,
+    pub from: Option<Inputs>,
     pub connection: Option<Spanned<String>>,
     pub format: Option<FormatSpec>,
     pub schema: Option<SchemaRef>,
@@ -120,7 +120,7 @@ pub struct SinkSpec {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TransformSpec {
     pub name: Spanned<String>,
-    pub from: InputRef,
+    pub from: Inputs,
     pub verb: Verb,
     /// Everything behind the transform's name.
     pub place: Place,
@@ -178,6 +178,25 @@ pub struct WindowSpec {
     pub grace: DurationMs,
     /// Below `every`.
     pub offset: DurationMs,
+}
+
+/// What stands in `from`: a name, or a list of names (a union).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inputs {
+    /// At least one, none of them twice.
+    pub refs: Vec<InputRef>,
+    /// All of it.
+    pub place: Place,
+}
+
+impl Inputs {
+    /// As it is written: `good.rest`, `[good, others]`.
+    pub fn shown(&self) -> String {
+        match self.refs.as_slice() {
+            [one] => one.shown(),
+            several => format!("[{}]", several.iter().map(InputRef::shown).collect::<Vec<_>>().join(", ")),
+        }
+    }
 }
 
 /// A name in `from`.

@@ -3,7 +3,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::describe::ObjectSchema;
-use super::options::{not_available, wrong_type};
+use super::options::wrong_type;
 use super::steps::{Names, Sql};
 use super::*;
 use crate::report::{Diagnostic, Diagnostics, most_like};
@@ -128,7 +128,7 @@ pub(super) fn read_sink(
     out: &mut Diagnostics,
 ) -> Option<SinkSpec> {
     let mut map = MapReader::new(node, out)?.of(&name.place);
-    let from = if is_dead_letter { no_from(&mut map, out) } else { map.read::<InputRef>("from", out).map(Some) };
+    let from = if is_dead_letter { no_from(&mut map, out) } else { map.read::<Inputs>("from", out).map(Some) };
     let connector = connector(&mut map, name, "sink", SINK_CONNECTORS, SOURCE_CONNECTORS, out);
     let keys = SinkKeys::read_keys(&mut map, out);
     map.later("every", out);
@@ -157,7 +157,7 @@ pub(super) fn read_sink(
 }
 
 /// Everything that cannot be processed goes to the dead letter: it does not say from where.
-fn no_from(map: &mut MapReader<'_>, out: &mut Diagnostics) -> Option<Option<InputRef>> {
+fn no_from(map: &mut MapReader<'_>, out: &mut Diagnostics) -> Option<Option<Inputs>> {
     let from = map.node().entries()?.iter().find(|entry| entry.key == "from");
     if let Some(entry) = from {
         map.pass_over("from");
@@ -223,13 +223,48 @@ fn no_connector(
     }
 }
 
-impl FromNode for InputRef {
+impl FromNode for Inputs {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        if let Some(items) = node.items() {
-            let _names: Option<Vec<InputRef>> = items.iter().map(|item| InputRef::from_node(item, out)).collect();
-            out.push(not_available("a list in `from` (a union)", &node.place));
+        let place = node.place.clone();
+        let Some(items) = node.items() else {
+            return Some(Inputs { refs: vec![InputRef::from_node(node, out)?], place });
+        };
+        if items.is_empty() {
+            out.push(Diagnostic::error("spec.no_input", "`from` is an empty list").at(&place));
             return None;
         }
+        let refs: Vec<Option<InputRef>> = items.iter().map(|item| InputRef::from_node(item, out)).collect();
+        let refs: Vec<InputRef> = refs.into_iter().collect::<Option<_>>()?;
+        for (index, input) in refs.iter().enumerate() {
+            let is_same = |other: &&InputRef| other.name == input.name && other.port == input.port;
+            if let Some(first) = refs[..index].iter().find(is_same) {
+                let title = format!("`{}` stands in `from` twice", input.shown());
+                out.push(
+                    Diagnostic::error("spec.input_twice", title)
+                        .at(&input.place)
+                        .note(format!("first at {}", first.place)),
+                );
+                return None;
+            }
+        }
+        Some(Inputs { refs, place })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = InputRef::schema(generator);
+        let several = json_schema!({
+            "type": "array",
+            "items": one,
+            "minItems": 1,
+            "uniqueItems": true,
+            "description": "A union: the rows of all of them. They have the same columns; numbers widen.",
+        });
+        json_schema!({ "anyOf": [one, several] })
+    }
+}
+
+impl FromNode for InputRef {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         let text = String::from_node(node, out)?;
         let (name, port) = match text.split_once('.') {
             None => (text.as_str(), Port::Main),

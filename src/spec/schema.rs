@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value as Json, json};
 
 use super::describe::ObjectSchema;
-use super::documents::{ConnectionSpec, FormatSpec, InputRef, Metadata, SchemaSpec, TopicSpec};
+use super::documents::{ConnectionSpec, FormatSpec, Inputs, Metadata, SchemaSpec, TopicSpec};
 use super::endpoints::{SINK_CONNECTORS, SOURCE_CONNECTORS, SinkKeys, SourceKeys, describe_connectors};
 use super::load::{API_VERSION, KINDS};
 use super::pipeline::PipelineKeys;
@@ -106,7 +106,7 @@ fn describe_source(generator: &mut SchemaGenerator, bodies: &Bodies<'_>) -> Sche
 fn describe_sink(generator: &mut SchemaGenerator, bodies: &Bodies<'_>, is_dead_letter: bool) -> Schema {
     let mut object = ObjectSchema::default();
     if !is_dead_letter {
-        object.property("from", InputRef::schema(generator), &[], true);
+        object.property("from", Inputs::schema(generator), &[], true);
     }
     describe_connectors(&mut object, SINK_CONNECTORS, bodies.sinks, generator);
     SinkKeys::describe_keys(&mut object, generator);

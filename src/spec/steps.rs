@@ -53,7 +53,7 @@ crate::options! {
 /// Reads one transform.
 pub(super) fn read_transform(name: &Spanned<String>, node: &Node, out: &mut Diagnostics) -> Option<TransformSpec> {
     let mut map = MapReader::new(node, out)?.of(&name.place);
-    let from = map.read::<InputRef>("from", out);
+    let from = map.read::<Inputs>("from", out);
     let rows = RowKeys::read_keys(&mut map, out);
     let aggregate = AggregateKeys::read_keys(&mut map, out);
     let later = LATER_VERBS.iter().filter(|verb| map.later(verb, out)).count();
@@ -316,7 +316,7 @@ fn check_hops(size: &Spanned<DurationMs>, every: &Spanned<DurationMs>, out: &mut
 /// The JSON Schema of a transform.
 pub(super) fn describe_transform(generator: &mut SchemaGenerator) -> Schema {
     let mut object = ObjectSchema::default();
-    object.property("from", InputRef::schema(generator), &[], true);
+    object.property("from", Inputs::schema(generator), &[], true);
     RowKeys::describe_keys(&mut object, generator);
     AggregateKeys::describe_keys(&mut object, generator);
     object.text(&["A transform: row by row (`where check add select drop`, done in this order), or an aggregate."]);

@@ -7,6 +7,7 @@
 
 pub mod aggregate;
 pub mod select;
+pub mod union;
 
 use std::any::Any;
 use std::fmt::Debug;

@@ -176,12 +176,12 @@ fn i6_a_paused_partition_holds_little_and_goes_on_in_order() {
     servers::produce(&topic, &numbered(1, 0..10));
     let (_, mut reader) = open(&source(&topic, Start::Earliest, Some(Until::End)));
     reader.pause(&BTreeSet::from([0]));
-    let others = poll_until(&mut *reader, 500, |reader, _| reader.status(1).ended);
+    let others = poll_until(&mut *reader, 50, |reader, _| reader.status(1).ended);
     assert!(others.iter().all(|batch| batch.partition == 1));
     // Long enough to fetch all of it, were it not bounded.
     let until = Instant::now() + Duration::from_secs(1);
     while Instant::now() < until {
-        assert!(reader.poll(500, 0).unwrap().is_empty());
+        assert!(reader.poll(50, 0).unwrap().is_empty());
         std::thread::sleep(Duration::from_millis(5));
     }
     let status = reader.status(0);
@@ -190,11 +190,11 @@ fn i6_a_paused_partition_holds_little_and_goes_on_in_order() {
 
     reader.pause(&BTreeSet::new());
     // How much came in that second is the machine's doing; more than the bound is not.
-    let first: Vec<RawBatch> = reader.poll(500, 0).unwrap().into_iter().map(raw).collect();
+    let first: Vec<RawBatch> = reader.poll(50, 0).unwrap().into_iter().map(raw).collect();
     let held_bytes = first.iter().map(RawBatch::bytes).sum::<usize>();
     assert!(held_bytes < 6 << 20, "{held_bytes} bytes were held");
     let mut all = first;
-    all.extend(poll_until(&mut *reader, 500, |reader, _| reader.status(0).ended));
+    all.extend(poll_until(&mut *reader, 50, |reader, _| reader.status(0).ended));
     let numbers: Vec<String> = values(&all, 0).into_iter().map(|value| value[..4].to_owned()).collect();
     assert_eq!(numbers, (0..800).map(|n| format!("{n:04}")).collect::<Vec<_>>());
 }

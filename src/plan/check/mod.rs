@@ -24,6 +24,7 @@ mod sources;
 mod steps;
 mod time;
 mod topics;
+mod unions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -37,10 +38,11 @@ use self::sources::SourceDraft;
 use self::topics::Topics;
 use super::outline::{Outline, StepOutline};
 use super::resolve::World;
-use super::{EpochSettings, ErrorPolicy, Input, Plan, SourcePlan, StepPlan, fingerprint};
+use super::{EpochSettings, ErrorPolicy, Input, Plan, SourcePlan, StepPlan, UnionPlan, fingerprint};
 use crate::data::{REASON, meta};
 use crate::report::{Diagnostic, Diagnostics, Failure, Place};
-use crate::spec::{Document, Documents, ErrorsSpec, InputRef, PipelineSpec, Port, SinkMode, SinkSpec, Verb};
+use crate::spec::{Document, Documents, ErrorsSpec, InputRef, Inputs, PipelineSpec, Port, SinkMode, SinkSpec, Verb};
+use crate::transforms::union::Union;
 
 /// Makes the plans of all pipelines, producers of a topic before its readers.
 ///
@@ -164,8 +166,7 @@ impl<'a> PipelineCheck<'a> {
         let pipeline: &'a Document<PipelineSpec> = self.scope.pipeline;
         let spec = &pipeline.spec;
         let draft = |(index, sink): (usize, &'a SinkSpec)| {
-            let (target, port) = wiring.sink_inputs.get(&index)?;
-            let input = round.input(sink.from.as_ref()?, (*target, *port), wiring, out)?;
+            let input = round.input_of(sink.from.as_ref()?, *wiring.sink_inputs.get(&index)?, wiring, out)?;
             sinks::draft(&self.scope, sink, &input, topics, &mut self.outline, out)
         };
         spec.sinks.iter().enumerate().map(draft).collect()
@@ -232,6 +233,11 @@ impl<'a> PipelineCheck<'a> {
                 step: round.compiled.remove(&index)?,
             });
         }
+        let mut unions = Vec::new();
+        for index in wiring.used_unions() {
+            let inputs = wiring.unions[index].iter().map(|(from, target)| places.input(*target, from.port));
+            unions.push(UnionPlan { inputs: inputs.collect::<Option<_>>()?, union: round.unions.remove(&index)? });
+        }
         self.outline.replays_everything =
             shapes.values().any(|shape| shape.group.as_ref().is_some_and(|group| !group.windowed));
 
@@ -258,6 +264,7 @@ impl<'a> PipelineCheck<'a> {
             name: self.scope.pipeline.metadata.name.value.clone(),
             sources: sources.into_iter().map(|(plan, _)| plan).collect(),
             steps,
+            unions,
             sinks: plans,
             dead_letter: dead_letter_index,
             errors,
@@ -317,6 +324,8 @@ struct Round {
     shapes: BTreeMap<Target, Shape>,
     reads: BTreeMap<usize, Reads>,
     compiled: BTreeMap<usize, super::Step>,
+    /// By their index in the wiring.
+    unions: BTreeMap<usize, Union>,
     /// Columns of each target that something needs.
     wanted: BTreeMap<Target, BTreeSet<String>>,
 }
@@ -338,7 +347,8 @@ impl Round {
         {
             let transform = &spec.transforms[index];
             let Some(at) = wiring.inputs.get(&index) else { continue };
-            let Some(input) = round.input(&transform.from, *at, wiring, out) else { continue };
+            round.unite(at.0, wiring, narrowed, out);
+            let Some(input) = round.input_of(&transform.from, *at, wiring, out) else { continue };
             let input_name = shown_input(&transform.from);
             let given =
                 steps::Given { input: &input, input_name: &input_name, narrowed, early: early.contains(&index) };
@@ -346,6 +356,9 @@ impl Round {
             round.shapes.insert(Target::Transform(index), step.shape);
             round.reads.insert(index, step.reads);
             round.compiled.insert(index, step.step);
+        }
+        for (target, _) in wiring.sink_inputs.values() {
+            round.unite(*target, wiring, narrowed, out);
         }
         round
     }
@@ -361,8 +374,29 @@ impl Round {
                 let (before, port) = wiring.inputs.get(&index)?;
                 Some(self.shape(*before, *port, wiring)?.with_reason())
             }
-            (Port::Late | Port::Rest, Target::Source(_)) => None,
+            (Port::Late | Port::Rest, Target::Source(_)) | (_, Target::Union(_)) => None,
         }
+    }
+
+    /// What a transform or sink reads; unions were put together before.
+    fn input_of(&self, from: &Inputs, at: (Target, Port), wiring: &Wiring, out: &mut Diagnostics) -> Option<Shape> {
+        match from.refs.as_slice() {
+            [one] => self.input(one, at, wiring, out),
+            _ => self.shape(at.0, at.1, wiring),
+        }
+    }
+
+    /// Puts a union together, once all that stands before it is known.
+    fn unite(&mut self, target: Target, wiring: &Wiring, narrowed: bool, out: &mut Diagnostics) {
+        let Target::Union(index) = target else { return };
+        let inputs = wiring.unions[index]
+            .iter()
+            .map(|(from, target)| Some((from, self.input(from, (*target, from.port), wiring, out)?)));
+        let inputs: Vec<Option<(&InputRef, Shape)>> = inputs.collect();
+        let Some(inputs) = inputs.into_iter().collect::<Option<Vec<_>>>() else { return };
+        let Some((shape, union)) = unions::unite(&inputs, narrowed, out) else { return };
+        self.shapes.insert(target, shape);
+        self.unions.insert(index, union);
     }
 
     /// The same, but a port of rows that change is an error: a row there would have to be taken back.
@@ -396,6 +430,15 @@ impl Round {
 
     fn want_at(&mut self, target: Target, port: Port, mut needs: BTreeSet<String>, wiring: &Wiring) {
         match (port, target) {
+            (_, Target::Union(index)) => {
+                // I2: rows of records come together in the order of their offsets.
+                if self.shapes.get(&target).is_some_and(|shape| shape.group.is_none()) {
+                    needs.insert(meta::OFFSET.to_owned());
+                }
+                for (from, before) in &wiring.unions[index] {
+                    self.want_at(*before, from.port, needs.clone(), wiring);
+                }
+            }
             (Port::Main, _) => self.wanted.entry(target).or_default().extend(needs),
             (_, Target::Transform(index)) => {
                 needs.remove(REASON);
@@ -436,6 +479,7 @@ impl Round {
 struct Indexes {
     sources: BTreeMap<usize, usize>,
     steps: BTreeMap<usize, usize>,
+    unions: BTreeMap<usize, usize>,
 }
 
 impl Indexes {
@@ -444,6 +488,7 @@ impl Indexes {
         Indexes {
             sources: wiring.used_sources().enumerate().map(numbered).collect(),
             steps: wiring.used_steps().enumerate().map(numbered).collect(),
+            unions: wiring.used_unions().enumerate().map(numbered).collect(),
         }
     }
 
@@ -451,6 +496,7 @@ impl Indexes {
         Some(match (target, port) {
             (Target::Source(index), Port::Main) => Input::Source(*self.sources.get(&index)?),
             (Target::Source(index), _) => Input::SourceFailed(*self.sources.get(&index)?),
+            (Target::Union(index), _) => Input::Union(*self.unions.get(&index)?),
             (Target::Transform(index), Port::Main) => Input::Step(*self.steps.get(&index)?),
             (Target::Transform(index), Port::Late) => Input::Late(*self.steps.get(&index)?),
             (Target::Transform(index), Port::Rest) => Input::Rest(*self.steps.get(&index)?),
@@ -481,7 +527,7 @@ fn early_aggregates(spec: &PipelineSpec, wiring: &Wiring) -> BTreeSet<usize> {
     early
 }
 
-fn shown_input(from: &InputRef) -> String {
+fn shown_input(from: &Inputs) -> String {
     from.shown()
 }
 

@@ -72,12 +72,12 @@ fn named_key<'a>(
     input: &Shape,
     out: &mut Diagnostics,
 ) -> Option<Key> {
-    let from = sink.from.as_ref().map_or("", |from| from.name.as_str());
+    let from = sink.from.as_ref().map(crate::spec::Inputs::shown).unwrap_or_default();
     let mut names = Vec::new();
     let mut all_there = true;
     for column in columns {
         if !input.user_columns().contains(&column.value) {
-            out.push(unknown_column(column, &input.columns, from, "key.unknown_column"));
+            out.push(unknown_column(column, &input.columns, &from, "key.unknown_column"));
             all_there = false;
         }
         names.push(column.value.clone());

@@ -6,13 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::report::{Diagnostic, Diagnostics, Place};
-use crate::spec::{InputRef, PipelineSpec, Port};
+use crate::spec::{InputRef, Inputs, PipelineSpec, Port};
 
 /// Something that can be read from; an index into the spec's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Target {
     Source(usize),
     Transform(usize),
+    /// An index into [`Wiring::unions`].
+    Union(usize),
 }
 
 /// Who reads from whom in one pipeline.
@@ -24,6 +26,8 @@ pub(super) struct Wiring {
     pub inputs: BTreeMap<usize, (Target, Port)>,
     /// Per sink.
     pub sink_inputs: BTreeMap<usize, (Target, Port)>,
+    /// The lists in `from`, and what they name.
+    pub unions: Vec<Vec<(InputRef, Target)>>,
     /// What leads to a sink; the rest is checked and then left out.
     pub used: BTreeSet<Target>,
 }
@@ -33,7 +37,7 @@ impl Wiring {
     pub fn used_sources(&self) -> impl Iterator<Item = usize> {
         self.used.iter().filter_map(|target| match target {
             Target::Source(index) => Some(*index),
-            Target::Transform(_) => None,
+            Target::Transform(_) | Target::Union(_) => None,
         })
     }
 
@@ -45,7 +49,30 @@ impl Wiring {
 
     /// True if a step or sink reads this.
     pub fn reads_port(&self, target: Target, port: Port) -> bool {
-        self.inputs.values().chain(self.sink_inputs.values()).any(|input| *input == (target, port))
+        self.all_inputs().any(|input| input == (target, port))
+    }
+
+    /// Whatever stands in a `from`.
+    fn all_inputs(&self) -> impl Iterator<Item = (Target, Port)> {
+        let in_unions = self.unions.iter().flatten().map(|(from, target)| (*target, from.port));
+        self.inputs.values().chain(self.sink_inputs.values()).copied().chain(in_unions)
+    }
+
+    /// The sources and transforms that an input stands for: all those of a union.
+    pub fn behind(&self, target: Target) -> Vec<Target> {
+        match target {
+            Target::Union(index) => self.unions[index].iter().map(|(_, target)| *target).collect(),
+            one => vec![one],
+        }
+    }
+
+    /// The unions of transforms and sinks that are used, inputs first.
+    pub fn used_unions(&self) -> impl Iterator<Item = usize> {
+        let of_steps = self.used_steps().filter_map(|index| self.inputs.get(&index));
+        of_steps.chain(self.sink_inputs.values()).filter_map(|(target, _)| match target {
+            Target::Union(index) => Some(*index),
+            Target::Source(_) | Target::Transform(_) => None,
+        })
     }
 
     /// Indexes of the transforms that lead to a sink, inputs first.
@@ -59,16 +86,16 @@ pub(super) fn wire(spec: &PipelineSpec, out: &mut Diagnostics) -> Wiring {
     let names = name_space(spec, out);
     let mut wiring = Wiring::default();
     for (index, transform) in spec.transforms.iter().enumerate() {
-        if let Some(input) = resolve(&transform.from, &names, spec, out) {
+        if let Some(input) = wiring.resolve(&transform.from, &names, spec, out) {
             wiring.inputs.insert(index, input);
         }
     }
     for (index, sink) in spec.sinks.iter().enumerate() {
-        if let Some(input) = sink.from.as_ref().and_then(|from| resolve(from, &names, spec, out)) {
+        if let Some(input) = sink.from.as_ref().and_then(|from| wiring.resolve(from, &names, spec, out)) {
             wiring.sink_inputs.insert(index, input);
         }
     }
-    wiring.order = sorted(spec, &wiring.inputs, out);
+    wiring.order = sorted(spec, &wiring, out);
     wiring.used = used(&wiring);
     warn_unused(spec, &wiring, out);
     wiring
@@ -92,6 +119,26 @@ fn name_space<'a>(spec: &'a PipelineSpec, out: &mut Diagnostics) -> BTreeMap<&'a
         }
     }
     names.into_iter().map(|(name, (target, _))| (name, target)).collect()
+}
+
+impl Wiring {
+    /// Where a `from` reads; a list becomes a union.
+    fn resolve(
+        &mut self,
+        from: &Inputs,
+        names: &BTreeMap<&str, Option<Target>>,
+        spec: &PipelineSpec,
+        out: &mut Diagnostics,
+    ) -> Option<(Target, Port)> {
+        let resolved: Vec<_> = from.refs.iter().map(|one| resolve(one, names, spec, out)).collect();
+        let resolved: Vec<(Target, Port)> = resolved.into_iter().collect::<Option<_>>()?;
+        if let [one] = resolved.as_slice() {
+            return Some(*one);
+        }
+        let targets = resolved.into_iter().map(|(target, _)| target);
+        self.unions.push(from.refs.iter().cloned().zip(targets).collect());
+        Some((Target::Union(self.unions.len() - 1), Port::Main))
+    }
 }
 
 fn resolve(
@@ -136,7 +183,7 @@ fn missing_port(target: Target, from: &InputRef, spec: &PipelineSpec) -> Option<
     use crate::spec::Verb::{Aggregate, Rows};
     let verb = match target {
         Target::Transform(index) => Some(&spec.transforms[index].verb),
-        Target::Source(_) => None,
+        Target::Source(_) | Target::Union(_) => None,
     };
     let (code, note) = match (from.port, verb) {
         (Port::Main, _) | (Port::Failed, Some(Rows(_))) => return None,
@@ -160,39 +207,48 @@ fn is_raw(target: Target, spec: &PipelineSpec) -> bool {
 }
 
 /// Inputs first; transforms on a cycle are named with their path and left out, and so is what hangs on them.
-fn sorted(spec: &PipelineSpec, inputs: &BTreeMap<usize, (Target, Port)>, out: &mut Diagnostics) -> Vec<usize> {
-    let mut order = Vec::new();
-    let mut done: BTreeSet<usize> = BTreeSet::new();
-    let mut on_cycle: BTreeSet<usize> = BTreeSet::new();
+fn sorted(spec: &PipelineSpec, wiring: &Wiring, out: &mut Diagnostics) -> Vec<usize> {
+    let mut sorting = Sorting { spec, wiring, order: Vec::new(), grounded: BTreeMap::new(), path: Vec::new() };
     for start in 0..spec.transforms.len() {
-        // Every step has one input, so its past is a path: follow it back until something is known.
-        let mut path = Vec::new();
-        let mut at = start;
-        let grounded = loop {
-            if done.contains(&at) {
-                break true;
-            }
-            if on_cycle.contains(&at) {
-                break false;
-            }
-            if let Some(begin) = path.iter().position(|step| *step == at) {
-                out.push(cycle(spec, &path[begin..]));
-                on_cycle.extend(&path);
-                break false;
-            }
-            path.push(at);
-            match inputs.get(&at) {
-                Some((Target::Transform(before), _)) => at = *before,
-                Some((Target::Source(_), _)) => break true,
-                None => break false,
-            }
-        };
-        if grounded {
-            done.extend(&path);
-            order.extend(path.into_iter().rev());
-        }
+        sorting.visit(start, out);
     }
-    order
+    sorting.order
+}
+
+struct Sorting<'a> {
+    spec: &'a PipelineSpec,
+    wiring: &'a Wiring,
+    order: Vec<usize>,
+    /// Transforms that were visited: true if sources stand at the beginning of all that they read.
+    grounded: BTreeMap<usize, bool>,
+    /// From where the search began to where it is.
+    path: Vec<usize>,
+}
+
+impl Sorting<'_> {
+    fn visit(&mut self, at: usize, out: &mut Diagnostics) -> bool {
+        if let Some(grounded) = self.grounded.get(&at) {
+            return *grounded;
+        }
+        if let Some(begin) = self.path.iter().position(|step| *step == at) {
+            out.push(cycle(self.spec, &self.path[begin..]));
+            return false;
+        }
+        let Some((target, _)) = self.wiring.inputs.get(&at) else { return false };
+        self.path.push(at);
+        let mut grounded = true;
+        for before in self.wiring.behind(*target) {
+            if let Target::Transform(before) = before {
+                grounded &= self.visit(before, out);
+            }
+        }
+        self.path.pop();
+        self.grounded.insert(at, grounded);
+        if grounded {
+            self.order.push(at);
+        }
+        grounded
+    }
 }
 
 fn cycle(spec: &PipelineSpec, steps: &[usize]) -> Diagnostic {
@@ -206,13 +262,13 @@ fn cycle(spec: &PipelineSpec, steps: &[usize]) -> Diagnostic {
 
 fn used(wiring: &Wiring) -> BTreeSet<Target> {
     let mut used = BTreeSet::new();
-    for (target, _) in wiring.sink_inputs.values() {
-        let mut at = Some(*target);
-        while let Some(target) = at.filter(|target| used.insert(*target)) {
-            at = match target {
-                Target::Transform(index) => wiring.inputs.get(&index).map(|(before, _)| *before),
-                Target::Source(_) => None,
-            };
+    let mut open: Vec<Target> = wiring.sink_inputs.values().flat_map(|(target, _)| wiring.behind(*target)).collect();
+    while let Some(target) = open.pop() {
+        if !used.insert(target) {
+            continue;
+        }
+        if let Target::Transform(index) = target {
+            open.extend(wiring.inputs.get(&index).into_iter().flat_map(|(before, _)| wiring.behind(*before)));
         }
     }
     used
@@ -220,7 +276,7 @@ fn used(wiring: &Wiring) -> BTreeSet<Target> {
 
 /// Warns at the last step only: what leads to an unused step is read, by that step.
 fn warn_unused(spec: &PipelineSpec, wiring: &Wiring, out: &mut Diagnostics) {
-    let read: BTreeSet<Target> = wiring.inputs.values().chain(wiring.sink_inputs.values()).map(|(t, _)| *t).collect();
+    let read: BTreeSet<Target> = wiring.all_inputs().map(|(target, _)| target).collect();
     let sources = spec.sources.iter().enumerate().map(|(i, s)| (Target::Source(i), &s.name));
     let transforms = spec.transforms.iter().enumerate().map(|(i, t)| (Target::Transform(i), &t.name));
     for (target, name) in sources.chain(transforms).filter(|(target, _)| !read.contains(target)) {

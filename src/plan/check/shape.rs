@@ -19,8 +19,8 @@ pub(super) struct Shape {
     pub changes: bool,
     /// `None`: each row still comes from one record.
     pub group: Option<Group>,
-    /// Index in the spec's sources.
-    pub source: usize,
+    /// Indexes in the spec's sources: where the rows come from.
+    pub sources: BTreeSet<usize>,
     /// What the rows' bytes are, as long as nothing has changed a column of them.
     pub untouched: Option<Untouched>,
 }

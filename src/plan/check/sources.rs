@@ -400,7 +400,8 @@ impl SourceCheck<'_> {
         let (time, _) = time::plan(time_spec.as_ref(), &everything, source.has_timestamps(), out)?;
         outline.time = time_in_words(&time, time_spec.as_ref());
         let untouched = values.as_ref().and_then(Reading::untouched);
-        let everything = Shape { columns: everything, changes: false, group: None, source: self.index, untouched };
+        let sources = [self.index].into();
+        let everything = Shape { columns: everything, changes: false, group: None, sources, untouched };
         Some(SourceDraft { name: self.spec.name.value.clone(), source, values, keys, everything, time_spec, outline })
     }
 }

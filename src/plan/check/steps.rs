@@ -295,8 +295,8 @@ impl AggregateCheck<'_> {
                 return None;
             }
         };
-        let shape =
-            Shape { columns: step.schema(), changes, group: Some(group), source: self.input.source, untouched: None };
+        let sources = self.input.sources.clone();
+        let shape = Shape { columns: step.schema(), changes, group: Some(group), sources, untouched: None };
         Some(Compiled { step, shape, reads })
     }
 

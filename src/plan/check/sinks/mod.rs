@@ -230,6 +230,12 @@ impl<'a> SinkCheck<'_, 'a> {
         }
     }
 
+    /// Those of the sources that the rows come from.
+    fn connectors<'i>(&'i self, input: &'i Shape) -> impl Iterator<Item = &'i str> {
+        let sources = &self.scope.pipeline.spec.sources;
+        input.sources.iter().map(|index| sources[*index].connector.value.as_str())
+    }
+
     fn is_original(&self) -> bool {
         self.spec.format.as_ref().is_some_and(|format| format.name.value == ORIGINAL)
     }
@@ -237,8 +243,7 @@ impl<'a> SinkCheck<'_, 'a> {
     /// Whether the rows still have the bytes of the record that each came from; what that is called.
     fn original(&self, input: &Shape, out: &mut Diagnostics) -> Option<String> {
         let place = self.spec.format.as_ref().map_or(&self.spec.place, |format| &format.name.place);
-        let source = self.scope.pipeline.spec.sources[input.source].connector.value.as_str();
-        if input.group.is_none() && source != "datagen" {
+        if input.group.is_none() && !self.connectors(input).any(|connector| connector == "datagen") {
             return Some("original bytes".into());
         }
         out.push(

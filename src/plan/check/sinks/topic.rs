@@ -24,8 +24,8 @@ impl<'a> SinkCheck<'_, 'a> {
         out: &mut Diagnostics,
     ) -> Option<SinkDraft<'a>> {
         let options = kafka::KafkaSinkOptions::from_node(&self.spec.body, out)?;
-        let source = self.scope.pipeline.spec.sources[input.source].connector.value.as_str();
-        let key = modes::key(self.spec, input, source == "kafka", mode, out);
+        let has_keys = self.connectors(input).any(|connector| connector == "kafka");
+        let key = modes::key(self.spec, input, has_keys, mode, out);
         let end = self.kafka_end(&options, topics, outline, out)?;
         let declared = end.document.map(|document| &document.spec);
         let format_spec = topics::format(
@@ -71,7 +71,7 @@ impl<'a> SinkCheck<'_, 'a> {
             key: key_part,
             value,
             timestamp: timestamp(input),
-            headers: if input.group.is_none() && source == "kafka" && self.spec.headers.is_empty() {
+            headers: if input.group.is_none() && has_keys && self.spec.headers.is_empty() {
                 Headers::Original
             } else {
                 Headers::Nothing
