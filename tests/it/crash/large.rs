@@ -33,6 +33,8 @@ fn i10_kill_nine_while_a_large_window_leaves() {
   sinks:
     windows: {{ from: per_k, kafka: {{ topic: {windows} }}, format: json }}
     lines: {{ from: per_k, file: {{ path: out/windows.jsonl }}, format: json }}
+  # The window is 100 MB of state.
+  memory: 512MiB
 "
     ));
 
