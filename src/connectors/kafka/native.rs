@@ -356,13 +356,19 @@ unsafe extern "C" fn on_error(_: *mut rd::rd_kafka_t, code: c_int, reason: *cons
     }
     let reason = events.masked(&reason);
     let login = [RDKafkaErrorCode::Authentication as c_int, RDKafkaErrorCode::SaslAuthenticationFailed as c_int];
-    if login.contains(&code) {
+    if login.contains(&code) && !is_cut_off(&reason) {
         events.refuse(Refusal::Login(reason));
     } else if let Some(alert) = certificate_alert(&reason) {
         events.refuse(Refusal::Certificate(alert));
     } else {
         *lock(&events.broken) = Some(reason);
     }
+}
+
+/// librdkafka calls every login a failed one whose connection ended meanwhile, as it does where a broker is restarted:
+/// nobody has refused anything then.
+fn is_cut_off(reason: &str) -> bool {
+    ["Broker transport failure", "Timed out", "timed out", "Disconnected"].iter().any(|words| reason.contains(words))
 }
 
 /// What a broker says, in TLS's own words, that does not accept our certificate.
@@ -435,4 +441,21 @@ unsafe extern "C" fn on_delivery(_: *mut rd::rd_kafka_t, message: *const rd::rd_
     let (topic, reason) =
         unsafe { (text(rd::rd_kafka_topic_name(message.rkt)), text(rd::rd_kafka_message_produce_errstr(message))) };
     lock(&events.refused).get_or_insert(Refused { code, topic, partition: message.partition, reason });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A broker that was restarted between a login's question and its answer ended the pipeline for good.
+    #[test]
+    fn a_login_that_was_cut_off_is_not_a_refused_one() {
+        assert!(is_cut_off(
+            "sasl_plaintext://b:9092/1: SASL PLAIN mechanism handshake failed: Local: Broker transport failure: broker's \
+             supported mechanisms: (n/a) (after 3ms in state AUTH_HANDSHAKE)"
+        ));
+        assert!(is_cut_off("SASL SCRAM-SHA-256 mechanism handshake failed: Local: Timed out"));
+        assert!(!is_cut_off("SASL authentication error: Authentication failed: Invalid username or password"));
+        assert!(!is_cut_off("Unsupported SASL mechanism: broker's supported mechanisms: SCRAM-SHA-512"));
+    }
 }

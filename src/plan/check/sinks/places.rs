@@ -77,6 +77,16 @@ fn home(
             holding.push(cluster);
         }
     }
+    if let [one, other, ..] = holding[..] {
+        // One of them is over, and taking it up would write everything behind it again.
+        let title = format!(
+            "this pipeline has a journal on the cluster of `{}` and another on that of `{}`",
+            one.connection, other.connection
+        );
+        let hint = format!("delete the topic `{}` on the one where it is over", names.journal());
+        out.push(Diagnostic::error("sinks.two_journals", title).at(&scope.pipeline.place).hint(hint));
+        return None;
+    }
     let home = candidates.iter().find(|candidate| holding.iter().any(|holding| same(holding, candidate)));
     let home = home.or(candidates.first())?.clone();
     if let Some(other) = holding.into_iter().find(|holding| !same(holding, &home)) {
@@ -144,5 +154,58 @@ impl SinkDraft<'_> {
             ),
         };
         self.sink = Arc::new(kafka::KafkaSink { written, ..sink.clone() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::plan::build;
+    use crate::plan::resolve::{Offline, Registries, TopicInfo, World};
+    use crate::report::Failure;
+    use crate::spec::{RegistryConnection, Secret, Values, load_text};
+
+    /// Brokers on which there is a journal.
+    #[derive(Debug)]
+    struct Journals(&'static [&'static str]);
+
+    impl World for Journals {
+        fn fill(&self, text: &Secret) -> Result<String, Failure> {
+            Offline.fill(text)
+        }
+
+        fn registry(&self, name: &str, registry: &RegistryConnection, folder: &Path) -> Result<Registries, Failure> {
+            Offline.registry(name, registry, folder)
+        }
+
+        fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure> {
+            let is_there = topic.ends_with(".journal") && self.0.contains(&cluster.brokers.as_str());
+            Ok(Answer::Known(is_there.then(|| TopicInfo {
+                partitions: 1,
+                retention_ms: None,
+                compacted: false,
+                log_append_time: false,
+                message_bytes_max: None,
+            })))
+        }
+    }
+
+    #[test]
+    fn of_two_journals_none_is_taken_up() {
+        let spec = "apiVersion: runner/v1\nkind: Pipeline\nmetadata: { name: p }\nspec:
+  connections: { near: { kafka: { brokers: near } }, far: { kafka: { brokers: far } } }
+  sources: { ratings: { datagen: { columns: { brand: string } } } }
+  sinks:
+    a: { from: ratings, kafka: { topic: a }, connection: near, format: json }
+    b: { from: ratings, kafka: { topic: b }, connection: far, format: json }\n";
+        let codes = |journals| {
+            let (documents, _) = load_text("p.yaml", spec, &Values::default());
+            let (_, found) = build(&documents, Path::new(""), &Journals(journals));
+            found.0.iter().map(|found| found.code).collect::<Vec<_>>()
+        };
+        assert_eq!(codes(&["far"]), [] as [&str; 0]);
+        assert_eq!(codes(&["near", "far"]), ["sinks.two_journals"]);
     }
 }
