@@ -65,7 +65,7 @@ fn i9_two_clusters_of_a_pipeline_that_is_killed_have_everything_once() {
     far_windows: {{ from: per_k, connection: far, kafka: {{ topic: windows }}, format: json }}
     lines: {{ from: rows, file: {{ path: out.jsonl }}, format: json }}
 ",
-        throttled(1_000, 100)
+        throttled(100, 100)
     ));
     let (kills, _) = place.killed_until_done(&mut random, 0..700);
     assert!(kills >= 2, "it was killed {kills} times only: give it more records");
@@ -218,7 +218,7 @@ fn killed_at_least_once(name: &str, near: &str) {
     far_copy: {{ from: rows, connection: far, kafka: {{ topic: copy }}, format: json, delivery: at_least_once }}
     lines: {{ from: rows, file: {{ path: out.jsonl }}, format: json }}
 ",
-        throttled(1_000, 100)
+        throttled(100, 100)
     ));
     let (kills, _) = place.killed_until_done(&mut random, 0..500);
     assert!(kills >= 2, "it was killed {kills} times only: give it more records");
