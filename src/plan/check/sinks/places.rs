@@ -182,7 +182,7 @@ mod tests {
 
         fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure> {
             let is_there = topic.ends_with(".journal") && self.0.contains(&cluster.brokers.as_str());
-            Ok(Answer::Known(is_there.then(|| TopicInfo {
+            Ok(Answer::Known(is_there.then_some(TopicInfo {
                 partitions: 1,
                 retention_ms: None,
                 compacted: false,
