@@ -136,7 +136,11 @@ impl Cluster {
         let protocol = self.properties.get("security.protocol").map(|protocol| protocol.to_lowercase());
         let protocol = protocol.as_deref().unwrap_or("plaintext");
         let hung_up = ["Disconnected", "reset by peer", "Broken pipe"].iter().any(|words| said.contains(words));
-        if said.contains("SSL handshake failed: Disconnected") || said.contains("wrong version number") {
+        let is_up = state.contains("in state UP") || state.contains("in state APIVERSION_QUERY");
+        // What is said depends on whether the hello or its answer met the closed connection.
+        let no_handshake = said.contains("SSL handshake failed: Disconnected")
+            || (said.contains("SSL connection closed by peer") && !is_up);
+        if no_handshake || said.contains("wrong version number") {
             return (
                 "it does not answer as TLS does".into(),
                 "is this the port for TLS? without TLS `security.protocol` is `plaintext` or `sasl_plaintext`",
@@ -223,6 +227,15 @@ mod tests {
         assert_eq!(plain_reason("timed out"), "timed out");
         let hung_up = "here:9092/bootstrap: Disconnected: connection closed by peer (after 1ms in state UP)";
         assert_eq!(plain_reason(hung_up), "it hangs up on a client that does not log in");
+    }
+
+    #[test]
+    fn a_hello_that_nobody_answers_is_told_however_the_connection_ended() {
+        let plain_reason = |reason: String| Cluster::default().plain_reason(&reason).0;
+        let closed =
+            |state| format!("ssl://b:9092/1: Disconnected: SSL connection closed by peer (after 2ms in state {state})");
+        assert_eq!(plain_reason(closed("SSL_HANDSHAKE")), "it does not answer as TLS does");
+        assert_ne!(plain_reason(closed("UP")), "it does not answer as TLS does", "it was restarted");
     }
 
     #[test]
