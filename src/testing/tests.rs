@@ -129,7 +129,11 @@ impl Stage {
         let planned: Arc<Mutex<VecDeque<Disturbance>>> = Arc::new(Mutex::new(disturbances.iter().cloned().collect()));
         let open = |journal: MemoryJournal| -> Box<dyn Journal> {
             let (log, planned) = (log.clone(), planned.clone());
-            Box::new(Disturbed { journal, log, at, planned, on_acquire: None })
+            let decide = move |records: &[Record], outputs: &[SinkRows]| {
+                let epoch = log.note(records, outputs)?;
+                if epoch == at { planned.lock().unwrap().pop_front() } else { None }
+            };
+            Disturbed::boxed(journal, decide)
         };
         let ended = run_on(&self.given, Variant::default(), &journal, &open);
         (journal, log, ended)
@@ -481,6 +485,17 @@ impl Append {
 struct Log(Arc<Mutex<Vec<Append>>>);
 
 impl Log {
+    /// The epoch of an append that has one.
+    fn note(&self, records: &[Record], outputs: &[SinkRows]) -> Option<Epoch> {
+        let epoch = records.iter().find_map(|record| match record {
+            Record::Epoch(epoch) => Some(epoch),
+            _ => None,
+        })?;
+        let outputs = outputs.iter().map(|output| (output.sink, output.rows.clone())).collect();
+        self.0.lock().unwrap().push(Append { epoch: epoch.epoch, incarnation: epoch.incarnation, outputs });
+        Some(epoch.epoch)
+    }
+
     fn appends(&self) -> Vec<Append> {
         self.0.lock().unwrap().clone()
     }
@@ -506,13 +521,23 @@ enum Disturbance {
     FenceLaterBy(Owner),
 }
 
-/// A journal in memory, whose appends of one epoch end as they do in the world.
+/// What becomes of an append; `None`: it is written.
+type Decide = dyn FnMut(&[Record], &[SinkRows]) -> Option<Disturbance> + Send;
+
+/// A journal in memory, whose appends end as they do in the world.
 struct Disturbed {
     journal: MemoryJournal,
-    log: Log,
-    at: Epoch,
-    planned: Arc<Mutex<VecDeque<Disturbance>>>,
+    decide: Box<Decide>,
     on_acquire: Option<Owner>,
+}
+
+impl Disturbed {
+    fn boxed(
+        journal: MemoryJournal,
+        decide: impl FnMut(&[Record], &[SinkRows]) -> Option<Disturbance> + Send + 'static,
+    ) -> Box<dyn Journal> {
+        Box::new(Disturbed { journal, decide: Box::new(decide), on_acquire: None })
+    }
 }
 
 fn away() -> Failure {
@@ -532,16 +557,7 @@ impl Journal for Disturbed {
     }
 
     fn append(&mut self, records: &[Record], outputs: &[SinkRows]) -> Result<Appended, Failure> {
-        let epoch = records.iter().find_map(|record| match record {
-            Record::Epoch(epoch) => Some(epoch),
-            _ => None,
-        });
-        let Some(epoch) = epoch else { return self.journal.append(records, outputs) };
-        let outputs_by_sink = outputs.iter().map(|output| (output.sink, output.rows.clone())).collect();
-        let append = Append { epoch: epoch.epoch, incarnation: epoch.incarnation, outputs: outputs_by_sink };
-        self.log.0.lock().unwrap().push(append);
-        let disturbance = if epoch.epoch == self.at { self.planned.lock().unwrap().pop_front() } else { None };
-        match disturbance {
+        match (self.decide)(records, outputs) {
             None => self.journal.append(records, outputs),
             Some(Disturbance::Abort) => Ok(Appended::Aborted(away())),
             Some(Disturbance::Lose) => Ok(Appended::Unknown(away())),
@@ -593,7 +609,11 @@ fn i10_an_epoch_is_appended_once_whole_with_the_rows_of_all_transactional_sinks(
 fn appended_in_pieces(stage: &Stage, piece_bytes: usize) -> (MemoryJournal, Vec<Append>) {
     let (journal, log) = (MemoryJournal::default(), Log::default());
     let open = |journal: MemoryJournal| -> Box<dyn Journal> {
-        Box::new(Disturbed { journal, log: log.clone(), at: 0, planned: Arc::default(), on_acquire: None })
+        let log = log.clone();
+        Disturbed::boxed(journal, move |records, outputs| {
+            log.note(records, outputs);
+            None
+        })
     };
     run_on(&stage.given, Variant { piece_bytes, ..Variant::default() }, &journal, &open).unwrap();
     (journal, log.appends())

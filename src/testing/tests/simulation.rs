@@ -181,60 +181,6 @@ impl Weather {
     }
 }
 
-/// A journal out in the weather.
-struct Exposed {
-    journal: MemoryJournal,
-    weather: Weather,
-    on_acquire: Option<Owner>,
-}
-
-impl Journal for Exposed {
-    fn acquire(&mut self) -> Result<Vec<Record>, Failure> {
-        if let Some(owner) = self.on_acquire.take() {
-            self.journal.append(&[Record::Owner(owner)], &[])?;
-        }
-        self.journal.acquire()
-    }
-
-    fn read(&mut self) -> Result<Vec<Record>, Failure> {
-        self.journal.read()
-    }
-
-    fn append(&mut self, records: &[Record], outputs: &[SinkRows]) -> Result<Appended, Failure> {
-        let exposed = records.iter().any(|record| matches!(record, Record::Epoch(_) | Record::Progress { .. }));
-        match exposed.then(|| self.weather.disturbance()).flatten() {
-            None => self.journal.append(records, outputs),
-            Some(Disturbance::Abort) => Ok(Appended::Aborted(away())),
-            Some(Disturbance::Lose) => Ok(Appended::Unknown(away())),
-            Some(Disturbance::LoseTheAnswer) => {
-                self.journal.append(records, outputs)?;
-                Ok(Appended::Unknown(away()))
-            }
-            Some(Disturbance::Fence) => Ok(Appended::Fenced(away())),
-            Some(Disturbance::FenceBy(owner)) => {
-                self.journal.append(&[Record::Owner(owner)], &[])?;
-                Ok(Appended::Fenced(away()))
-            }
-            Some(Disturbance::FenceLaterBy(owner)) => {
-                self.on_acquire = Some(owner);
-                Ok(Appended::Fenced(away()))
-            }
-        }
-    }
-
-    fn trim(&mut self, epoch: Epoch) -> Result<(), Failure> {
-        self.journal.trim(epoch)
-    }
-
-    fn clear(&mut self) -> Result<(), Failure> {
-        self.journal.clear()
-    }
-
-    fn describe(&self) -> String {
-        "a memory in the weather".into()
-    }
-}
-
 /// A sink outside of the journal's transaction that fails and dawdles. What it wrote stays, also where it
 /// said that it could not.
 #[derive(Debug, Clone)]
@@ -378,7 +324,11 @@ impl Simulation {
         for _ in 0..=RESTARTS_MAX {
             let exposed = weather.clone();
             let open = move |journal: MemoryJournal| -> Box<dyn Journal> {
-                Box::new(Exposed { journal, weather: exposed.clone(), on_acquire: None })
+                let weather = exposed.clone();
+                Disturbed::boxed(journal, move |records, _| {
+                    let hit = records.iter().any(|record| matches!(record, Record::Epoch(_) | Record::Progress { .. }));
+                    hit.then(|| weather.disturbance()).flatten()
+                })
             };
             match run_on(&self.stage.given, variant, &journal, &open) {
                 Ok(()) => {
