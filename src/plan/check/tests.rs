@@ -1,0 +1,278 @@
+//! Specs that are planned or refused, by the codes of what is said.
+
+use super::*;
+use crate::plan::resolve::Offline;
+use crate::plan::{Input, Mode};
+
+const HEAD: &str = "apiVersion: runner/v1\nkind: Pipeline\nmetadata: { name: p }\nspec:\n";
+const RATINGS: &str = "  sources: { ratings: { datagen: { columns: { brand: string, rating: int } } } }\n";
+
+fn built(spec: &str) -> (Vec<Plan>, Vec<&'static str>) {
+    let (documents, loaded) = crate::spec::load_text("p.yaml", spec, &crate::spec::Values::default());
+    assert_eq!(loaded.0, [], "{spec}");
+    let (plans, out) = build(&documents, Path::new(""), &Offline);
+    (plans, out.0.iter().map(|diagnostic| diagnostic.code).collect())
+}
+
+fn of_ratings(rest: &str) -> (Vec<Plan>, Vec<&'static str>) {
+    built(&format!("{HEAD}{RATINGS}{rest}"))
+}
+
+fn columns(schema: &arrow::datatypes::Schema) -> Vec<&str> {
+    schema.fields().iter().map(|field| field.name().as_str()).collect()
+}
+
+#[test]
+fn order_does_not_matter_and_inputs_stand_first() {
+    let (plans, codes) = of_ratings(
+        "  transforms:
+    b: { from: a, where: rating > 1 }
+    a: { from: ratings, add: { double: rating * 2 } }
+  sinks: { out: { from: b, console: {} } }\n",
+    );
+    assert_eq!(codes, [] as [&str; 0]);
+    let steps: Vec<_> = plans[0].steps.iter().map(|step| (step.name.as_str(), step.input)).collect();
+    assert_eq!(steps, [("a", Input::Source(0)), ("b", Input::Step(0))]);
+}
+
+#[test]
+fn cycles_unknown_names_and_wrong_expressions_are_found_in_one_run() {
+    let (plans, mut codes) = of_ratings(
+        "  transforms:
+    a: { from: b, where: rating > 1 }
+    b: { from: a, where: rating > 1 }
+    c: { from: ratngs, where: rating > 1 }
+    d: { from: ratings, where: rating }
+    e: { from: ratings, where: ratng > 1 }
+  sinks: { out: { from: d, console: {} }, more: { from: e, console: {} } }\n",
+    );
+    codes.sort_unstable();
+    assert_eq!(codes, ["expr.not_boolean", "expr.unknown_column", "names.cycle", "names.unknown"]);
+    assert!(plans.is_empty());
+}
+
+#[test]
+fn an_endless_aggregate_is_never_final() {
+    let endless = "  transforms:
+    per_brand: { from: ratings, group_by: [brand], aggregate: { cnt: count(*) } }\n";
+    let append = format!("{endless}  sinks: {{ out: {{ from: per_brand, console: {{}}, mode: append }} }}\n");
+    assert_eq!(of_ratings(&append).1, ["modes.never_final"]);
+    let default = format!("{endless}  sinks: {{ out: {{ from: per_brand, console: {{}} }} }}\n");
+    let (plans, codes) = of_ratings(&default);
+    assert_eq!((plans[0].sinks[0].mode, codes), (Mode::Update, vec!["plan.replays_everything"]));
+}
+
+#[test]
+fn only_rows_that_are_final_are_aggregated_again() {
+    let first = |window: &str, sink: &str| {
+        of_ratings(&format!(
+            "  transforms:
+    first: {{ from: ratings{window}, group_by: [brand], aggregate: {{ cnt: count(*) }} }}
+    some: {{ from: first, where: cnt > 1, add: {{ twice: cnt * 2 }} }}
+    second: {{ from: some, window: {{ hopping: {{ size: 1h, every: 5m }} }}, aggregate: {{ most: max(twice) }} }}
+    ever: {{ from: second, aggregate: {{ most: max(most) }} }}
+  sinks: {{ out: {{ from: ever, console: {{}} }}, of_first: {{ from: first, console: {{}}{sink} }} }}\n"
+        ))
+    };
+    let (plans, codes) = first(", window: { tumbling: 5s }", "");
+    assert_eq!((plans.len(), codes), (1, vec!["plan.replays_everything"]));
+    assert!(first(", window: { tumbling: 5s }", ", mode: update").1.contains(&"modes.never_final"));
+    assert!(first("", "").1.contains(&"modes.never_final"));
+}
+
+#[test]
+fn windows_are_early_only_where_a_sink_wants_changes() {
+    let windowed = "  transforms:
+    per_brand: { from: ratings, window: { tumbling: 5s }, group_by: [brand], aggregate: { cnt: count(*) } }\n";
+    let changes = |mode: &str| {
+        let sinks = format!("  sinks: {{ out: {{ from: per_brand, console: {{}}{mode} }} }}\n");
+        let (plans, codes) = of_ratings(&format!("{windowed}{sinks}"));
+        assert_eq!(codes, [] as [&str; 0]);
+        match &plans[0].steps[0].step {
+            crate::plan::Step::Stateful(step) => step.changes(),
+            crate::plan::Step::Rows(_) => panic!("not an aggregate"),
+        }
+    };
+    assert_eq!((changes(""), changes(", mode: update")), (false, true));
+}
+
+#[test]
+fn gaps_are_filled_where_it_is_known_what_is_empty() {
+    let of = |aggregate: &str, fill: &str, sink: &str| {
+        let step = format!("s: {{ from: ratings, {aggregate}, fill: {fill} }}");
+        of_ratings(&format!("  transforms: {{ {step} }}\n  sinks: {{ out: {sink} }}\n")).1
+    };
+    let (windows, console) =
+        ("window: { tumbling: 5s }, aggregate: { n: count(*), best: max(rating) }", "{ from: s, console: {} }");
+    assert_eq!(of(windows, "{ n: 0, best: 1 }", console), [] as [&str; 0]);
+    assert_eq!(of(windows, "{ best: 1 }", console), ["fill.missing"]);
+    assert_eq!(of(windows, "{ n: none, best: 1 }", console), ["fill.type"]);
+    assert_eq!(of(windows, "{ n: 0, best: 1, bst: 1 }", console), ["fill.unknown_column"]);
+    assert_eq!(of("aggregate: { n: count(*) }", "{ n: 0 }", console), ["fill.no_window"]);
+    assert_eq!(of(&format!("group_by: [brand], {windows}"), "{ n: 0, best: 1 }", console), ["fill.group_by"]);
+    assert_eq!(of(windows, "{ n: 0, best: 1 }", "{ from: s, console: {}, mode: update }"), ["fill.changes"]);
+    let behind = format!(
+        "  transforms:
+    s: {{ from: ratings, {windows}, fill: {{ n: 0, best: 1 }} }}
+    t: {{ from: s, where: n = 0, select: {{ n: n }} }}
+    w: {{ from: t, window: {{ tumbling: 1m }}, aggregate: {{ k: count(*) }} }}
+  sinks: {{ out: {{ from: w, console: {{}} }} }}\n"
+    );
+    assert_eq!(of_ratings(&behind).1, ["spec.not_available"]);
+}
+
+#[test]
+fn declared_columns_are_all_checked_and_keys_are_read_on_demand() {
+    let spec = format!(
+        "{HEAD}  sources:
+    r:
+      kafka: {{ topic: t }}
+      format: json
+      columns: {{ brand: string, rating: int, note: string?, at: long }}
+      time: {{ field: at, unit: s }}
+  transforms:
+    w: {{ from: r, window: {{ tumbling: 5s }}, group_by: [brand], aggregate: {{ cnt: count(*) }} }}
+  sinks: {{ out: {{ from: w, console: {{}} }} }}\n"
+    );
+    let (plans, codes) = built(&spec);
+    assert_eq!(codes, [] as [&str; 0]);
+    assert_eq!(columns(&plans[0].sources[0].schema), ["brand", "rating", "note", "at", "_offset", "_time"]);
+    assert!(!plans[0].sources[0].wanted.keys && !plans[0].sources[0].wanted.headers);
+}
+
+#[test]
+fn a_whole_plan_has_all_steps_and_columns() {
+    let spec = format!(
+        "{HEAD}{RATINGS}  transforms:
+    unused: {{ from: ratings, where: rating > 1 }}
+    used: {{ from: ratings, select: [brand] }}
+  sinks: {{ out: {{ from: used, console: {{}} }} }}\n"
+    );
+    let (documents, _) = crate::spec::load_text("p.yaml", &spec, &crate::spec::Values::default());
+    let names = |plans: &[Plan]| plans[0].steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&build(&documents, Path::new(""), &Offline).0), ["used"]);
+    assert_eq!(names(&build_whole(&documents, Path::new(""), &Offline).0), ["unused", "used"]);
+}
+
+#[test]
+fn a_stateless_kafka_pipeline_passes_keys_and_headers_on() {
+    let spec = format!(
+        "{HEAD}  sources: {{ r: {{ kafka: {{ topic: t }}, format: json, columns: {{ a: int }} }} }}
+  sinks: {{ out: {{ from: r, kafka: {{ topic: u }}, format: json }} }}\n"
+    );
+    let (plans, codes) = built(&spec);
+    assert_eq!(codes, [] as [&str; 0]);
+    let source = &plans[0].sources[0];
+    assert_eq!(columns(&source.schema), ["a", "_offset", "_time", "__key_bytes", "__headers"]);
+    assert!(source.wanted.keys && source.wanted.headers);
+    assert!(matches!(&plans[0].journal, crate::plan::JournalPlace::Kafka { topic, transactional_id, .. }
+        if topic == "runner.default.p.journal" && transactional_id == "runner.default.p.0"));
+}
+
+#[test]
+fn who_writes_a_topic_comes_before_who_reads_it_and_gives_its_format() {
+    let reader = "apiVersion: runner/v1\nkind: Pipeline\nmetadata: { name: reader }\nspec:
+  sources: { r: { kafka: { topic: t } } }
+  sinks: { out: { from: r, console: {} } }\n---\n";
+    let writer =
+        format!("{HEAD}{RATINGS}  sinks: {{ out: {{ from: ratings, kafka: {{ topic: t }}, format: avro }} }}\n");
+    let (plans, codes) = built(&format!("{reader}{writer}"));
+    assert_eq!(codes, [] as [&str; 0]);
+    assert_eq!(plans.iter().map(|plan| plan.name.as_str()).collect::<Vec<_>>(), ["p", "reader"]);
+    assert_eq!(columns(&plans[1].sources[0].schema)[..2], ["brand", "rating"]);
+}
+
+#[test]
+fn rows_without_a_record_have_no_key_of_their_own() {
+    let sink = |more: &str| {
+        of_ratings(&format!("  sinks: {{ out: {{ from: ratings, kafka: {{ topic: t }}, format: json{more} }} }}\n"))
+    };
+    let (plans, codes) = sink("");
+    assert_eq!((plans[0].outline.sinks[0].key.as_str(), codes), ("", vec![]));
+    assert_eq!(sink(", mode: upsert").1, ["modes.no_key"]);
+    assert_eq!(sink(", mode: upsert, key: [brand]").1, [] as [&str; 0]);
+}
+
+#[test]
+fn a_port_is_there_only_where_rows_can_leave_by_it() {
+    let of = |step: &str, from: &str| {
+        let transforms = format!("  transforms: {{ s: {{ from: ratings, {step} }} }}\n");
+        of_ratings(&format!("{transforms}  sinks: {{ out: {{ from: {from}, console: {{}} }} }}\n")).1
+    };
+    assert_eq!(of("where: rating > 1", "s.rest"), [] as [&str; 0]);
+    assert_eq!(of("where: rating > 1", "s.failed"), [] as [&str; 0]);
+    assert_eq!(of("where: rating > 1", "s.late"), ["names.no_late"]);
+    assert_eq!(of("add: { a: rating }", "s.rest"), ["names.no_rest"]);
+    assert_eq!(of("where: rating > 1", "ratings.rest"), ["names.no_rest"]);
+    assert_eq!(of("where: rating > 1", "ratings.failed")[..1], ["names.no_failed"]);
+    assert_eq!(of("aggregate: { n: count(*) }", "s.failed"), ["names.no_failed"]);
+    let changing = "  transforms: { s: { from: ratings, group_by: [brand], aggregate: { n: count(*) } }, t: { from: s, where: n > 1 } }
+  sinks: { out: { from: t.rest, console: {} } }\n";
+    assert_eq!(of_ratings(changing).1[..1], ["modes.never_final"]);
+}
+
+#[test]
+fn original_bytes_are_there_until_rows_are_made() {
+    let avro = |sink: &str| of_ratings(&format!("  sinks: {{ out: {{ from: ratings, {sink} }} }}\n")).1;
+    assert_eq!(avro("file: { path: x }, format: original"), ["format.original"]);
+    assert_eq!(avro("kafka: { topic: x }, format: original"), ["format.original"]);
+    let spec = format!(
+        "{HEAD}  sources: {{ r: {{ kafka: {{ topic: t }}, format: json, columns: {{ a: int }} }} }}
+  transforms: {{ s: {{ from: r, select: {{ b: a + 1 }} }}, n: {{ from: r, aggregate: {{ c: count(*) }}, window: {{ tumbling: 5s }} }} }}
+  sinks: {{ out: {{ from: s, file: {{ path: x }}, format: original }}, no: {{ from: n, console: {{}}, format: original }} }}\n"
+    );
+    assert_eq!(built(&spec).1, ["format.original"]);
+}
+
+#[test]
+fn i9_each_kafka_sink_says_how_it_is_written_and_where_its_progress_stands() {
+    let guarantees = |sinks: &str| {
+        let (plans, codes) = of_ratings(&format!(
+            "  connections: {{ far: {{ kafka: {{ brokers: \"far:9092\" }} }} }}\n  sinks:\n{sinks}"
+        ));
+        assert_eq!(codes, [] as [&str; 0]);
+        let words = |sink: &crate::plan::outline::SinkOutline| sink.guarantee.clone();
+        let place = describe_journal(&plans[0]);
+        (plans[0].outline.sinks.iter().map(words).collect::<Vec<_>>().join("\n"), place)
+    };
+    let sink = |name: &str, more: &str| {
+        format!("    {name}: {{ from: ratings, kafka: {{ topic: {name} }}, format: json{more} }}\n")
+    };
+    let (far, lax) = (", connection: far", ", delivery: at_least_once");
+    let both = format!("{far}{lax}");
+    let (near_journal, far_journal) = (("default".to_owned(), false), ("far".to_owned(), false));
+    let joins = "exactly once, more than it asks for (it joins the transaction of its cluster's other sinks)";
+    let with = "exactly once (in one transaction with the journal)";
+    let own =
+        "exactly once (in a transaction of its own on `far`; progress in topic `runner.default.p.progress.far` there)";
+    let noted = "at least once (the journal notes its progress after delivery)";
+    let before = "at least once (delivered before the journal has the epoch)";
+
+    let two = guarantees(&(sink("a", "") + &sink("b", far)));
+    assert_eq!(two, (format!("{with}\n{own}"), near_journal.clone()));
+    // The first exactly-once sink by name, not the first.
+    let mixed = guarantees(&(sink("a", lax) + &sink("b", far)));
+    assert_eq!(mixed, (format!("{noted}\n{with}"), far_journal));
+    let joined = guarantees(&(sink("a", "") + &sink("b", lax) + &sink("c", far) + &sink("d", &both)));
+    assert_eq!(joined, (format!("{with}\n{joins}\n{own}\n{joins}"), near_journal));
+    let none = guarantees(&(sink("a", lax) + &sink("b", &both)));
+    assert_eq!(none, (format!("{before}\n{noted}"), ("default".to_owned(), true)));
+}
+
+/// Connection of the journal, and whether it is written without transactions.
+fn describe_journal(plan: &Plan) -> (String, bool) {
+    match &plan.journal {
+        crate::plan::JournalPlace::Kafka { cluster, at_least_once, .. } => (cluster.connection.clone(), *at_least_once),
+        crate::plan::JournalPlace::File(_) => panic!("it is in a file"),
+    }
+}
+
+#[test]
+fn contradictions_and_missing_formats_are_errors() {
+    let topic = "---\napiVersion: runner/v1\nkind: Topic\nmetadata: { name: t }\nspec: { format: json }\n";
+    let sink = |format: &str| {
+        format!("{HEAD}{RATINGS}  sinks: {{ out: {{ from: ratings, kafka: {{ topic: t }}{format} }} }}\n")
+    };
+    assert_eq!(built(&format!("{}{topic}", sink(", format: csv"))).1, ["topic.contradiction"]);
+    assert_eq!(built(&sink("")).1, ["format.missing"]);
+}
