@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::disturbed::{Disturbance, Disturbed, away};
 use super::*;
 
 const SEEDS: u64 = 1_000;

@@ -1,0 +1,91 @@
+//! I2, I13: lanes, batches and replays change no bit of the output.
+
+use super::*;
+
+#[test]
+fn i2_given_the_same_cuts_lanes_and_batches_change_no_bit_of_output_and_journal() {
+    let stage = Stage::of(EVERYTHING, 5, uneven_rows(5, 3_000, 170));
+    let sinks = stage.given.plan.sinks.len();
+    let expected = bytes(&stage.run(Variant { poll_rows: 10_000, ..Variant::default() }), sinks);
+    for (sink, rows) in stage.given.plan.sinks.iter().zip(&expected.1) {
+        assert!(rows.len() > 10, "`{}` has {} rows: the test shows little", sink.name, rows.len());
+    }
+    for (poll_rows, lanes) in [(1, 1), (1, 4), (7, 2), (10_000, 4)] {
+        let actual = bytes(&stage.run(Variant { poll_rows, lanes, ..Variant::default() }), sinks);
+        assert_eq!(actual.0, expected.0, "journal, {poll_rows} rows a batch, {lanes} lanes");
+        for (sink, (actual, expected)) in actual.1.iter().zip(&expected.1).enumerate() {
+            let name = &stage.given.plan.sinks[sink].name;
+            assert!(actual == expected, "`{name}` differs with {poll_rows} rows a batch and {lanes} lanes");
+        }
+    }
+}
+
+#[test]
+fn i2_a_replay_after_a_crash_changes_no_bit_of_the_output() {
+    let stage = Stage::of(EVERYTHING, 3, uneven_rows(3, 600, 50));
+    // The reason of a time that is too far ahead says how far: an epoch that is read anew has another clock.
+    let told = |mut row: Written| {
+        row.headers.retain(|(name, _)| !name.ends_with(b".message"));
+        row
+    };
+    let output = |journal: &MemoryJournal| -> Vec<Vec<Written>> {
+        let sinks = 0..stage.given.plan.sinks.len();
+        sinks.map(|sink| written(&journal.output(sink)).into_iter().map(told).collect()).collect()
+    };
+    let expected = output(&stage.run(Variant::default()));
+    for epoch in [1, 4, 7, 11] {
+        for crash in [CrashAt::Before(epoch), CrashAt::After(epoch)] {
+            let actual = output(&stage.run(Variant { crash: Some(crash), ..Variant::default() }));
+            for (sink, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
+                let different = actual.iter().zip(expected).find(|(actual, expected)| actual != expected);
+                let name = &stage.given.plan.sinks[sink].name;
+                assert!(
+                    actual == expected,
+                    "`{name}`, {crash:?}: {} and {} rows, {different:?}",
+                    actual.len(),
+                    expected.len()
+                );
+            }
+        }
+    }
+}
+
+/// Windows over windows, and nothing that needs the whole journal.
+const LEVELS: &str = r#"
+apiVersion: runner/v1
+kind: Pipeline
+metadata: { name: levels }
+spec:
+  sources:
+    s: { kafka: { topic: in }, format: json, columns: { k: string?, x: double, n: int? }, time: { lag: 1s, idle: never } }
+  transforms:
+    first: { from: s, window: { tumbling: 2s, grace: 3s }, group_by: [k], aggregate: { c: count(*), total: sum(x) } }
+    second: { from: first, window: { hopping: { size: 6s, every: 4s }, grace: 1s }, aggregate: { c: sum(c), total: sum(total) }, having: c > 2 }
+    third: { from: second, window: { tumbling: 12s }, aggregate: { windows: count(*), total: sum(total) } }
+  sinks:
+    of_first: { from: first, kafka: { topic: first }, format: json }
+    of_second: { from: second, kafka: { topic: second }, format: json }
+    of_third: { from: third, kafka: { topic: third }, format: json }
+  errors: { skip: true }
+"#;
+
+/// Every emitted row carries the lowest epoch that contributed to it, so that a replay that begins with empty state
+/// brings back the windows of all levels, and only it needs no more than their epochs.
+#[test]
+fn i13_windows_over_windows_are_rebuilt_from_the_oldest_open_one() {
+    let stage = Stage::of(LEVELS, 3, uneven_rows(3, 1_000, 25));
+    let output = |journal: &MemoryJournal| -> Vec<Vec<Written>> {
+        (0..stage.given.plan.sinks.len()).map(|sink| written(&journal.output(sink))).collect()
+    };
+    let whole = stage.run(Variant::default());
+    let (records, expected) = (epochs(&whole), output(&whole));
+    assert!(expected.iter().all(|rows| rows.len() > 2), "{:?}", expected.iter().map(Vec::len).collect::<Vec<_>>());
+    assert!(records.iter().any(|record| record.needed > 1 && record.needed <= record.epoch), "nothing shows `needed`");
+    let last = records.last().unwrap().epoch;
+    for epoch in 1..=last {
+        for crash in [CrashAt::Before(epoch), CrashAt::After(epoch)] {
+            let actual = stage.run(Variant { crash: Some(crash), ..Variant::default() });
+            assert!(output(&actual) == expected, "{crash:?}");
+        }
+    }
+}
