@@ -41,6 +41,15 @@ pub const WORKS: &[Work] = &[
         records_max: ALL,
     },
     Work {
+        name: "filter-at-least-once",
+        spec: "filter-at-least-once.yaml",
+        rows: "filter",
+        source: "bench_ratings",
+        sink: "bench_filtered",
+        floor: Some("filter"),
+        records_max: ALL,
+    },
+    Work {
         name: "windows",
         spec: "windows.yaml",
         rows: "windows",
