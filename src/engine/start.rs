@@ -92,7 +92,7 @@ pub fn start(
     // Sinks lock what they write: whoever cannot have them must not take the journal from one that has.
     let mut writers = open_writers(plan)?;
     let mut records = journal.acquire()?;
-    if options.fresh {
+    if options.fresh && !records.is_empty() {
         journal.clear()?;
         records = journal.acquire()?;
     }

@@ -75,8 +75,13 @@ impl Cluster {
         all.extend(owned(fixed));
         all.insert("bootstrap.servers".into(), self.brokers.clone());
         all.entry("client.id".into()).or_insert_with(|| "runner".into());
-        // A broker that was away is back within a second, not within ten.
-        all.entry("reconnect.backoff.max.ms".into()).or_insert_with(|| "1000".into());
+        if !all.contains_key("reconnect.backoff.max.ms") {
+            // A broker that was away is back within a second, not within ten.
+            all.insert("reconnect.backoff.max.ms".into(), "1000".into());
+            // Half of it is also what librdkafka waits between its first connection, to the address that it was given,
+            // and the one to the broker that it finds there: 50 ms by default, for every client.
+            all.entry("reconnect.backoff.ms".into()).or_insert_with(|| "20".into());
+        }
         let ours = |name: &String| name.starts_with("ssl.ca.");
         if !all.keys().any(ours) && all.get("security.protocol").is_some_and(|p| p.to_lowercase().ends_with("ssl")) {
             // OpenSSL is built in and knows no folder of this system's certificates.

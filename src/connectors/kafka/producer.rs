@@ -87,22 +87,28 @@ impl Producer {
 
     /// Fences every other producer of this id, and waits until its open transaction is gone.
     pub fn init(&self) -> Result<(), NativeError> {
-        let mut metadata = std::ptr::null();
-        // Without a connection librdkafka looks for the coordinator every half second only; and known
-        // topics save the first transaction a round trip.
-        // SAFETY: the client lives; the answer is destroyed at once.
-        unsafe {
-            let none = std::ptr::null_mut();
-            if NativeError::check_code(rd::rd_kafka_metadata(self.client.ptr(), 0, none, &mut metadata, ms(SLICE)))
-                .is_ok()
-            {
-                rd::rd_kafka_metadata_destroy(metadata);
-            }
-        }
+        // Without a connection librdkafka looks for the coordinator every half second only; and known topics save the
+        // first transaction a round trip. Twice: with the first answer it drops the connection to the address that it was
+        // given, for one to a broker by its name; the second is answered when that one stands.
+        self.ask();
+        self.ask();
         self.repeat("take over the transactions", |client, timeout| {
             // SAFETY: the client lives.
             unsafe { NativeError::check(rd::rd_kafka_init_transactions(client, timeout)) }
         })
+    }
+
+    /// Asks for brokers and topics, and waits for an answer; if none comes, what is done next says why.
+    fn ask(&self) {
+        let mut metadata = std::ptr::null();
+        // SAFETY: the client lives; the answer is destroyed at once.
+        unsafe {
+            let none = std::ptr::null_mut();
+            let code = rd::rd_kafka_metadata(self.client.ptr(), 0, none, &mut metadata, ms(SLICE));
+            if NativeError::check_code(code).is_ok() {
+                rd::rd_kafka_metadata_destroy(metadata);
+            }
+        }
     }
 
     pub fn begin(&self) -> Result<(), NativeError> {

@@ -31,6 +31,8 @@ use crate::time::Millis;
 
 /// How long after the last record an end behind a marker is seen.
 const END_WITHIN: Duration = Duration::from_millis(200);
+/// The same, where there is an end to stop at: nothing is asked for in vain before it.
+const LAST_END_WITHIN: Duration = Duration::from_millis(10);
 /// A poll ends after about this many bytes, however few rows they are. Every lane's last poll may
 /// go beyond its share of an epoch by so much, and an epoch must fit into a transaction (I10).
 const POLL_BYTES_MAX: usize = 512 << 10;
@@ -167,7 +169,8 @@ impl KafkaReader {
         wanted: Wanted,
     ) -> Result<KafkaReader, Failure> {
         let KafkaSource { cluster, topics, group, watch, .. } = of;
-        let consumer = Consumer::open(cluster, topics, group, END_WITHIN, wanted.queue_bytes)?;
+        let end_within = if share.iter().all(|part| part.end.is_some()) { LAST_END_WITHIN } else { END_WITHIN };
+        let consumer = Consumer::open(cluster, topics, group, end_within, wanted.queue_bytes)?;
         let mut slots = Slots::default();
         for part in share {
             let next = known_offset(&part.start)?;
