@@ -19,6 +19,7 @@ pub mod journal;
 pub mod connectors;
 pub mod transforms;
 // Floor 6
+pub mod generate;
 pub mod plan;
 // Floor 7
 pub mod engine;

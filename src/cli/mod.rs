@@ -5,10 +5,12 @@
 
 mod apply;
 mod completions;
+mod generate;
 mod journal;
 mod output;
 mod patience;
 mod plan;
+mod progress;
 mod reset;
 mod schema;
 mod specs;
@@ -64,6 +66,8 @@ enum Verb {
     Test(test::Args),
     /// Forget how far a pipeline was: it begins at its sources' `start` again.
     Reset(reset::Args),
+    /// Make data: users on their devices, in visits, with features. To stdout, files or Kafka.
+    Generate(generate::Args),
     /// Look into a pipeline's journal.
     #[command(subcommand)]
     Journal(journal::Verb),
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Verb::Validate(args) => validate::run(args, &common),
         Verb::Test(args) => test::run(args, &common),
         Verb::Reset(args) => reset::run(args, &common),
+        Verb::Generate(args) => generate::run(args, &common),
         Verb::Journal(verb) => journal::run(verb, &common),
         Verb::Schema(verb) => schema::run(verb),
         Verb::Completions(args) => completions::run(&args, Arguments::command(), common.output),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::engine::job::Stop;
+use crate::report::Failure;
 
 /// Everything that is to be stopped together.
 #[derive(Debug, Default)]
@@ -15,6 +16,17 @@ pub struct Stops {
 }
 
 impl Stops {
+    /// Listens to signals on a thread of its own, for a verb without a runtime.
+    pub fn watching() -> Result<Arc<Stops>, Failure> {
+        let failed = |error| Failure::outside("cli.signals", "cannot listen to signals").because(error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let stops = Arc::new(Stops::default());
+        let watched = stops.clone();
+        let thread = std::thread::Builder::new().name("signals".into());
+        thread.spawn(move || runtime.block_on(watched.watch_signals())).map_err(failed)?;
+        Ok(stops)
+    }
+
     /// A job to be stopped with the others; at once, if that is over.
     pub fn add(&self, job: Arc<Stop>) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).push(job.clone());

@@ -13,6 +13,7 @@ mod examples;
 mod formats;
 mod frames;
 mod gate;
+mod generate;
 mod house;
 mod kafka;
 mod operations;

@@ -1,0 +1,31 @@
+//! A progress bar on stderr, where a person looks.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Shows how far something is; on anything but a terminal nothing.
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// `total` in records; `shown` false: the terminal is in use otherwise.
+    pub fn new(total: u64, shown: bool) -> Progress {
+        let target = if shown { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        let style =
+            ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} records, {per_sec}, {eta} left");
+        bar.set_style(style.expect("the template is right").progress_chars("█▉▊▋▌▍▎▏ "));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Progress(bar)
+    }
+
+    pub fn at(&self, records: u64) {
+        self.0.set_position(records);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
