@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StructArray};
-use arrow::datatypes::{Int64Type, TimestampMillisecondType};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
 
-use super::{Batch, DeadLetter, meta};
+use super::{Batch, DeadLetter, NO_SOURCE, Partition, meta};
 
 /// Offset of a dead letter whose row came from no single record (behind an aggregate).
 const NO_OFFSET: i64 = -1;
@@ -24,7 +24,7 @@ pub fn dead_letter(
     DeadLetter {
         source: batch.source,
         topic: topic(rows, row).unwrap_or_else(|| Arc::from("")),
-        partition: batch.partition,
+        partition: partition(batch, row),
         offset: offset(rows, row).unwrap_or(NO_OFFSET),
         timestamp: timestamp(rows, row),
         key: bytes(rows, meta::KEY_BYTES, row),
@@ -39,6 +39,15 @@ pub fn dead_letter(
 fn topic(rows: &RecordBatch, row: usize) -> Option<Arc<str>> {
     let column = rows.column_by_name(meta::TOPIC)?.as_string_opt::<i32>()?;
     column.is_valid(row).then(|| Arc::from(column.value(row)))
+}
+
+/// Rows that a stateful step has let out come from any partition.
+fn partition(batch: &Batch, row: usize) -> Partition {
+    let column = || batch.rows.column_by_name(meta::PARTITION)?.as_primitive_opt::<Int32Type>();
+    match (batch.source, column()) {
+        (NO_SOURCE, Some(column)) if column.is_valid(row) => column.value(row),
+        _ => batch.partition,
+    }
 }
 
 fn offset(rows: &RecordBatch, row: usize) -> Option<i64> {

@@ -28,6 +28,8 @@ use crate::time::{Millis, Watermark};
 
 /// Index of a source in its plan.
 pub type SourceIndex = u16;
+/// Stands for "no source" in batches that a stateful step made.
+pub const NO_SOURCE: SourceIndex = SourceIndex::MAX;
 /// Where a record stands in its partition: a Kafka offset, or a record's ordinal.
 pub type Offset = i64;
 /// Epochs count from 1; 0 stands for "before the first".

@@ -18,15 +18,13 @@ use super::graph::Graph;
 use super::memory::{Gauge, Memory};
 use super::metrics::Metrics;
 use super::pieces::{Cursor, Filling, Piece, SinkRuns, Waiting};
-use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, Partition, SourceIndex, partition};
+use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, NO_SOURCE, Partition, SourceIndex, partition};
 use crate::journal::LastWindow;
 use crate::plan::{ErrorPolicy, Plan, RecordEncoder, Step};
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
 use crate::transforms::{At, Needed, Partial, StatefulOperator, StepMark};
 
-/// Stands for "no source" in batches that a stateful step made.
-const NO_SOURCE: SourceIndex = SourceIndex::MAX;
 /// Rows that leave a stateful step at once.
 const ROWS_MAX: usize = 4_096;
 /// `fail_above` looks at this many rows read last.

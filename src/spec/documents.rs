@@ -131,6 +131,38 @@ pub struct TransformSpec {
 pub enum Verb {
     Rows(RowsSpec),
     Aggregate(AggregateSpec),
+    Sort(SortSpec),
+    Fail(FailSpec),
+}
+
+/// `sort: {within: 5s}`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SortSpec {
+    pub within: Spanned<DurationMs>,
+}
+
+/// `fail: {after: 1000, as: kill}`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FailSpec {
+    pub when: FailWhen,
+    pub how: FailAs,
+    /// All of it.
+    pub place: Place,
+}
+
+/// When a `fail` trips.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FailWhen {
+    /// When so many rows have come.
+    After(u64),
+    /// Each row with this probability, between 0 and 1.
+    Rate { share: f64, seed: u64 },
+    /// At the first row for which it is true.
+    Where(Expression),
+    /// At the first row of another source or transform.
+    Trigger(Inputs),
+    /// At the first row: what the plan puts behind a trigger.
+    First,
 }
 
 /// `where`, `check`, `add`, `select`, `drop`: any of them, done in this order.
@@ -414,6 +446,18 @@ crate::words! {
         Journal = "journal",
     }
     later "offsets", "watermark"
+}
+
+crate::words! {
+    /// How a `fail` ends the run.
+    pub enum FailAs {
+        /// With an error: the run ends with code 1.
+        Error = "error",
+        /// With a panic of the thread that the row is in, as a bug of ours would.
+        Panic = "panic",
+        /// The process kills itself, as `kill -9` does.
+        Kill = "kill",
+    }
 }
 
 crate::words! {

@@ -36,7 +36,7 @@ crate::options! {
 
 /// A whole number from 1 on.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AtLeastOne(usize);
+pub struct AtLeastOne(pub(super) usize);
 
 impl FromNode for AtLeastOne {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
@@ -226,8 +226,8 @@ impl FromNode for ErrorsSpec {
         }
     }
 
-    fn schema(_generator: &mut SchemaGenerator) -> Schema {
-        let share = json_schema!({ "type": "string", "pattern": r"^\s*(100(\.0*)?|\d{1,2}(\.\d*)?)\s*%\s*$" });
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let share = Share::schema(generator);
         let maps = vec![
             single_key_schema("skip", json_schema!({ "const": true }), &["Bad rows are counted, and the run goes on."]),
             single_key_schema(
@@ -239,6 +239,20 @@ impl FromNode for ErrorsSpec {
             ),
         ];
         choice_schema(&[], maps)
+    }
+}
+
+/// Between 0 and 1, written `1%`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share(pub f64);
+
+impl FromNode for Share {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        read_share(node, out).map(Share)
+    }
+
+    fn schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^\s*(100(\.0*)?|\d{1,2}(\.\d*)?)\s*%\s*$" })
     }
 }
 

@@ -4,14 +4,19 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::describe::ObjectSchema;
 use super::options::wrong_type;
+use super::pipeline::{AtLeastOne, Share};
 use super::*;
 use crate::report::{Diagnostic, Diagnostics};
 use crate::time::Windows;
 
 /// Verbs of later releases.
-const LATER_VERBS: &[&str] = &["join", "gather", "dedupe", "sort", "top", "unnest", "fail"];
+const LATER_VERBS: &[&str] = &["join", "gather", "dedupe", "top", "unnest"];
 const ROW_VERBS: &[&str] = &["where", "check", "add", "select", "drop"];
 const AGGREGATE_KEYS: &[&str] = &["window", "group_by", "aggregate", "having", "fill"];
+/// Each kind of transform has some of its own keys, and no others.
+const KINDS: &[&[&str]] = &[ROW_VERBS, AGGREGATE_KEYS, &["sort"], &["fail"]];
+/// When a `fail` trips; it has one of them.
+const FAIL_WHENS: &[&str] = &["after", "rate", "where", "trigger"];
 /// Each gives the size of the windows; a window has one of them.
 const WINDOW_KINDS: &[&str] = &["tumbling", "hopping"];
 /// More panes than this in one window are a mistake: 1 h every 7 ms.
@@ -50,36 +55,111 @@ crate::options! {
     }
 }
 
+crate::options! {
+    /// Rows leave in the order of their event time.
+    pub struct SortKeys {
+        /// How long a row waits behind its time for earlier ones; what comes later than that is late. It is added to the `lag` of the sources.
+        pub within: Spanned<DurationMs>,
+    }
+}
+
+crate::options! {
+    /// Ends the run once, to see what becomes of it: all rows pass. That it has tripped is remembered in the state
+    /// directory before it does; in `runner test` it never trips. One of `after`, `rate`, `where`, `trigger`.
+    pub struct FailKeys {
+        /// When so many rows have come.
+        pub after: Option<AtLeastOne>,
+        /// Each row with this probability. Example: `rate: 0.1%`.
+        pub rate: Option<Share>,
+        /// Of `rate`: another seed trips at another row. Default 0.
+        pub seed: Option<Spanned<u64>>,
+        /// At the first row for which this SQL expression is true.
+        pub filter as "where": Option<Sql>,
+        /// At the first row of another source or transform, or of a port of it.
+        pub trigger: Option<Inputs>,
+        /// How it ends the run; default `error`.
+        pub how as "as": Option<FailAs>,
+    }
+}
+
 /// Reads one transform.
 pub(super) fn read_transform(name: &Spanned<String>, node: &Node, out: &mut Diagnostics) -> Option<TransformSpec> {
     let mut map = MapReader::new(node, out)?.of(&name.place);
     let from = map.read::<Inputs>("from", out);
     let rows = RowKeys::read_keys(&mut map, out);
     let aggregate = AggregateKeys::read_keys(&mut map, out);
+    let sort = map.read::<Option<SortSpec>>("sort", out);
+    let fail = map.read::<Option<FailSpec>>("fail", out);
     let later = LATER_VERBS.iter().filter(|verb| map.later(verb, out)).count();
     let any_unknown = map.unknown().next().is_some();
     map.finish(out);
 
-    let has = |keys: &[&str]| keys.iter().find_map(|key| node.entries()?.iter().find(|entry| entry.key == *key));
-    let verb = match (has(ROW_VERBS), has(AGGREGATE_KEYS)) {
-        (Some(row), Some(of_aggregate)) => {
-            let title = format!("`{}` and `{}` cannot stand in one transform", row.key, of_aggregate.key);
-            let hint = format!("put `{}` into a transform of its own", row.key);
-            out.push(Diagnostic::error("transform.two_verbs", title).at(&row.key_place).hint(hint));
-            return None;
+    let has = |keys: &&[&str]| keys.iter().find_map(|key| node.entries()?.iter().find(|entry| entry.key == *key));
+    let mut kinds = KINDS.iter().filter_map(has);
+    let (Some(first), second) = (kinds.next(), kinds.next()) else {
+        if later == 0 && !any_unknown {
+            let title = format!("the transform `{}` does nothing", name.value);
+            let note = format!("one of {}", KINDS.concat().join(", "));
+            out.push(Diagnostic::error("transform.no_verb", title).at(&name.place).note(note));
         }
-        (Some(_), None) => Verb::Rows(rows?.into_spec()),
-        (None, Some(_)) => Verb::Aggregate(aggregate?.into_spec(name, out)?),
-        (None, None) => {
-            if later == 0 && !any_unknown {
-                let title = format!("the transform `{}` does nothing", name.value);
-                let verbs = [ROW_VERBS, AGGREGATE_KEYS].concat().join(", ");
-                out.push(Diagnostic::error("transform.no_verb", title).at(&name.place).note(format!("one of {verbs}")));
-            }
-            return None;
-        }
+        return None;
+    };
+    if let Some(second) = second {
+        let title = format!("`{}` and `{}` cannot stand in one transform", first.key, second.key);
+        let hint = format!("put `{}` into a transform of its own", first.key);
+        out.push(Diagnostic::error("transform.two_verbs", title).at(&first.key_place).hint(hint));
+        return None;
+    }
+    let verb = match first.key.as_str() {
+        "sort" => Verb::Sort(sort??),
+        "fail" => Verb::Fail(fail??),
+        key if ROW_VERBS.contains(&key) => Verb::Rows(rows?.into_spec()),
+        _ => Verb::Aggregate(aggregate?.into_spec(name, out)?),
     };
     Some(TransformSpec { name: name.clone(), from: from?, verb, place: node.place.clone() })
+}
+
+impl FromNode for SortSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let SortKeys { within } = FromNode::from_node(node, out)?;
+        Some(SortSpec { within })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        SortKeys::schema(generator)
+    }
+}
+
+impl FromNode for FailSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        let FailKeys { after, rate, seed, filter, trigger, how } = FromNode::from_node(node, out)?;
+        let mut whens = Vec::new();
+        whens.extend(after.map(|AtLeastOne(rows)| FailWhen::After(rows as u64)));
+        let number = seed.as_ref().map_or(0, |seed| seed.value);
+        let is_rate = rate.is_some();
+        whens.extend(rate.map(|Share(share)| FailWhen::Rate { share, seed: number }));
+        whens.extend(filter.map(|Sql(text)| FailWhen::Where(text)));
+        whens.extend(trigger.map(FailWhen::Trigger));
+        let (Some(when), true) = (whens.pop(), whens.is_empty()) else {
+            let title = format!("`fail` has one of {}", FAIL_WHENS.join(", "));
+            out.push(Diagnostic::error("fail.when", title).at(&node.place));
+            return None;
+        };
+        if let Some(seed) = seed.filter(|_| !is_rate) {
+            out.push(Diagnostic::error("fail.seed", "only `rate` has a seed").at(&seed.place));
+            return None;
+        }
+        Some(FailSpec { when, how: how.unwrap_or(FailAs::Error), place: node.place.clone() })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut object = ObjectSchema::default();
+        FailKeys::describe_keys(&mut object, generator);
+        object.exactly_one_of(FAIL_WHENS);
+        let mut schema = object.finish();
+        schema.insert("dependentRequired".into(), serde_json::json!({ "seed": ["rate"] }));
+        schema
+    }
 }
 
 impl RowKeys {
@@ -319,18 +399,30 @@ pub(super) fn describe_transform(generator: &mut SchemaGenerator) -> Schema {
     object.property("from", Inputs::schema(generator), &[], true);
     RowKeys::describe_keys(&mut object, generator);
     AggregateKeys::describe_keys(&mut object, generator);
-    object.text(&["A transform: row by row (`where check add select drop`, done in this order), or an aggregate."]);
+    let sort: &[&str] = &["Rows leave in the order of their event time. Example: `sort: { within: 5s }`."];
+    object.property("sort", SortSpec::schema(generator), sort, false);
+    let fail: &[&str] = &["Ends the run once, to see what becomes of it. Example: `fail: { after: 1000, as: kill }`."];
+    object.property("fail", FailSpec::schema(generator), fail, false);
+    object.text(&[
+        "A transform: row by row (`where check add select drop`, done in this order), an aggregate, `sort` or `fail`.",
+    ]);
     let not_both = |keys: &[&str]| {
         let any: Vec<_> = keys.iter().map(|key| serde_json::json!({ "required": [key] })).collect();
         serde_json::json!({ "anyOf": any })
     };
     let mut schema = object.finish();
     // An aggregate gives columns: groups, results, or both.
+    let others = |own: &[&str]| {
+        let others: Vec<&str> =
+            KINDS.iter().filter(|kind| **kind != own).flat_map(|kind| kind.iter().copied()).collect();
+        not_both(&others)
+    };
     let aggregate = serde_json::json!({ "anyOf": [
         { "required": ["group_by"] },
         { "required": ["aggregate"], "properties": { "aggregate": { "type": "object", "minProperties": 1 } } },
-    ], "not": not_both(ROW_VERBS) });
-    let rows = serde_json::json!({ "allOf": [not_both(ROW_VERBS), { "not": not_both(AGGREGATE_KEYS) }] });
-    schema.insert("anyOf".into(), serde_json::json!([rows, aggregate]));
+    ], "not": others(AGGREGATE_KEYS) });
+    let of_kind = |own: &[&str]| serde_json::json!({ "allOf": [not_both(own), { "not": others(own) }] });
+    let [rows, sort, fail] = [ROW_VERBS, &["sort"], &["fail"]].map(of_kind);
+    schema.insert("anyOf".into(), serde_json::json!([rows, aggregate, sort, fail]));
     schema
 }

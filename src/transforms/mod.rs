@@ -6,7 +6,9 @@
 //! in the order of (source, partition) (I2).
 
 pub mod aggregate;
+pub mod fail;
 pub mod select;
+pub mod sort;
 pub mod union;
 
 use std::any::Any;

@@ -10,6 +10,7 @@ mod disk;
 mod doorman;
 mod errors;
 mod examples;
+mod fail;
 mod formats;
 mod frames;
 mod gate;

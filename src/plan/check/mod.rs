@@ -18,6 +18,7 @@ mod later;
 mod modes;
 mod names;
 mod pipelines;
+mod rewrite;
 mod round;
 mod schemas;
 mod settings;
@@ -75,7 +76,7 @@ fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent:
     let mut topics = Topics::of(documents);
     let mut plans = Vec::new();
     for index in pipelines::ordered(documents) {
-        let pipeline = &documents.pipelines[index];
+        let pipeline = &rewrite::written_out(&documents.pipelines[index]);
         let errors_before = error_count(&out);
         let scope =
             Scope { documents, pipeline, folder, world, extent, state_dir: settings::state_dir(pipeline, folder) };
@@ -124,8 +125,11 @@ impl<'a> PipelineCheck<'a> {
             .collect();
 
         let early = early_aggregates(spec, &wiring);
+        let tripped = self.scope.state_dir.join("tripped");
+        let tripped = (self.scope.extent == Extent::InUse).then_some(tripped.as_path());
+        let given = round::Given { early: &early, tripped };
         let all = sources.iter().map(|source| source.as_ref().map(SourceDraft::everything)).collect();
-        let mut first = Round::run(spec, &wiring, all, &early, false, out);
+        let mut first = Round::run(spec, &wiring, all, given, false, out);
         let errors = settings::error_policy(pipeline, out);
         let sinks = self.sinks(&wiring, &first, topics, out);
         let dead_letter =
@@ -156,7 +160,7 @@ impl<'a> PipelineCheck<'a> {
         }
         self.outline.sources =
             wiring.used_sources().filter_map(|index| Some(sources[index].as_ref()?.outline())).collect();
-        let second = Round::run(spec, &wiring, shapes, &early, true, &mut repeated);
+        let second = Round::run(spec, &wiring, shapes, given, true, &mut repeated);
         self.assemble(wiring, planned, second, sinks, dead_letter, errors, out)
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::report::{Diagnostic, Diagnostics, Place};
-use crate::spec::{InputRef, Inputs, PipelineSpec, Port};
+use crate::spec::{FailSpec, FailWhen, InputRef, Inputs, PipelineSpec, Port, TransformSpec, Verb};
 
 /// Something that can be read from; an index into the spec's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ pub(super) fn wire(spec: &PipelineSpec, out: &mut Diagnostics) -> Wiring {
         }
     }
     wiring.order = sorted(spec, &wiring, out);
-    wiring.used = used(&wiring);
+    wiring.used = used(spec, &wiring);
     warn_unused(spec, &wiring, out);
     wiring
 }
@@ -180,7 +180,7 @@ fn resolve(
 
 /// Complains about a port that the source or step does not have.
 fn missing_port(target: Target, from: &InputRef, spec: &PipelineSpec) -> Option<Diagnostic> {
-    use crate::spec::Verb::{Aggregate, Rows};
+    use Verb::{Aggregate, Rows, Sort};
     let verb = match target {
         Target::Transform(index) => Some(&spec.transforms[index].verb),
         Target::Source(_) | Target::Union(_) => None,
@@ -188,9 +188,10 @@ fn missing_port(target: Target, from: &InputRef, spec: &PipelineSpec) -> Option<
     let (code, note) = match (from.port, verb) {
         (Port::Main, _) | (Port::Failed, Some(Rows(_))) => return None,
         (Port::Late, Some(Aggregate(aggregate))) if aggregate.window.is_some() => return None,
+        (Port::Late, Some(Sort(_))) => return None,
         (Port::Rest, Some(Rows(rows))) if rows.filter.is_some() => return None,
         (Port::Failed, None) if is_raw(target, spec) => return None,
-        (Port::Late, _) => ("names.no_late", "only an aggregate with a `window` has late rows"),
+        (Port::Late, _) => ("names.no_late", "only `sort` and an aggregate with a `window` have late rows"),
         (Port::Rest, _) => ("names.no_rest", "only a `where` leaves rows over"),
         (Port::Failed, None) => ("names.no_failed", "datagen's rows need not be decoded"),
         (Port::Failed, Some(_)) => {
@@ -260,7 +261,7 @@ fn cycle(spec: &PipelineSpec, steps: &[usize]) -> Diagnostic {
         .note(format!("the cycle is {}", path.join(" → ")))
 }
 
-fn used(wiring: &Wiring) -> BTreeSet<Target> {
+fn used(spec: &PipelineSpec, wiring: &Wiring) -> BTreeSet<Target> {
     let mut used = BTreeSet::new();
     let mut open: Vec<Target> = wiring.sink_inputs.values().flat_map(|(target, _)| wiring.behind(*target)).collect();
     while let Some(target) = open.pop() {
@@ -269,16 +270,25 @@ fn used(wiring: &Wiring) -> BTreeSet<Target> {
         }
         if let Target::Transform(index) = target {
             open.extend(wiring.inputs.get(&index).into_iter().flat_map(|(before, _)| wiring.behind(*before)));
+            // What watches its trigger stands right behind it.
+            open.extend((has_trigger(&spec.transforms[index].verb)).then_some(Target::Transform(index + 1)));
         }
     }
     used
+}
+
+fn has_trigger(verb: &Verb) -> bool {
+    matches!(verb, Verb::Fail(FailSpec { when: FailWhen::Trigger(_), .. }))
 }
 
 /// Warns at the last step only: what leads to an unused step is read, by that step.
 fn warn_unused(spec: &PipelineSpec, wiring: &Wiring, out: &mut Diagnostics) {
     let read: BTreeSet<Target> = wiring.all_inputs().map(|(target, _)| target).collect();
     let sources = spec.sources.iter().enumerate().map(|(i, s)| (Target::Source(i), &s.name));
-    let transforms = spec.transforms.iter().enumerate().map(|(i, t)| (Target::Transform(i), &t.name));
+    // Nobody reads what watches a trigger.
+    let watches = |t: &TransformSpec| matches!(&t.verb, Verb::Fail(FailSpec { when: FailWhen::First, .. }));
+    let transforms = spec.transforms.iter().enumerate().filter(|(_, t)| !watches(t));
+    let transforms = transforms.map(|(i, t)| (Target::Transform(i), &t.name));
     for (target, name) in sources.chain(transforms).filter(|(target, _)| !read.contains(target)) {
         // A wrong `from` elsewhere may be the reader that is missing here.
         if !spec.broken.is_empty()

@@ -1,6 +1,7 @@
 //! One pass over the transforms: what they give, and what they need from what stands before them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::names::{Target, Wiring};
 use super::shape::{Reads, Shape};
@@ -24,12 +25,21 @@ pub(super) struct Round {
     pub(super) wanted: BTreeMap<Target, BTreeSet<String>>,
 }
 
+/// What a round goes by that is not its own finding.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given<'a> {
+    /// Windowed aggregates with a sink that wants their rows before they are final.
+    pub early: &'a BTreeSet<usize>,
+    /// The folder in which `fail` steps remember that they have tripped; `None`: they never trip.
+    pub tripped: Option<&'a Path>,
+}
+
 impl Round {
     pub(super) fn run(
         spec: &PipelineSpec,
         wiring: &Wiring,
         sources: Vec<Option<Shape>>,
-        early: &BTreeSet<usize>,
+        outside: Given<'_>,
         narrowed: bool,
         out: &mut Diagnostics,
     ) -> Round {
@@ -44,8 +54,9 @@ impl Round {
             round.unite(at.0, wiring, narrowed, out);
             let Some(input) = round.input_of(&transform.from, *at, wiring, out) else { continue };
             let input_name = shown_input(&transform.from);
-            let given =
-                steps::Given { input: &input, input_name: &input_name, narrowed, early: early.contains(&index) };
+            let early = outside.early.contains(&index);
+            let tripped = outside.tripped;
+            let given = steps::Given { input: &input, input_name: &input_name, narrowed, early, tripped };
             let Some(step) = steps::compile_step(transform, given, out) else { continue };
             round.shapes.insert(Target::Transform(index), step.shape);
             round.reads.insert(index, step.reads);
@@ -196,7 +207,11 @@ pub(super) fn early_aggregates(spec: &PipelineSpec, wiring: &Wiring) -> BTreeSet
                     early.insert(index);
                     break;
                 }
-                Verb::Rows(_) => at = wiring.inputs.get(&index).copied().filter(|_| wiring.order.contains(&index)),
+                // What is sorted is final.
+                Verb::Sort(_) => break,
+                Verb::Rows(_) | Verb::Fail(_) => {
+                    at = wiring.inputs.get(&index).copied().filter(|_| wiring.order.contains(&index))
+                }
             }
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Shape {
     pub group: Option<Group>,
     /// Indexes in the spec's sources: where the rows come from.
     pub sources: BTreeSet<usize>,
+    /// The sorts that the rows come from: of one of them, their order is no partition's.
+    pub sorted: BTreeSet<String>,
     /// What the rows' bytes are, as long as nothing has changed a column of them.
     pub untouched: Option<Untouched>,
 }
@@ -99,6 +101,11 @@ pub(super) struct Reads {
 }
 
 impl Reads {
+    /// Of a step through which rows go as they are.
+    pub fn everything() -> Reads {
+        Reads { passes_columns: true, passes_metadata: true, ..Reads::default() }
+    }
+
     /// What the input must have so that the output has `wanted`.
     pub fn needed(&self, wanted: &BTreeSet<String>) -> BTreeSet<String> {
         let passed = wanted.iter().filter(|name| match meta::is_meta(name) {

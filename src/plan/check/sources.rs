@@ -401,7 +401,8 @@ impl SourceCheck<'_> {
         outline.time = time_in_words(&time, time_spec.as_ref());
         let untouched = values.as_ref().and_then(Reading::untouched);
         let sources = [self.index].into();
-        let everything = Shape { columns: everything, changes: false, group: None, sources, untouched };
+        let sorted = BTreeSet::new();
+        let everything = Shape { columns: everything, changes: false, group: None, sources, sorted, untouched };
         Some(SourceDraft { name: self.spec.name.value.clone(), source, values, keys, everything, time_spec, outline })
     }
 }

@@ -1,6 +1,7 @@
 //! Transforms: row steps and aggregates, compiled against the columns of their input.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
@@ -9,17 +10,21 @@ use serde_json::{Value, json};
 use super::columns::{listed, refuse_reserved};
 use super::expressions::{compile, compile_condition, of_expression};
 use super::fill::FillCheck;
+use super::rewrite;
 use super::shape::{Group, Reads, Shape};
 use crate::data::meta;
 use crate::expr::{Aggregates, Scalar, type_word};
 use crate::plan::Step;
 use crate::report::{Diagnostic, Diagnostics, Place, Severity};
 use crate::spec::{
-    AggregateSpec, ColumnSpec, Named, RowsSpec, Spanned, TransformSpec, Verb, WindowSpec, not_available,
+    AggregateSpec, ColumnSpec, FailAs, FailSpec, FailWhen, Named, RowsSpec, SortSpec, Spanned, TransformSpec, Verb,
+    WindowSpec, not_available,
 };
 use crate::time::{Millis, Windows};
 use crate::transforms::aggregate::{self, Aggregate, WINDOW_END, WINDOW_START, can_group_by, group_fields};
+use crate::transforms::fail::{Fail, How, When};
 use crate::transforms::select::{RowSteps, Select, added_schema};
+use crate::transforms::sort::Sort;
 
 /// A transform that compiled.
 #[derive(Debug)]
@@ -38,17 +43,79 @@ pub(super) struct Given<'a> {
     pub narrowed: bool,
     /// A sink wants the windows before they are final.
     pub early: bool,
+    /// The folder in which `fail` steps remember that they have tripped; `None`: they never trip.
+    pub tripped: Option<&'a Path>,
 }
 
 /// Compiles a transform against its input.
 pub(super) fn compile_step(spec: &TransformSpec, given: Given, out: &mut Diagnostics) -> Option<Compiled> {
-    let Given { input, input_name, narrowed, early } = given;
+    let Given { input, input_name, narrowed, early, tripped } = given;
     match &spec.verb {
         Verb::Rows(rows) => RowsCheck { transform: spec, spec: rows, input, input_name, narrowed }.compile(out),
         Verb::Aggregate(aggregate) => {
             AggregateCheck { spec: aggregate, input, input_name, transform: spec, early }.compile(out)
         }
+        Verb::Sort(sort) => compile_sort(sort, spec, input, input_name, out),
+        Verb::Fail(fail) => compile_fail(fail, spec, input, tripped, out),
     }
+}
+
+fn compile_sort(
+    sort: &SortSpec,
+    transform: &TransformSpec,
+    input: &Shape,
+    input_name: &str,
+    out: &mut Diagnostics,
+) -> Option<Compiled> {
+    let place = &transform.from.place;
+    if input.changes {
+        out.push(not_behind_endless("`sort`", input_name, place));
+        return None;
+    }
+    if input.group.as_ref().is_some_and(|group| group.filled) {
+        out.push(
+            not_available("`sort` behind `fill`", place).note(
+                "whether a window is empty is known only with the next row, so filled rows come after their time",
+            ),
+        );
+        return None;
+    }
+    let step = Step::Stateful(Arc::new(Sort::new(input.columns.clone(), sort.within.value.0)));
+    let shape = Shape { sorted: [transform.name.value.clone()].into(), ..input.clone() };
+    let reads = Reads { own: [meta::TIME.to_owned()].into(), ..Reads::everything() };
+    Some(Compiled { step, shape, reads })
+}
+
+fn compile_fail(
+    fail: &FailSpec,
+    transform: &TransformSpec,
+    input: &Shape,
+    tripped: Option<&Path>,
+    out: &mut Diagnostics,
+) -> Option<Compiled> {
+    let when = match &fail.when {
+        FailWhen::After(rows) => When::After(*rows),
+        FailWhen::Rate { share, seed } => When::Rate { share: *share, seed: *seed },
+        FailWhen::Where(text) => When::Where(compile_condition("`where`", text, &input.columns, out)?),
+        FailWhen::Trigger(_) => When::Never,
+        FailWhen::First => When::First,
+    };
+    let own = match &when {
+        When::Where(condition) => condition.columns().iter().cloned().collect(),
+        _ => BTreeSet::new(),
+    };
+    let how = match fail.how {
+        FailAs::Error => How::Error,
+        FailAs::Panic => How::Panic,
+        FailAs::Kill => How::Kill,
+    };
+    let name = &transform.name.value;
+    let (when, memory) = match tripped {
+        Some(folder) => (when, folder.join(rewrite::watched(name))),
+        None => (When::Never, PathBuf::new()),
+    };
+    let step = Step::Rows(Arc::new(Fail::new(input.columns.clone(), name, when, how, memory)));
+    Some(Compiled { step, shape: input.clone(), reads: Reads { own, ..Reads::everything() } })
 }
 
 struct RowsCheck<'a> {
@@ -296,7 +363,8 @@ impl AggregateCheck<'_> {
             }
         };
         let sources = self.input.sources.clone();
-        let shape = Shape { columns: step.schema(), changes, group: Some(group), sources, untouched: None };
+        let sorted = BTreeSet::new();
+        let shape = Shape { columns: step.schema(), changes, group: Some(group), sources, sorted, untouched: None };
         Some(Compiled { step, shape, reads })
     }
 
@@ -390,6 +458,8 @@ pub(super) fn in_words(spec: &TransformSpec) -> String {
     match &spec.verb {
         Verb::Rows(rows) => rows_in_words(rows).join(", "),
         Verb::Aggregate(aggregate) => aggregate_in_words(aggregate).join(", "),
+        Verb::Sort(sort) => format!("sort within {}", crate::time::duration::format(sort.within.value.0)),
+        Verb::Fail(fail) => format!("{} once, on purpose", fail.how.word()),
     }
 }
 
@@ -449,6 +519,9 @@ pub(super) fn meaning(spec: &TransformSpec, early: bool) -> Value {
             "having": aggregate.having.as_ref().map(|text| &text.value),
             "early": early,
         }),
+        Verb::Sort(sort) => json!({ "sort": sort.within.value.0 }),
+        // It changes no row, whatever it is set to.
+        Verb::Fail(_) => json!({ "fail": true }),
     };
     let mut meaning = json!({ "name": spec.name.value, "from": super::shown_input(&spec.from), "does": verb });
     if let Verb::Aggregate(AggregateSpec { fill: Some(fill), .. }) = &spec.verb {

@@ -1,5 +1,6 @@
 //! Unions: which inputs may stand in one list, and the columns that they give together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -9,7 +10,7 @@ use super::shape::{Group, Shape, Untouched};
 use crate::data::meta;
 use crate::expr::type_word;
 use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::InputRef;
+use crate::spec::{InputRef, not_available};
 use crate::transforms::union::Union;
 
 /// Columns that a row has of its record, or none; not for expressions.
@@ -21,6 +22,7 @@ const DIGITS_MAX: u8 = 38;
 pub(super) fn unite(inputs: &[(&InputRef, Shape)], narrowed: bool, out: &mut Diagnostics) -> Option<(Shape, Union)> {
     let ((first_ref, first), others) = inputs.split_first()?;
     let mut is_good = inputs.iter().map(|(from, shape)| is_final(from, shape, out)).fold(true, |all, good| all & good);
+    is_good &= is_of_other_sorts(inputs, out);
     let names: Vec<&str> = user_fields(&first.columns).map(|field| field.name().as_str()).collect();
     let in_all = |name: &str| others.iter().all(|(_, shape)| shape.columns.column_with_name(name).is_some());
     let kept = |field: &&Field| !narrowed || in_all(field.name());
@@ -53,9 +55,27 @@ pub(super) fn unite(inputs: &[(&InputRef, Shape)], narrowed: bool, out: &mut Dia
         changes: false,
         group: inputs.iter().map(|(_, shape)| shape.group.clone()).reduce(group)?,
         sources: inputs.iter().flat_map(|(_, shape)| shape.sources.iter().copied()).collect(),
+        sorted: inputs.iter().flat_map(|(_, shape)| shape.sorted.iter().cloned()).collect(),
         untouched: untouched(inputs, &schema),
     };
     Some((shape, Union::new(schema, &schemas)))
+}
+
+/// The rows of one partition come together by their offsets, and those of a sort have left that order.
+fn is_of_other_sorts(inputs: &[(&InputRef, Shape)], out: &mut Diagnostics) -> bool {
+    let mut seen: BTreeMap<&String, &InputRef> = BTreeMap::new();
+    for (from, shape) in inputs {
+        for sort in &shape.sorted {
+            let Some(first) = seen.insert(sort, from) else { continue };
+            out.push(
+                not_available("a union of rows of one `sort`", &from.place)
+                    .note(format!("`{}` and `{}` both come from `{sort}`", first.shown(), from.shown()))
+                    .hint(format!("put them together before `{sort}`")),
+            );
+            return false;
+        }
+    }
+    true
 }
 
 /// A row that changes would have to be taken back from where it went.
