@@ -438,8 +438,10 @@ unsafe extern "C" fn on_delivery(_: *mut rd::rd_kafka_t, message: *const rd::rd_
     // SAFETY: librdkafka passes our opaque pointer.
     let Some(events) = unsafe { events(opaque) }.filter(|_| !purged) else { return };
     // SAFETY: as above; the topic of a message lives as long as it does.
-    let (topic, reason) =
-        unsafe { (text(rd::rd_kafka_topic_name(message.rkt)), text(rd::rd_kafka_message_produce_errstr(message))) };
+    let topic = unsafe { text(rd::rd_kafka_topic_name(message.rkt)) };
+    // Not what the broker said of this record (`rd_kafka_message_produce_errstr`): librdkafka 2.12 frees that text
+    // before it tells us of it.
+    let reason = NativeError::of_code(code).text;
     lock(&events.refused).get_or_insert(Refused { code, topic, partition: message.partition, reason });
 }
 

@@ -259,7 +259,11 @@ pub(super) fn refusal(cluster: &Cluster, client: &Client, error: NativeError, re
         Code::InvalidTimestamp => {
             ("kafka.record_refused", "its time is too far from the broker's clock (`message.timestamp.after.max.ms`)")
         }
-        Code::InvalidRecord => ("kafka.record_refused", "a compacted topic takes no record without a key"),
+        Code::InvalidRecord => (
+            "kafka.record_refused",
+            "a compacted topic takes no record without a key; or its time is too far from the broker's clock \
+             (`message.timestamp.after.max.ms`)",
+        ),
         Code::PolicyViolation | Code::UnsupportedForMessageFormat => {
             ("kafka.record_refused", "the broker's settings forbid such records")
         }
