@@ -33,6 +33,8 @@ pub struct MemorySource {
 struct Log {
     partitions: BTreeMap<Partition, Vec<MemoryRecord>>,
     ended: bool,
+    /// Partitions that were told of.
+    told: BTreeSet<Partition>,
     /// Rows of a partition that one poll brings at most; 0: no limit of its own.
     poll_rows_max: usize,
 }
@@ -93,7 +95,18 @@ impl Source for MemorySource {
             end: None,
             max_timestamp: None,
         };
-        Ok(lock(&self.log).partitions.keys().map(start).collect())
+        let mut log = lock(&self.log);
+        log.told = log.partitions.keys().copied().collect();
+        Ok(log.partitions.keys().map(start).collect())
+    }
+
+    fn look(&self) -> Result<Vec<PartitionStart>, Failure> {
+        let mut log = lock(&self.log);
+        let Log { partitions, told, .. } = &mut *log;
+        let new = partitions.keys().copied().filter(|partition| told.insert(*partition));
+        let start =
+            |partition| PartitionStart { partition, start: Position::offset(0), end: None, max_timestamp: None };
+        Ok(new.map(start).collect())
     }
 
     fn open(&self, source: SourceIndex, share: &[PartitionStart], _wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
@@ -146,6 +159,12 @@ impl Reader for MemoryReader {
 
     fn wait(&mut self, bell: &Bell, timeout: Duration) {
         bell.wait(&[], timeout);
+    }
+
+    fn add(&mut self, parts: &[PartitionStart]) -> Result<(), Failure> {
+        let at = |part: &PartitionStart| (part.partition, (part.start.as_offset().unwrap_or(0) as usize, usize::MAX));
+        self.partitions.extend(parts.iter().map(at));
+        Ok(())
     }
 
     fn status(&self, partition: Partition) -> PartitionStatus {

@@ -109,9 +109,10 @@ pub trait Source: Debug + Send + Sync {
     }
 
     /// Looks whether what is read is still what it was when the ids were asked. Called now and then while it is read;
-    /// a failure that no retry mends ends the run.
-    fn look(&self) -> Result<(), Failure> {
-        Ok(())
+    /// a failure that no retry mends ends the run. Gives the partitions that came since it was discovered or last
+    /// looked at, each to be read from its first record: whoever asks gives them to a reader ([`Reader::add`]).
+    fn look(&self) -> Result<Vec<PartitionStart>, Failure> {
+        Ok(Vec::new())
     }
 
     /// Where to go on in partitions whose records are gone although they are needed. Those that can go on as they are
@@ -200,6 +201,14 @@ pub trait Reader: Send {
     /// So many records were skipped since the last call, because they are gone and the source shall go on (I17).
     fn take_missing(&mut self) -> u64 {
         0
+    }
+
+    /// Reads these partitions too from now on: those that [`Source::look`] found.
+    ///
+    /// # Errors
+    /// With `retry` none of them was added: ask again.
+    fn add(&mut self, parts: &[PartitionStart]) -> Result<(), Failure> {
+        Err(Failure::bug("reader.no_new_partitions", format!("nobody asked for {} new partitions", parts.len())))
     }
 
     /// How the partition stands.

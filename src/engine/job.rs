@@ -29,7 +29,7 @@ use super::reported;
 use super::seat::{EpochClock, Seat};
 use super::start::{StartOptions, StartReport, Started, start};
 use super::trunk::{Reading, Trunk};
-use crate::connectors::Bell;
+use crate::connectors::{Bell, PartitionStart};
 use crate::data::{EncodedRows, Epoch, Mark, Partition, Position};
 use crate::journal::{EpochRecord, Journal, PartitionRecord};
 use crate::plan::Plan;
@@ -91,6 +91,11 @@ impl Stop {
 #[derive(Debug)]
 enum ToCoordinator {
     Event(Event),
+    /// Partitions of a source that came while it was read.
+    Added {
+        source: usize,
+        partitions: Vec<PartitionStart>,
+    },
     Failed(Failure),
 }
 
@@ -101,15 +106,30 @@ enum ToLane {
     Mark(Mark),
 }
 
-/// The partitions that a lane is to pause; only the newest wish counts. A cell, because the coordinator must
-/// never wait for a lane that waits for it.
-type Pauses = Arc<Mutex<Option<BTreeSet<Partition>>>>;
+/// What a lane is to do when it comes to it. A cell, because the coordinator must never wait for a lane that waits
+/// for it.
+#[derive(Debug, Default)]
+struct Wishes {
+    /// The partitions to be paused; only the newest wish counts.
+    pause: Option<BTreeSet<Partition>>,
+    /// Partitions to be read too.
+    add: Vec<PartitionStart>,
+}
 
 /// The coordinator's end of a lane.
 struct LaneHandle {
+    source: usize,
+    partition_count: usize,
     control: SyncSender<ToLane>,
-    pauses: Pauses,
+    wishes: Arc<Mutex<Wishes>>,
     bell: Bell,
+}
+
+impl LaneHandle {
+    fn wish(&self, wish: impl FnOnce(&mut Wishes)) {
+        wish(&mut self.wishes.lock().unwrap_or_else(|poison| poison.into_inner()));
+        self.bell.ring();
+    }
 }
 
 /// What the coordinator tells the trunk about an epoch whose lanes are handing over.
@@ -210,13 +230,20 @@ impl Threads {
         let kept = memory.gauge("epochs");
         for (index, seat) in seats.into_iter().enumerate() {
             let (sender, control) = sync_channel(4);
-            let pauses = Pauses::default();
-            lanes.push(LaneHandle { control: sender, pauses: pauses.clone(), bell: bells[index].clone() });
+            let wishes = Arc::<Mutex<Wishes>>::default();
+            lanes.push(LaneHandle {
+                source: seat.source,
+                partition_count: seat.partition_count(),
+                control: sender,
+                wishes: wishes.clone(),
+                bell: bells[index].clone(),
+            });
             let lane = LaneThread {
                 index,
                 seat,
                 control,
-                pauses,
+                wishes,
+                added: Vec::new(),
                 bell: bells[index].clone(),
                 events: events.clone(),
                 outputs: outputs_in.clone(),
@@ -291,6 +318,7 @@ impl Threads {
             };
             match event {
                 ToCoordinator::Failed(failure) => break Err(failure),
+                ToCoordinator::Added { source, partitions } => self.add(source, partitions),
                 ToCoordinator::Event(event) => match self.handle(event) {
                     Ok(Some(outcome)) => break Ok(outcome),
                     Ok(None) => {}
@@ -325,9 +353,7 @@ impl Threads {
                     self.tell_lanes(|| ToLane::Mark(mark))?;
                 }
                 Action::Pause { lane, partitions } => {
-                    let LaneHandle { pauses, bell, .. } = &self.lanes[lane];
-                    *pauses.lock().unwrap_or_else(|poison| poison.into_inner()) = Some(partitions);
-                    bell.ring();
+                    self.lanes[lane].wish(|wishes| wishes.pause = Some(partitions));
                 }
                 Action::Full => return Err(self.memory.full(&self.plan.name)),
                 Action::Finished => {
@@ -365,13 +391,27 @@ impl Threads {
         }))
     }
 
+    /// Deals partitions that came to the lanes that read the fewest.
+    fn add(&mut self, source: usize, partitions: Vec<PartitionStart>) {
+        let of = &self.plan.sources[source];
+        let names: Vec<_> = partitions.iter().map(|start| of.name_of(start.partition).to_string()).collect();
+        tracing::warn!("`{}`: new partitions are read from their first record: {}", of.name, names.join(", "));
+        for start in partitions {
+            let of_source = self.lanes.iter_mut().filter(|lane| lane.source == source);
+            let Some(lane) = of_source.min_by_key(|lane| lane.partition_count) else { return };
+            lane.partition_count += 1;
+            lane.wish(|wishes| wishes.add.push(start));
+        }
+    }
+
     /// Lets every source look whether it still reads what it read at the start.
     fn look(&self) -> JoinHandle<()> {
         let (plan, events) = (self.plan.clone(), self.stop.events.clone());
         tokio::task::spawn_blocking(move || {
-            for source in &plan.sources {
+            for (index, source) in plan.sources.iter().enumerate() {
                 match source.source.look() {
-                    Ok(()) => {}
+                    Ok(partitions) if partitions.is_empty() => {}
+                    Ok(partitions) => drop(events.blocking_send(ToCoordinator::Added { source: index, partitions })),
                     // A server that is away is waited for, and named, by whoever reads.
                     Err(failure) if failure.retry => tracing::debug!(source = source.name, "{failure}"),
                     Err(failure) => return drop(events.blocking_send(ToCoordinator::Failed(failure))),
@@ -459,7 +499,9 @@ struct LaneThread {
     index: usize,
     seat: Seat,
     control: Receiver<ToLane>,
-    pauses: Pauses,
+    wishes: Arc<Mutex<Wishes>>,
+    /// Partitions that it is to read and does not yet.
+    added: Vec<PartitionStart>,
     bell: Bell,
     events: mpsc::Sender<ToCoordinator>,
     outputs: SyncSender<(usize, Epoch, Output)>,
@@ -490,15 +532,17 @@ impl LaneThread {
                 Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => {}
             }
-            let pauses = self.pauses.lock().unwrap_or_else(|poison| poison.into_inner()).take();
-            if let Some(partitions) = pauses {
+            let Wishes { pause: paused, add } =
+                std::mem::take(&mut *self.wishes.lock().unwrap_or_else(|poison| poison.into_inner()));
+            if let Some(partitions) = paused {
                 self.seat.pause(&partitions);
             }
+            self.added.extend(add);
             let halted = self.stop.halted.load(Relaxed);
             let mut full = self.is_full();
             let (mut rows, mut away) = (0, false);
             if !halted && !full {
-                match self.seat.step() {
+                match self.step() {
                     Ok(taken) => {
                         rows = taken;
                         self.held.set(self.seat.held());
@@ -531,6 +575,14 @@ impl LaneThread {
                 self.seat.wait(&self.bell, IDLE_WAIT);
             }
         }
+    }
+
+    fn step(&mut self) -> Result<usize, Failure> {
+        if !self.added.is_empty() {
+            self.seat.add(&self.added)?;
+            self.added.clear();
+        }
+        self.seat.step()
     }
 
     /// I6, I13: columns and records may take more memory than the bytes that they stand for, and a record may

@@ -121,6 +121,12 @@ impl Lane {
         }
     }
 
+    /// Takes in these partitions too from now on.
+    pub fn add(&mut self, starts: &[PartitionStart]) {
+        let open = |start: &PartitionStart| (start.partition, OpenPartition::at(start.start.clone()));
+        self.partitions.extend(starts.iter().map(open));
+    }
+
     /// The event time about which a partition is being read.
     pub fn reached(&self, partition: Partition) -> Option<Millis> {
         self.partitions.get(&partition)?.reached

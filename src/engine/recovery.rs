@@ -177,7 +177,7 @@ pub fn decide(
         watermark: record.map_or(Watermark::NONE, |record| record.watermark),
         clock: record.map_or(Millis::MIN, |record| record.clock),
         last_windows: record.map(|record| record.last_windows.clone()).unwrap_or_default(),
-        positions: positions(plan, record),
+        positions: first_positions(history, replay_from, positions(plan, record)),
         ends: positions(plan, history.epochs.get(&last)),
         end_times: history.epochs.get(&last).map(times).unwrap_or_default(),
         jumps: plan.jumps.clone(),
@@ -332,6 +332,21 @@ fn positions(plan: &PlanRecord, record: Option<&EpochRecord>) -> BTreeMap<String
         let later = jumps.iter().filter(|(_, jump)| jump.from_epoch > epoch);
         let later = later.map(|(partition, jump)| (partition.clone(), jump.to.clone()));
         positions.entry(source.clone()).or_default().extend(later);
+    }
+    positions
+}
+
+/// A partition that came while the pipeline ran begins where the first record that knows it says (I13).
+fn first_positions(
+    history: &History,
+    from: Epoch,
+    mut positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
+) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {
+    for (source, partitions) in history.epochs.range(from..).flat_map(|(_, record)| &record.partitions) {
+        let known = positions.entry(source.clone()).or_default();
+        for (partition, range) in partitions {
+            known.entry(partition.clone()).or_insert_with(|| range.from.clone());
+        }
     }
     positions
 }

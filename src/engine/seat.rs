@@ -269,6 +269,23 @@ impl Seat {
         }
     }
 
+    /// Reads these partitions too from now on: their ranges begin with the open epoch. What it was told of them
+    /// before counts for nothing, so that they hold the watermark until they have rows or are idle (I5).
+    ///
+    /// # Errors
+    /// With `retry` none of them was added.
+    pub fn add(&mut self, starts: &[PartitionStart]) -> Result<(), Failure> {
+        self.reader.add(starts)?;
+        self.lane.add(starts);
+        self.partitions.extend(starts.iter().map(|start| (start.partition, Standing::default())));
+        Ok(())
+    }
+
+    /// How many partitions it reads.
+    pub fn partition_count(&self) -> usize {
+        self.partitions.len()
+    }
+
     /// I6: reads all partitions but these from now on. What waits to be taken in is taken in.
     pub fn pause(&mut self, partitions: &BTreeSet<Partition>) {
         self.reader.pause(partitions);

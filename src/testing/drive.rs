@@ -212,8 +212,17 @@ impl Drive<'_> {
         Err(Failure::bug("testing.no_end", "the pipeline does not end although every source has"))
     }
 
-    /// Reads until nothing is left to read.
+    /// Reads until nothing is left to read, partitions that came since too.
     fn take_in(&mut self) -> Result<(), Failure> {
+        let given = self.given;
+        self.stage()?;
+        for (index, source) in given.plan.sources.iter().enumerate() {
+            for start in source.source.look()? {
+                let seats = self.stage()?.seats.iter_mut().filter(|seat| seat.source == index);
+                let seat = seats.min_by_key(|seat| seat.partition_count());
+                seat.expect("every source has a seat").add(&[start])?;
+            }
+        }
         for seat in &mut self.stage()?.seats {
             while seat.step()? > 0 {}
         }

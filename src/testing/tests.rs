@@ -2,6 +2,7 @@
 //! decoders, steps and encoders, the engine's lanes, trunk, coordinator, committer and recovery, a
 //! journal in memory that may fail in the ways of a real one.
 
+mod added;
 mod disturbed;
 mod order;
 mod pieces;
@@ -119,6 +120,25 @@ impl Stage {
 
     fn sink(&self, name: &str) -> usize {
         self.given.plan.sinks.iter().position(|sink| sink.name == name).unwrap()
+    }
+
+    /// What the sinks hold, without reasons in words: that of a time that is too far ahead says how far, and an epoch
+    /// that is read anew has another clock.
+    fn told(&self, journal: &MemoryJournal) -> Vec<Vec<Written>> {
+        let told = |mut row: Written| {
+            row.headers.retain(|(name, _)| !name.ends_with(b".message"));
+            row
+        };
+        let sinks = 0..self.given.plan.sinks.len();
+        sinks.map(|sink| written(&journal.output(sink)).into_iter().map(told).collect()).collect()
+    }
+
+    fn assert_same(&self, actual: &[Vec<Written>], expected: &[Vec<Written>], what: &str) {
+        for (sink, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+            let different = actual.iter().zip(expected).find(|(actual, expected)| actual != expected);
+            let (name, counts) = (&self.given.plan.sinks[sink].name, (actual.len(), expected.len()));
+            assert!(actual == expected, "`{name}`, {what}: {counts:?} rows, {different:?}");
+        }
     }
 
     /// The journal after a run.

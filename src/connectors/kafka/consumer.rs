@@ -53,6 +53,8 @@ fn prefetch(queue_bytes: usize) -> [(&'static str, String); 3] {
     ]
 }
 
+/// How long a question for a topic's partitions waits: the lane stands still meanwhile.
+const PARTITIONS_WITHIN: Duration = Duration::from_secs(2);
 /// Messages taken in one call.
 const BATCH_MAX: usize = 1024;
 
@@ -157,6 +159,24 @@ impl Consumer {
         let list = self.list(partitions.iter().map(|partition| (*partition, Place::Invalid)));
         // SAFETY: both pointers live; librdkafka copies the list.
         unsafe { NativeError::check(rd::rd_kafka_incremental_unassign(self.client.ptr(), list.ptr())) }
+    }
+
+    /// How many partitions the brokers say that a topic has. The client itself knows of them then: one that it does
+    /// not know is gone, as far as it can tell.
+    pub fn partitions(&self, topic: usize) -> Result<usize, NativeError> {
+        let mut metadata = std::ptr::null();
+        let timeout = super::native::ms(PARTITIONS_WITHIN);
+        // SAFETY: client and handle live; the answer, which is there on success, is destroyed here.
+        unsafe {
+            let handle = self.topics[topic].handle;
+            let code = rd::rd_kafka_metadata(self.client.ptr(), 0, handle, &mut metadata, timeout);
+            NativeError::check_code(code)?;
+            let answer = &*metadata;
+            let topics = std::slice::from_raw_parts(answer.topics, answer.topic_cnt as usize);
+            let count = topics.first().map_or(0, |topic| topic.partition_cnt as usize);
+            rd::rd_kafka_metadata_destroy(metadata);
+            Ok(count)
+        }
     }
 
     fn list(&self, partitions: impl Iterator<Item = (Partition, Place)>) -> TopicPartitionList {

@@ -44,6 +44,7 @@ const RECORD_BYTES: usize = 64 << 10;
 
 /// A consumer of some partitions, in one lane.
 pub(super) struct KafkaReader {
+    source: SourceIndex,
     consumer: Consumer,
     cluster: Cluster,
     topics: Arc<[Arc<str>]>,
@@ -130,6 +131,30 @@ struct Slot {
 }
 
 impl Slot {
+    fn at(part: &PartitionStart, source: SourceIndex, topics: &[Arc<str>]) -> Result<Slot, Failure> {
+        let next = known_offset(&part.start)?;
+        let end = part.end.as_ref().map(known_offset).transpose()?;
+        let topic = usize::try_from(part.partition).ok().and_then(|_| topics.get(partition::topic(part.partition)));
+        let topic = topic
+            .ok_or_else(|| Failure::bug("kafka.partition", format!("there is no partition {}", part.partition)))?;
+        let mut slot = Slot {
+            builder: RawBatchBuilder::new(source, topic.clone(), part.partition),
+            handed: next,
+            next,
+            end,
+            max_timestamp: part.max_timestamp,
+            limit: None,
+            assigned: false,
+            at_eof: false,
+            end_known: false,
+            limit_met: false,
+            paused: false,
+            ended: false,
+        };
+        slot.reached(next);
+        Ok(slot)
+    }
+
     /// Where this partition must stop for now.
     fn stop(&self) -> Option<Offset> {
         match (self.limit, self.end) {
@@ -173,30 +198,10 @@ impl KafkaReader {
         let consumer = Consumer::open(cluster, topics, group, end_within, wanted.queue_bytes)?;
         let mut slots = Slots::default();
         for part in share {
-            let next = known_offset(&part.start)?;
-            let end = part.end.as_ref().map(known_offset).transpose()?;
-            let topic = usize::try_from(part.partition).ok().and_then(|_| topics.get(partition::topic(part.partition)));
-            let topic = topic
-                .ok_or_else(|| Failure::bug("kafka.partition", format!("there is no partition {}", part.partition)))?;
-            let builder = RawBatchBuilder::new(source, topic.clone(), part.partition);
-            let mut slot = Slot {
-                builder,
-                handed: next,
-                next,
-                end,
-                max_timestamp: part.max_timestamp,
-                limit: None,
-                assigned: false,
-                at_eof: false,
-                end_known: false,
-                limit_met: false,
-                paused: false,
-                ended: false,
-            };
-            slot.reached(next);
-            slots.insert(part.partition, slot);
+            slots.insert(part.partition, Slot::at(part, source, topics)?);
         }
         let mut reader = KafkaReader {
+            source,
             consumer,
             cluster: cluster.clone(),
             topics: topics.clone(),
@@ -481,6 +486,25 @@ impl Reader for KafkaReader {
 
     fn take_missing(&mut self) -> u64 {
         std::mem::take(&mut self.missing)
+    }
+
+    fn add(&mut self, parts: &[PartitionStart]) -> Result<(), Failure> {
+        // What its client does not know yet it would take for a partition that is gone.
+        let topics: BTreeSet<usize> = parts.iter().map(|part| partition::topic(part.partition)).collect();
+        for topic in topics {
+            let known =
+                self.consumer.partitions(topic).map_err(|error| self.failure("look for partitions of", error))?;
+            let new = parts.iter().filter(|part| partition::topic(part.partition) == topic);
+            let new = new.map(|part| partition::number(part.partition));
+            if let Some(number) = new.max().filter(|number| *number as usize >= known) {
+                let title = format!("not every broker knows partition {number} of `{}` yet", self.topics[topic]);
+                return Err(Failure::outside("kafka.new_partition", title));
+            }
+        }
+        for part in parts {
+            self.slots.insert(part.partition, Slot::at(part, self.source, &self.topics)?);
+        }
+        self.assign_unparked()
     }
 
     fn status(&self, partition: Partition) -> PartitionStatus {

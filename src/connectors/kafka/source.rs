@@ -302,6 +302,7 @@ impl Source for KafkaSource {
         self.check_known(&known, &all)?;
         let mut found = Vec::new();
         for now in &all {
+            self.watch.found(now.name, now.bounds.len());
             let is_known = known.keys().any(|partition| partition::topic(*partition) == now.index);
             let starts = match is_known {
                 false => self.starts(&topics, now)?,
@@ -348,8 +349,12 @@ impl Source for KafkaSource {
         self.watch.begin(&self.cluster, &self.topics)
     }
 
-    fn look(&self) -> Result<(), Failure> {
-        self.watch.look(&self.topics)
+    fn look(&self) -> Result<Vec<PartitionStart>, Failure> {
+        // What came behind the end is not asked for.
+        if self.until.is_some() {
+            return self.watch.look(&self.topics).map(|()| Vec::new());
+        }
+        self.watch.added(&self.topics)
     }
 
     fn open(&self, source: SourceIndex, share: &[PartitionStart], wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {

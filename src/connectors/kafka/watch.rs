@@ -2,13 +2,16 @@
 //!
 //! A topic that is deleted and made again has offsets of its own. Where it has grown past the position of the old one
 //! a read goes on without any error, so that only the id tells (I17). Partitions that come while a pipeline runs are
-//! told of: the next start reads them from their beginning.
+//! found here, to be read from their first record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::client::Cluster;
 use super::topics::{Described, Topics};
+use crate::connectors::PartitionStart;
+use crate::data::{Position, partition};
 use crate::report::Failure;
 
 /// The topics of a source as they were when it was started.
@@ -41,6 +44,13 @@ impl Watch {
         self.lock().known.get(topic)?.id.clone()
     }
 
+    /// So many partitions of a topic are read.
+    pub fn found(&self, topic: &str, partitions: usize) {
+        if let Some(known) = self.lock().known.get_mut(topic) {
+            known.partitions = partitions;
+        }
+    }
+
     /// Asks again.
     ///
     /// # Errors
@@ -49,7 +59,30 @@ impl Watch {
         let mut watched = self.lock();
         let Some(cluster) = &watched.cluster else { return Ok(()) };
         let found = Topics::connect(cluster)?.described(names)?;
-        watched.compare(found)
+        watched.compare(&found)
+    }
+
+    /// The same, and gives the partitions that were not there before, with their first offsets: each once.
+    pub fn added(&self, names: &[Arc<str>]) -> Result<Vec<PartitionStart>, Failure> {
+        let mut watched = self.lock();
+        let Some(cluster) = &watched.cluster else { return Ok(Vec::new()) };
+        let topics = Topics::connect(cluster)?;
+        let found = topics.described(names)?;
+        watched.compare(&found)?;
+        let mut added = Vec::new();
+        for (name, numbers) in watched.grown(&found) {
+            let bounds = topics.bounds(&name, numbers.end)?;
+            let Some(index) = names.iter().position(|topic| *topic == name) else { continue };
+            added.extend(numbers.map(|number| PartitionStart {
+                partition: partition::at(index, number as i32),
+                start: Position::offset(bounds[number].low),
+                end: None,
+                max_timestamp: None,
+            }));
+        }
+        // Not before all of it is known: what failed is asked again.
+        watched.grow(&found);
+        Ok(added)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Watched> {
@@ -58,32 +91,38 @@ impl Watch {
 }
 
 impl Watched {
-    fn compare(&mut self, found: BTreeMap<Arc<str>, Option<Described>>) -> Result<(), Failure> {
+    fn compare(&mut self, found: &BTreeMap<Arc<str>, Option<Described>>) -> Result<(), Failure> {
         for (name, now) in found {
-            let Some(known) = self.known.get_mut(&name) else { continue };
+            let Some(known) = self.known.get(name) else { continue };
             let Some(now) = now else {
                 if self.missing.insert(name.clone()) {
                     continue;
                 }
-                return Err(deleted(&name));
+                return Err(deleted(name));
             };
-            self.missing.remove(&name);
+            self.missing.remove(name);
             if let (Some(before), Some(now)) = (&known.id, &now.id)
                 && before != now
             {
-                return Err(replaced(&name, before, now));
+                return Err(replaced(name, before, now));
             }
-            if now.partitions > known.partitions {
-                let (before, now) = (known.partitions, now.partitions);
-                tracing::warn!(
-                    target: "kafka",
-                    "topic `{name}` has {now} partitions now, and {before} are read: start the pipeline again to read \
-                     the others, from their first record"
-                );
-            }
-            known.partitions = known.partitions.max(now.partitions);
         }
         Ok(())
+    }
+
+    /// The numbers of partitions that came since.
+    fn grown(&self, found: &BTreeMap<Arc<str>, Option<Described>>) -> Vec<(Arc<str>, Range<usize>)> {
+        let of = |(name, now): (&Arc<str>, &Option<Described>)| {
+            let numbers = self.known.get(name)?.partitions..now.as_ref()?.partitions.min(partition::NUMBERS_MAX);
+            (!numbers.is_empty()).then(|| (name.clone(), numbers))
+        };
+        found.iter().filter_map(of).collect()
+    }
+
+    fn grow(&mut self, found: &BTreeMap<Arc<str>, Option<Described>>) {
+        for (name, numbers) in self.grown(found) {
+            self.known.entry(name).and_modify(|known| known.partitions = numbers.end);
+        }
     }
 }
 
@@ -118,24 +157,36 @@ mod tests {
 
     #[test]
     fn a_topic_of_another_id_is_another_topic() {
-        assert!(watched("a").compare(topic("a", 2)).is_ok());
-        let failure = watched("a").compare(topic("b", 2)).unwrap_err();
+        assert!(watched("a").compare(&topic("a", 2)).is_ok());
+        let failure = watched("a").compare(&topic("b", 2)).unwrap_err();
         assert!(failure.code == "kafka.replaced" && failure.to_string().contains("`a`, and is `b`"), "{failure}");
     }
 
     #[test]
+    fn partitions_that_came_are_told_once() {
+        let mut watched = watched("a");
+        assert_eq!(watched.grown(&topic("a", 2)), []);
+        assert_eq!(watched.grown(&topic("a", 5)), [("t".into(), 2..5)]);
+        watched.grow(&topic("a", 5));
+        assert_eq!(watched.grown(&topic("a", 5)), []);
+        // A broker that has not heard of them yet takes none away.
+        watched.grow(&topic("a", 2));
+        assert_eq!(watched.grown(&topic("a", 6)), [("t".into(), 5..6)]);
+    }
+
+    #[test]
     fn without_ids_nothing_is_said() {
-        assert!(watched("a").compare(topic("", 2)).is_ok());
-        assert!(watched("").compare(topic("a", 2)).is_ok());
+        assert!(watched("a").compare(&topic("", 2)).is_ok());
+        assert!(watched("").compare(&topic("a", 2)).is_ok());
     }
 
     #[test]
     fn a_topic_is_deleted_when_it_is_missing_twice_in_a_row() {
         let missing = || BTreeMap::from([("t".into(), None)]);
         let mut watched = watched("a");
-        assert!(watched.compare(missing()).is_ok());
-        assert!(watched.compare(topic("a", 2)).is_ok());
-        assert!(watched.compare(missing()).is_ok());
-        assert_eq!(watched.compare(missing()).unwrap_err().code, "kafka.deleted");
+        assert!(watched.compare(&missing()).is_ok());
+        assert!(watched.compare(&topic("a", 2)).is_ok());
+        assert!(watched.compare(&missing()).is_ok());
+        assert_eq!(watched.compare(&missing()).unwrap_err().code, "kafka.deleted");
     }
 }

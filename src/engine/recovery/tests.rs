@@ -68,6 +68,22 @@ fn an_empty_journal_is_a_first_run() {
     assert!(recovery.first_run && recovery.last == 0 && recovery.replay_from == 1 && recovery.lineage == "new");
 }
 
+/// Its topic may have lost its first records since: its first position is not where a new partition would begin.
+#[test]
+fn i13_a_partition_that_came_later_begins_where_its_first_record_says() {
+    let mut records = vec![plan_record(&[("k", 1)]), epoch(1, 1), epoch(2, 1), epoch(3, 1)];
+    for (index, record) in records.iter_mut().enumerate().skip(2) {
+        let Record::Epoch(epoch) = record else { panic!("it is an epoch") };
+        let of_source = epoch.partitions.get_mut("s").unwrap();
+        let range = PartitionRecord { from: Position::offset(5 + index as i64), ..of_source[&0.into()].clone() };
+        of_source.insert(7.into(), range);
+    }
+    let recovery = run(records, &[sink("k", Delivery::Transaction, None)]).unwrap();
+    assert_eq!(recovery.replay_from, 1);
+    let positions = &recovery.positions["s"];
+    assert_eq!((&positions[&0.into()], &positions[&7.into()]), (&Position::offset(100), &Position::offset(7)));
+}
+
 #[test]
 fn a_source_that_reads_something_else_is_refused_and_a_new_one_is_not() {
     let mut records = vec![plan_record(&[("k", 1)]), epoch(1, 2)];

@@ -100,22 +100,62 @@ fn a_topic_that_is_deleted_while_it_is_written_ends_the_run_with_its_name() {
     assert_eq!(numbers(&out), (10..20).collect::<Vec<_>>());
 }
 
-/// Whatever came into the new partition before it was known is read.
+/// Whatever came into the new partitions before they were known is read, by the process that runs and, once it was
+/// killed, by the next one; what a window counted of them is rebuilt.
 #[test]
-fn partitions_that_are_added_while_it_runs_are_told_of_and_read_from_their_first_record_by_the_next_start() {
+fn i13_partitions_that_are_added_while_it_runs_are_read_from_their_first_record_exactly_once() {
     let place = Place::new("wider");
-    let (topic, out) = (kept("wider"), kept("out"));
-    let runner = running(&place, &topic, &out);
-    servers::add_partitions(&topic, 2);
-    numbered(&topic, 1, 0..5);
-    runner.wait_stderr("has 2 partitions now, and 1 are read");
-    numbered(&topic, 1, 5..7);
-    runner.signal(libc::SIGINT);
-    runner.wait().with_code(0);
-    copied(&place, &[&topic], &out, ", start: latest, until: end");
+    let (topic, out, counts) = (kept("wider"), kept("out"), kept("counts"));
+    let spec = |more: &str| {
+        place.spec(&format!(
+            "  sources:
+    rows: {{ kafka: {{ topics: [{topic}]{more} }}, format: json, columns: {{ n: int }}, time: {{ idle: never }} }}
+  transforms:
+    placed: {{ from: rows, select: {{ topic: _topic, p: _partition, n: n }} }}
+    counted: {{ from: placed, window: {{ tumbling: 1d }}, group_by: [p], aggregate: {{ cnt: count(*) }} }}
+  sinks:
+    out: {{ from: placed, kafka: {{ topic: {out} }}, format: json }}
+    counts: {{ from: counted, kafka: {{ topic: {counts} }}, format: json }}
+"
+        ));
+    };
+    let wait_for = |runner: &Runner, count: usize| {
+        let deadline = Instant::now() + PATIENCE;
+        while rows(&out).len() < count {
+            assert!(Instant::now() < deadline, "{}", runner.stderr());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    // All of one day.
+    let numbered = |partition: i32, range: std::ops::Range<i64>| {
+        let record = |n| TestRecord::to(partition, format!("{{\"n\":{n}}}")).at(1_767_225_600_000 + n);
+        servers::produce(&topic, &range.map(record).collect::<Vec<_>>());
+    };
+    numbered(0, 0..10);
+    spec("");
+    let runner = place.apply();
+    wait_for(&runner, 10);
+    servers::add_partitions(&topic, 3);
+    numbered(1, 0..5);
+    numbered(2, 0..5);
+    wait_for(&runner, 20);
+    assert!(runner.stderr().contains("new partitions are read from their first record"), "{}", runner.stderr());
+    numbered(0, 10..20);
+    numbered(1, 5..500);
+    numbered(2, 5..500);
+    wait_for(&runner, 21);
+    runner.kill();
+    numbered(2, 500..510);
+    spec(", start: latest, until: end");
     place.apply().wait().with_code(0);
     let found = rows(&out);
     let all = by_partition(&found);
-    assert_eq!(all[&(topic.as_str(), 0)], (0..10).collect::<Vec<_>>());
-    assert_eq!(all[&(topic.as_str(), 1)], (0..7).collect::<Vec<_>>());
+    let wanted = [20, 500, 510];
+    for (partition, count) in (0..).zip(wanted) {
+        assert_eq!(all[&(topic.as_str(), partition)], (0..count).collect::<Vec<_>>(), "partition {partition}");
+    }
+    let row = |record: &TestRecord| serde_json::from_str::<Value>(&record.text()).unwrap();
+    let counts: Vec<_> =
+        servers::read(&counts).iter().map(row).map(|row| (row["p"].as_i64(), row["cnt"].as_i64())).collect();
+    assert_eq!(counts, [(Some(0), Some(20)), (Some(1), Some(500)), (Some(2), Some(510))]);
 }
