@@ -139,6 +139,11 @@ pub trait Source: Debug + Send + Sync {
     /// `time.field`, event time is the epoch's clock (I3).
     fn has_timestamps(&self) -> bool;
 
+    /// What it read from files when it was checked and makes its rows: other contents make the journal of another plan.
+    fn contents(&self) -> &[String] {
+        &[]
+    }
+
     /// Told now and then, outside of the commit, how far the pipeline is: for lag tools. Failing is a warning (I16).
     fn report_progress(&self, _positions: &BTreeMap<Partition, Position>, _metadata: &str) -> Result<(), Failure> {
         Ok(())

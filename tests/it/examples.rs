@@ -82,6 +82,39 @@ fn every_example_in_the_pages_is_valid_without_any_server() {
     }
 }
 
+/// Those of the page on generated data need no server: they are run to their end.
+#[test]
+fn generators_in_the_pages_make_what_the_pages_say() {
+    let examples = Examples::of_pages();
+    let of_page = |name: &str| {
+        let found = examples.files.iter().find(|path| path.ends_with(format!("datagen/{name}")));
+        found.unwrap_or_else(|| panic!("docs/datagen.md has no {name}")).clone()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let apply = |name: &str| {
+        let path = of_page(name);
+        run(&["apply", path.to_str().unwrap()], dir.path()).with_code(0).stdout
+    };
+    let lines = |name: &str, file: &str| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(of_page(name).with_file_name("out").join(file)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    assert!(apply("orders.yaml").contains("C-"));
+    assert!(apply("clicks.yaml").contains("User_"));
+    // The first records of the genuine connector with `random.seed` 1.
+    let ratings = apply("ratings.yaml");
+    assert!(ratings.contains("more peanuts please") && ratings.contains("your team here rocks!"), "{ratings}");
+    apply("shop.yaml");
+    let ids = |rows: &[serde_json::Value], key: &str| -> std::collections::BTreeSet<i64> {
+        rows.iter().map(|row| row[key].as_i64().unwrap()).collect()
+    };
+    let (users, orders) = (lines("shop.yaml", "users.jsonl"), lines("shop.yaml", "orders.jsonl"));
+    assert_eq!((users.len(), orders.len()), (50, 200));
+    assert!(ids(&orders, "user").is_subset(&ids(&users, "id")) && ids(&orders, "user").len() > 10);
+    apply("tasks.yaml");
+    assert_eq!(ids(&lines("tasks.yaml", "rows.jsonl"), "id"), (1..=1000).collect());
+}
+
 #[test]
 fn links_between_the_pages_lead_somewhere() {
     let mut wrong = String::new();

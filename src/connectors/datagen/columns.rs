@@ -41,16 +41,38 @@ impl schemars::JsonSchema for RuledType {
 
 /// Keys of a type's long form that are rules, passed on as they are.
 const RULES_DOC: &[(&str, &str)] = &[
-    ("options", "The values to choose from, at random. Example: `options: [Acme, Globex]`."),
+    (
+        "options",
+        "The values to choose from, at random: a list, or a file of Avro values. Example: `options: [Acme, Globex]`.",
+    ),
+    (
+        "zipf",
+        "A skewed choice among the options or referenced values: the n-th is 1/n^s times as likely as the first. Example: `zipf: 1`.",
+    ),
+    (
+        "reference",
+        "A value that a column of another generator has: one of its options, or of the numbers that it counts. Example: `reference: users.id`.",
+    ),
     ("range", "Numbers from `min` to below `max`. Example: `range: {min: 1, max: 6}`."),
     ("iteration", "Numbers that follow one another. Example: `iteration: {start: 1, step: 1}`."),
     ("length", "How long texts, bytes, arrays and maps are: a number, or `{min, max}`."),
     ("odds", "How often a boolean is true, from 0 to 1."),
     ("prefix", "A text before the made-up one."),
     ("suffix", "A text behind the made-up one."),
+    (
+        "regex",
+        "A text that a regex describes, in the dialect of dk.brics.automaton: no anchors, the whole text is the pattern. Example: `regex: \"User_[1-9]\"`.",
+    ),
+    (
+        "keys",
+        "Rules for the keys of a map: options, regex, length, prefix, suffix. Example: `keys: {options: [a, b]}`.",
+    ),
     ("now", "The epoch's clock instead of a made-up time; only for `timestamp`. Example: `now: true`."),
-    ("regex", "Comes in a later release."),
-    ("keys", "Comes in a later release."),
+    (
+        "late",
+        "So often the value is less than it should be, by up to so much: late rows. Example: `late: {odds: 0.05, by: 30s}`.",
+    ),
+    ("nulls", "How often an optional column is null, from 0 to 1. Default: 0.5. Example: `nulls: 0.1`."),
 ];
 
 fn rule_keys() -> impl Iterator<Item = &'static str> {
@@ -122,9 +144,11 @@ fn avro_type(path: &str, column: &ColumnType, out: &mut Diagnostics) -> Option<J
         Type::Struct(fields) => record(path, path, fields, out)?,
         Type::Enum(symbols) => json!({ "type": "enum", "name": path, "symbols": symbols }),
         Type::Fixed(size) => json!({ "type": "fixed", "name": path, "size": size }),
-        Type::Decimal { .. } | Type::Json => {
-            let word = if column.kind == Type::Json { "json" } else { "decimal" };
-            out.push(not_available(&format!("a generated column of type `{word}`"), &column.place));
+        Type::Decimal { precision, scale } => {
+            json!({ "type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale })
+        }
+        Type::Json => {
+            out.push(not_available("a generated column of type `json`", &column.place));
             return None;
         }
     };
@@ -150,7 +174,21 @@ fn rules(column: &ColumnType, out: &mut Diagnostics) -> Option<Map<String, Json>
             out.push(
                 Diagnostic::error("datagen.rule", "`now` is only for columns of type `timestamp`").at(&entry.key_place),
             );
+        } else if entry.key == "nulls" && !column.nullable {
+            good = false;
+            out.push(
+                Diagnostic::error("datagen.rule", "`nulls` is only for columns that may be null")
+                    .at(&entry.key_place)
+                    .hint("write the type with `?` behind it, or `optional: true`"),
+            );
+        } else if entry.key == "options" && matches!(column.kind, Type::Decimal { .. }) && has_text(&entry.value) {
+            good = false;
+            out.push(Diagnostic::error("datagen.rule", "the options of a decimal are numbers").at(&entry.value.place));
         }
     }
     good.then(|| column.rules.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect())
+}
+
+fn has_text(options: &Node) -> bool {
+    options.items().is_some_and(|items| items.iter().any(|item| item.as_str().is_some()))
 }

@@ -7,18 +7,22 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Date32Array, DictionaryArray,
-    FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, MapArray, NullArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, Date32Array, Decimal128Array, Decimal256Array,
+    DictionaryArray, FixedSizeBinaryArray, Float32Array, Float64Array, Int32Array, Int64Array, ListArray, NullArray,
     RecordBatch, StringArray, StructArray, Time32MillisecondArray, Time64MicrosecondArray, TimestampMicrosecondArray,
     TimestampMillisecondArray, TimestampNanosecondArray, UInt32Array, UnionArray,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::compute::{filter, take};
-use arrow::datatypes::{DataType, FieldRef, Fields, TimeUnit, UnionFields};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, FieldRef, Fields, TimeUnit, UnionFields, i256};
 
+use super::decimal::DecimalRule;
 use super::iteration::{Iteration, to_double, to_float};
+use super::kinds::{Column, Kind, Length, Number, Rules, Text, TextBody, Truth};
+use super::maps::{self, KeyBuilder};
+use super::pick::Pick;
 use super::random::Random;
-use super::rules::{Column, Kind, Length, Number, Rules, Text, TextBody, Truth};
+use super::regex::Walk;
 use crate::time::Millis;
 
 /// What values are drawn from.
@@ -30,14 +34,14 @@ pub struct Draw {
     /// For `now`.
     pub clock: Millis,
     iterations: Arc<[Iteration]>,
+    walk: Walk,
 }
 
 impl Draw {
     /// With all counters at their first values.
-    pub fn new(rules: &Rules, seed: i64) -> Draw {
-        let iterations: Arc<[Iteration]> = rules.iterations.as_slice().into();
+    pub fn new(iterations: &[Iteration], seed: i64) -> Draw {
         let counters = iterations.iter().map(Iteration::first).collect();
-        Draw { random: Random::new(seed), counters, clock: 0, iterations }
+        Draw { random: Random::new(seed), counters, clock: 0, iterations: iterations.into(), walk: Walk::default() }
     }
 
     fn count(&mut self, index: usize) -> i64 {
@@ -55,6 +59,20 @@ impl Draw {
 
     fn length(&mut self, length: Length) -> usize {
         (length.min + self.random.next_below(length.spread)) as usize
+    }
+
+    pub fn text(&mut self, rule: &Text, out: &mut Vec<u8>) {
+        out.extend_from_slice(rule.prefix.as_bytes());
+        match &rule.body {
+            TextBody::Random(length) => {
+                let length = self.length(*length);
+                out.extend((0..length).map(|_| self.random.next_below(128) as u8));
+            }
+            TextBody::Counter(index) => put_decimal(self.count(*index) as i32, out),
+            TextBody::Key(keys) => put_decimal(keys.draw(&mut self.random) as i32, out),
+            TextBody::Regex(regex, lengths) => regex.draw(&mut self.random, *lengths, &mut self.walk, out),
+        }
+        out.extend_from_slice(rule.suffix.as_bytes());
     }
 }
 
@@ -85,40 +103,43 @@ impl RowBuilder {
 #[derive(Debug)]
 enum Builder {
     Null(usize),
-    Options { values: ArrayRef, picks: Vec<u32> },
+    Options { values: ArrayRef, pick: Pick, picks: Vec<u32> },
     Boolean { rule: Truth, bits: BooleanBufferBuilder },
     Int { rule: Number<i32>, values: Vec<i32>, data_type: DataType },
     Long { rule: Number<i64>, values: Vec<i64>, data_type: DataType },
     Float { rule: Number<f32>, values: Vec<f32> },
     Double { rule: Number<f64>, values: Vec<f64> },
+    Decimal { rule: DecimalRule, values: Vec<i128>, data_type: DataType },
+    LargeDecimal { rule: DecimalRule, values: Vec<i256>, data_type: DataType },
     Text { rule: Text, strings: Strings },
     Bytes { length: Length, strings: Strings },
     Fixed { size: usize, bytes: Vec<u8>, count: usize },
     Enum { symbols: ArrayRef, keys: Vec<i32> },
     Array { length: Length, field: FieldRef, offsets: Vec<i32>, items: Box<Builder>, count: i32 },
-    Map { length: Length, field: FieldRef, offsets: Vec<i32>, keys: Vec<u8>, values: Box<Builder> },
+    Map { length: Length, field: FieldRef, offsets: Vec<i32>, keys: KeyBuilder, values: Box<Builder> },
     Record { fields: Fields, columns: Vec<Builder>, count: usize },
-    Nullable { null_first: bool, valid: BooleanBufferBuilder, inner: Box<Builder> },
+    Nullable { null_first: bool, odds: Option<f64>, valid: BooleanBufferBuilder, inner: Box<Builder> },
+    Late { odds: f64, by: i64, inner: Box<Builder> },
     Union { fields: UnionFields, ids: Vec<i8>, offsets: Vec<i32>, branches: Vec<(Builder, i32)> },
 }
 
 /// Texts or byte strings, one behind the other.
 #[derive(Debug)]
-struct Strings {
-    bytes: Vec<u8>,
+pub struct Strings {
+    pub bytes: Vec<u8>,
     offsets: Vec<i32>,
 }
 
 impl Strings {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Strings { bytes: Vec::new(), offsets: vec![0] }
     }
 
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         self.offsets.push(self.bytes.len() as i32);
     }
 
-    fn finish(&mut self) -> (OffsetBuffer<i32>, Buffer) {
+    pub fn finish(&mut self) -> (OffsetBuffer<i32>, Buffer) {
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
         (OffsetBuffer::new(offsets.into()), Buffer::from_vec(std::mem::take(&mut self.bytes)))
     }
@@ -132,12 +153,24 @@ impl Builder {
     fn of(kind: &Kind, data_type: &DataType) -> Builder {
         match (kind, data_type) {
             (Kind::Null, _) => Builder::Null(0),
-            (Kind::Options(values), _) => Builder::Options { values: values.clone(), picks: Vec::new() },
+            (Kind::Options(values, pick), _) => {
+                Builder::Options { values: values.clone(), pick: pick.clone(), picks: Vec::new() }
+            }
             (Kind::Boolean(rule), _) => Builder::Boolean { rule: *rule, bits: BooleanBufferBuilder::new(0) },
-            (Kind::Int(rule), _) => Builder::Int { rule: *rule, values: Vec::new(), data_type: data_type.clone() },
-            (Kind::Long(rule), _) => Builder::Long { rule: *rule, values: Vec::new(), data_type: data_type.clone() },
-            (Kind::Float(rule), _) => Builder::Float { rule: *rule, values: Vec::new() },
-            (Kind::Double(rule), _) => Builder::Double { rule: *rule, values: Vec::new() },
+            (Kind::Int(rule), _) => {
+                Builder::Int { rule: rule.clone(), values: Vec::new(), data_type: data_type.clone() }
+            }
+            (Kind::Long(rule), _) => {
+                Builder::Long { rule: rule.clone(), values: Vec::new(), data_type: data_type.clone() }
+            }
+            (Kind::Float(rule), _) => Builder::Float { rule: rule.clone(), values: Vec::new() },
+            (Kind::Double(rule), _) => Builder::Double { rule: rule.clone(), values: Vec::new() },
+            (Kind::Decimal(rule), DataType::Decimal256(..)) => {
+                Builder::LargeDecimal { rule: *rule, values: Vec::new(), data_type: data_type.clone() }
+            }
+            (Kind::Decimal(rule), _) => {
+                Builder::Decimal { rule: *rule, values: Vec::new(), data_type: data_type.clone() }
+            }
             (Kind::Text(rule), _) => Builder::Text { rule: rule.clone(), strings: Strings::new() },
             (Kind::Bytes(length), _) => Builder::Bytes { length: *length, strings: Strings::new() },
             (Kind::Fixed(size), _) => Builder::Fixed { size: *size, bytes: Vec::new(), count: 0 },
@@ -152,19 +185,23 @@ impl Builder {
                 items: Box::new(Builder::new(items)),
                 count: 0,
             },
-            (Kind::Map(length, values), DataType::Map(field, _)) => Builder::Map {
+            (Kind::Map(length, keys, values), DataType::Map(field, _)) => Builder::Map {
                 length: *length,
                 field: field.clone(),
                 offsets: vec![0],
-                keys: Vec::new(),
+                keys: KeyBuilder::new(keys),
                 values: Box::new(Builder::new(values)),
             },
             (Kind::Record(columns), DataType::Struct(fields)) => {
                 let columns = columns.iter().map(Builder::new).collect();
                 Builder::Record { fields: fields.clone(), columns, count: 0 }
             }
-            (Kind::Nullable { null_first, inner }, _) => Builder::Nullable {
+            (Kind::Late { odds, by, inner }, _) => {
+                Builder::Late { odds: *odds, by: *by, inner: Box::new(Builder::of(inner, data_type)) }
+            }
+            (Kind::Nullable { null_first, odds, inner }, _) => Builder::Nullable {
                 null_first: *null_first,
+                odds: *odds,
                 valid: BooleanBufferBuilder::new(0),
                 inner: Box::new(Builder::of(inner, data_type)),
             },
@@ -182,29 +219,33 @@ impl Builder {
     fn push(&mut self, draw: &mut Draw) {
         match self {
             Builder::Null(count) => *count += 1,
-            Builder::Options { values, picks } => picks.push(draw.random.next_below(values.len() as i32) as u32),
+            Builder::Options { values, pick, picks } => {
+                picks.push(pick.draw(&mut draw.random, values.len() as u64) as u32);
+            }
             Builder::Boolean { rule, bits } => bits.append(match *rule {
                 Truth::Even => draw.random.next_boolean(),
                 Truth::Odds(odds) => draw.random.next_double() < odds,
                 Truth::Counter(index) => draw.count(index) != 0,
             }),
-            Builder::Int { rule, values, .. } => values.push(match *rule {
+            Builder::Int { rule, values, .. } => values.push(match rule {
                 Number::Any => draw.random.next_int(),
-                Number::Range(min, max) => {
+                &mut Number::Range(min, max) => {
                     let span = (i64::from(max) - i64::from(min)) as f64;
                     (i64::from(min) + (draw.random.next_double() * span) as i64) as i32
                 }
-                Number::Counter(index) => draw.count(index) as i32,
+                Number::Counter(index) => draw.count(*index) as i32,
+                Number::Key(keys) => keys.draw(&mut draw.random) as i32,
                 Number::Now(_) => unreachable!("only a long can be a timestamp"),
             }),
-            Builder::Long { rule, values, .. } => values.push(match *rule {
+            Builder::Long { rule, values, .. } => values.push(match rule {
                 Number::Any => draw.random.next_long(),
-                Number::Range(min, max) => {
+                &mut Number::Range(min, max) => {
                     let span = (i128::from(max) - i128::from(min)) as f64;
                     (i128::from(min) + (draw.random.next_double() * span) as i128) as i64
                 }
-                Number::Counter(index) => draw.count(index),
-                Number::Now(parts) => draw.clock.saturating_mul(parts),
+                Number::Counter(index) => draw.count(*index),
+                Number::Key(keys) => keys.draw(&mut draw.random),
+                Number::Now(parts) => draw.clock.saturating_mul(*parts),
             }),
             Builder::Float { rule, values } => values.push(match *rule {
                 Number::Counter(index) => to_float(draw.count(index), draw.scale(index)),
@@ -224,16 +265,10 @@ impl Builder {
                 }
                 _ => draw.random.next_double(),
             }),
+            Builder::Decimal { rule, values, .. } => values.push(rule.draw_small(&mut draw.random)),
+            Builder::LargeDecimal { rule, values, .. } => values.push(rule.draw_large(&mut draw.random)),
             Builder::Text { rule, strings } => {
-                strings.bytes.extend_from_slice(rule.prefix.as_bytes());
-                match rule.body {
-                    TextBody::Random(length) => {
-                        let length = draw.length(length);
-                        strings.bytes.extend((0..length).map(|_| draw.random.next_below(128) as u8));
-                    }
-                    TextBody::Counter(index) => put_decimal(draw.count(index) as i32, &mut strings.bytes),
-                }
-                strings.bytes.extend_from_slice(rule.suffix.as_bytes());
+                draw.text(rule, &mut strings.bytes);
                 strings.end();
             }
             Builder::Bytes { length, strings } => {
@@ -254,7 +289,7 @@ impl Builder {
             }
             Builder::Map { length, offsets, keys, values, .. } => {
                 for _ in 0..draw.length(*length) {
-                    keys.push(draw.random.next_below(128) as u8);
+                    keys.push(draw);
                     values.push(draw);
                 }
                 offsets.push(keys.len() as i32);
@@ -263,8 +298,24 @@ impl Builder {
                 columns.iter_mut().for_each(|column| column.push(draw));
                 *count += 1;
             }
-            Builder::Nullable { null_first, valid, inner } => {
-                let is_null = (draw.random.next_below(2) == 0) == *null_first;
+            Builder::Late { odds, by, inner } => {
+                inner.push(draw);
+                if draw.random.next_double() < *odds {
+                    let by = 1 + (draw.random.next_double() * *by as f64) as i64;
+                    match &mut **inner {
+                        Builder::Int { values, .. } => {
+                            values.last_mut().map(|last| *last = last.wrapping_sub(by as i32))
+                        }
+                        Builder::Long { values, .. } => values.last_mut().map(|last| *last = last.wrapping_sub(by)),
+                        other => unreachable!("only ints and longs are late: {other:?}"),
+                    };
+                }
+            }
+            Builder::Nullable { null_first, odds, valid, inner } => {
+                let is_null = match odds {
+                    Some(odds) => draw.random.next_double() < *odds,
+                    None => (draw.random.next_below(2) == 0) == *null_first,
+                };
                 valid.append(!is_null);
                 if is_null { inner.push_placeholder() } else { inner.push(draw) }
             }
@@ -289,6 +340,9 @@ impl Builder {
             Builder::Long { values, .. } => values.push(0),
             Builder::Float { values, .. } => values.push(0.0),
             Builder::Double { values, .. } => values.push(0.0),
+            Builder::Decimal { values, .. } => values.push(0),
+            Builder::LargeDecimal { values, .. } => values.push(i256::ZERO),
+            Builder::Late { inner, .. } => inner.push_placeholder(),
             Builder::Text { strings, .. } | Builder::Bytes { strings, .. } => strings.end(),
             Builder::Fixed { size, bytes, count } => {
                 bytes.resize(bytes.len() + *size, 0);
@@ -320,7 +374,7 @@ impl Builder {
         use std::mem::take as out;
         match self {
             Builder::Null(count) => Arc::new(NullArray::new(out(count))),
-            Builder::Options { values, picks } => {
+            Builder::Options { values, picks, .. } => {
                 let picks = UInt32Array::new(out(picks).into(), nulls);
                 take(values, &picks, None).expect("picks are below the number of options")
             }
@@ -329,6 +383,15 @@ impl Builder {
             Builder::Long { values, data_type, .. } => longs(out(values), nulls, data_type),
             Builder::Float { values, .. } => Arc::new(Float32Array::new(out(values).into(), nulls)),
             Builder::Double { values, .. } => Arc::new(Float64Array::new(out(values).into(), nulls)),
+            Builder::Decimal { values, data_type, .. } => {
+                let values = Decimal128Array::new(out(values).into(), nulls);
+                Arc::new(values.with_data_type(data_type.clone()))
+            }
+            Builder::LargeDecimal { values, data_type, .. } => {
+                let values = Decimal256Array::new(out(values).into(), nulls);
+                Arc::new(values.with_data_type(data_type.clone()))
+            }
+            Builder::Late { inner, .. } => inner.finish(nulls),
             Builder::Text { strings, .. } => {
                 let (offsets, bytes) = strings.finish();
                 Arc::new(StringArray::new(offsets, bytes, nulls))
@@ -352,7 +415,7 @@ impl Builder {
             }
             Builder::Map { field, offsets, keys, values, .. } => {
                 let offsets = std::mem::replace(offsets, vec![0]);
-                map(field, offsets, out(keys), values.finish(None), nulls)
+                maps::array(field, offsets, keys.finish(), &values.finish(None), nulls)
             }
             Builder::Record { fields, columns, count } => {
                 let count = out(count);
@@ -375,43 +438,6 @@ impl Builder {
             }
         }
     }
-}
-
-/// Where a key came twice, its last value stands.
-fn map(
-    field: &FieldRef,
-    mut offsets: Vec<i32>,
-    keys: Vec<u8>,
-    values: ArrayRef,
-    nulls: Option<NullBuffer>,
-) -> ArrayRef {
-    let mut keep = vec![true; keys.len()];
-    let mut kept = 0;
-    for row in 1..offsets.len() {
-        let (from, to) = (offsets[row - 1] as usize, offsets[row] as usize);
-        let mut seen = 0u128;
-        for index in (from..to).rev() {
-            let bit = 1u128 << keys[index];
-            keep[index] = seen & bit == 0;
-            seen |= bit;
-        }
-        // The offset before is the old one until its own turn is over.
-        offsets[row - 1] = kept;
-        kept += seen.count_ones() as i32;
-    }
-    let last = offsets.len() - 1;
-    offsets[last] = kept;
-    let key_offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(1, keys.len()));
-    let mut keys: ArrayRef = Arc::new(StringArray::new(key_offsets, Buffer::from_vec(keys), None));
-    let mut values = values;
-    if kept as usize != keep.len() {
-        let keep = BooleanArray::new(BooleanBuffer::from(keep), None);
-        keys = filter(&keys, &keep).expect("one bit per key");
-        values = filter(&values, &keep).expect("one bit per value");
-    }
-    let DataType::Struct(entry) = field.data_type() else { unreachable!("entries of a map are a struct") };
-    let entries = StructArray::new(entry.clone(), vec![keys, values], None);
-    Arc::new(MapArray::new(field.clone(), OffsetBuffer::new(offsets.into()), entries, nulls, false))
 }
 
 fn put_decimal(number: i32, out: &mut Vec<u8>) {

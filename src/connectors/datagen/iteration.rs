@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::rules::java_class;
+use super::bounds::java_class;
 
 /// What a counter counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,6 +49,21 @@ impl Iteration {
             Iteration::Decimal { start, step, span, .. } => {
                 let offset = moved(start, step);
                 (i128::from(start) + span.map_or(offset, |span| offset % span)) as i64
+            }
+        }
+    }
+
+    /// Every `tasks`-th value of the sequence, from the `task`-th on: what one of several tasks counts that share it.
+    pub fn share(&self, task: u32, tasks: u32) -> Iteration {
+        let initial = (0..task).fold(self.first(), |value, _| self.after(value));
+        let stride = i64::from(tasks);
+        match *self {
+            Iteration::Boolean { .. } => Iteration::Boolean { start: initial != 0 },
+            Iteration::Whole { start, step, span, .. } => {
+                Iteration::Whole { start, step: step.saturating_mul(stride), span, initial }
+            }
+            Iteration::Decimal { start, step, span, scale, .. } => {
+                Iteration::Decimal { start, step: step.saturating_mul(stride), span, scale, initial }
             }
         }
     }
@@ -259,6 +274,28 @@ mod tests {
         let seen: Vec<f64> = seen.into_iter().map(|value| to_double(value, scale)).collect();
         assert_eq!(seen, [0.5, 0.6, 0.7, 0.8, 0.9, 0.5]);
         assert_eq!(to_float(1_234_567_891, 9), 1.234_567_9);
+    }
+
+    #[test]
+    fn tasks_share_out_one_sequence() {
+        for rule in [
+            json!({"start": 5}),
+            json!({"start": 0, "restart": 10, "step": 3}),
+            json!({"start": 9, "restart": 0, "step": -2}),
+        ] {
+            let whole = Iteration::read(&rule, Counted::Long).unwrap();
+            let next = |iteration: &Iteration, value: &mut i64| std::mem::replace(value, iteration.after(*value));
+            let mut one = whole.first();
+            let sequence: Vec<i64> = (0..12).map(|_| next(&whole, &mut one)).collect();
+            let mut tasks: Vec<_> = (0..3).map(|task| whole.share(task, 3)).map(|own| (own, own.first())).collect();
+            let dealt: Vec<i64> = (0..12)
+                .map(|index| {
+                    let (own, value) = &mut tasks[index % 3];
+                    next(own, value)
+                })
+                .collect();
+            assert_eq!(dealt, sequence, "{rule}");
+        }
     }
 
     #[test]

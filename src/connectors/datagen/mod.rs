@@ -4,16 +4,26 @@
 //! A task is a partition with a random stream of its own; its position holds all that the next
 //! record depends on (I20), so replay makes the same rows again. Delivery: exactly once.
 //!
-//! `rules` reads schema and rules, `types` gives their Arrow columns, `generate` makes rows,
-//! `reader` is a share of the tasks at work, `pace` says when.
+//! `rules` reads schema and rules to `kinds`, `types` gives their Arrow columns, `generate` makes rows,
+//! `reader` is a share of the tasks at work, `pace` says when. `quickstarts` are ready-made schemas,
+//! `keys` what one generator knows of another.
 
+mod bounds;
 mod columns;
 mod constants;
+mod decimal;
+mod files;
 mod generate;
 mod iteration;
+mod keys;
+mod kinds;
+mod maps;
 mod pace;
+mod pick;
+mod quickstarts;
 mod random;
 mod reader;
+mod regex;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -29,28 +39,33 @@ use schemars::{Schema as JsonSchema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
 
 use self::columns::RuledColumns;
+use self::iteration::Iteration;
+pub use self::keys::Peers;
+use self::kinds::Rules;
 use self::pace::Pace;
+pub use self::quickstarts::{QUICKSTARTS, Quickstart};
 use self::reader::{TaskPosition, TaskReader, task_seed};
-use self::rules::{Problem, RULES, Rules};
+use self::rules::{Problem, RULES, World};
 use super::{PartitionStart, Reader, Source, Wanted};
 use crate::data::{Partition, Position, SourceIndex};
 use crate::registry::avro::Schema;
 use crate::report::{Diagnostic, Diagnostics, Failure, Place, Severity};
-use crate::spec::{DurationMs, FromNode, Node, Spanned, Value, not_available, or_tag, wrong_type};
+use crate::spec::{DurationMs, FromNode, Node, Spanned, Value, or_tag, wrong_type};
 
 const TASKS_MAX: u32 = 1_000;
 const DEFAULT_RATE: f64 = 10.0;
 
 crate::options! {
-    /// Options of `datagen:`. One of `schema` and `columns` is needed.
+    /// Options of `datagen:`. One of `schema`, `columns` and `quickstart` is needed.
     pub struct Options {
         /// Avro schema with rules (`arg.properties` on its types): a map, JSON text, or the path of
         /// a file. Example: `schema: schemas/ratings.avsc`.
         pub schema: Option<SchemaOption>,
-        /// Columns, each a type, or a type with rules: options, range, iteration, length, odds,
-        /// prefix, suffix, now. Example: `columns: {id: {type: long, iteration: {start: 1}}}`.
+        /// Columns, each a type, or a type with rules: options, zipf, range, iteration, length, regex, odds,
+        /// prefix, suffix, keys, now, late, nulls, reference.
+        /// Example: `columns: {id: {type: long, iteration: {start: 1}}}`.
         pub columns: Option<Spanned<RuledColumns>>,
-        /// A ready-made schema by its name. Comes in a later release.
+        /// A ready-made schema by its name, one of Confluent's connector. Example: `quickstart: users`.
         pub quickstart: Option<Spanned<String>>,
         /// How many records all tasks together make. Default: no end.
         pub count: Option<u64>,
@@ -64,6 +79,8 @@ crate::options! {
         pub seed: Option<i64>,
         /// Independent generators, each a partition of the source. Default: 1.
         pub tasks: Option<Spanned<u32>>,
+        /// Several tasks share out the numbers of iterations among them, instead of each counting for itself. Default: false.
+        pub disjoint: Option<bool>,
     }
 }
 
@@ -117,16 +134,36 @@ pub struct Datagen {
     pace: Pace,
     seed: Option<i64>,
     tasks: u32,
+    /// Tasks share out the numbers of iterations.
+    disjoint: bool,
+    contents: Vec<String>,
 }
 
 impl Datagen {
-    /// Reads and checks `datagen:`; `place` is the whole body's, for what is missing, and `folder`
-    /// the one that relative paths begin at.
-    pub fn from_options(options: &Options, place: &Place, folder: &Path, out: &mut Diagnostics) -> Option<Datagen> {
+    /// Reads and checks `datagen:`; `place` is the whole body's, for what is missing, `folder` the one that relative
+    /// paths begin at, and `peers` are the other generators of the pipeline, which rules may refer to.
+    pub fn from_options(
+        options: &Options,
+        place: &Place,
+        folder: &Path,
+        peers: Peers<'_>,
+        out: &mut Diagnostics,
+    ) -> Option<Datagen> {
+        let keys = |name: &str| keys::known(name, folder, peers);
+        Datagen::read(options, place, World { folder, keys: Some(&keys) }, out)
+    }
+
+    fn read(options: &Options, place: &Place, world: World<'_>, out: &mut Diagnostics) -> Option<Datagen> {
         let pace = read_pace(options, out);
         let tasks = read_tasks(options, out);
-        let generation = read_generation(options, place, folder, out);
-        let ((schema, rules), pace, tasks) = (generation?, pace?, tasks?);
+        let generation = read_generation(options, place, world, out);
+        let ((schema, mut rules), pace, tasks) = (generation?, pace?, tasks?);
+        let mut contents = std::mem::take(&mut rules.contents);
+        if let Some(SchemaOption(node)) = &options.schema
+            && node.as_str().is_some_and(is_path)
+        {
+            contents.push(schema.to_json().to_string());
+        }
         let DataType::Struct(fields) = rules.root.field.data_type() else { return None };
         Some(Datagen {
             schema: Arc::new(ArrowSchema::new(fields.clone())),
@@ -136,6 +173,8 @@ impl Datagen {
             pace,
             seed: options.seed,
             tasks,
+            disjoint: options.disjoint.unwrap_or(false),
+            contents,
         })
     }
 
@@ -155,8 +194,14 @@ impl Datagen {
         Some(count / tasks + u64::from(u64::from(task) < count % tasks))
     }
 
+    /// What a task counts.
+    fn iterations(&self, task: u32) -> Vec<Iteration> {
+        let own = |iteration: &Iteration| if self.disjoint { iteration.share(task, self.tasks) } else { *iteration };
+        self.rules.iterations.iter().map(own).collect()
+    }
+
     fn first_position(&self, seed: i64, task: u32) -> Position {
-        let counters = self.rules.iterations.iter().map(iteration::Iteration::first).collect();
+        let counters = self.iterations(task).iter().map(Iteration::first).collect();
         TaskPosition { record: 0, seed: task_seed(seed, task), counters }.position()
     }
 }
@@ -191,6 +236,10 @@ impl Source for Datagen {
 
     fn has_timestamps(&self) -> bool {
         false
+    }
+
+    fn contents(&self) -> &[String] {
+        &self.contents
     }
 }
 
@@ -231,33 +280,29 @@ fn read_tasks(options: &Options, out: &mut Diagnostics) -> Option<u32> {
     }
 }
 
-fn read_generation(options: &Options, place: &Place, folder: &Path, out: &mut Diagnostics) -> Option<(Schema, Rules)> {
-    if let Some(quickstart) = &options.quickstart {
-        let what = format!("the quickstart `{}`", quickstart.value);
-        out.push(not_available(&what, &quickstart.place).hint("give its schema with rules in `schema`"));
-        return None;
-    }
-    let (written, schema) = match (&options.schema, &options.columns) {
-        (Some(SchemaOption(node)), None) => (Written::Schema(node), read_schema(node, folder, out)?),
-        (None, Some(columns)) => {
-            (Written::Columns(columns), Schema::from_json(&columns::to_avro(&columns.value.0, out)?))
-        }
-        (None, None) => {
-            out.push(
-                Diagnostic::error("datagen.no_schema", "`datagen` needs `schema` or `columns`")
-                    .at(place)
-                    .hint("for example `columns: {id: {type: long, iteration: {start: 1}}}`"),
-            );
-            return None;
-        }
-        (Some(_), Some(columns)) => {
-            out.push(
-                Diagnostic::error("datagen.no_schema", "`columns` and `schema` both describe the records")
-                    .at(&columns.place)
-                    .hint("keep one of them"),
-            );
-            return None;
-        }
+fn read_generation(
+    options: &Options,
+    place: &Place,
+    world: World<'_>,
+    out: &mut Diagnostics,
+) -> Option<(Schema, Rules)> {
+    let written = written(options, place, out)?;
+    let schema = match &written {
+        Written::Schema(node) => read_schema(node, world.folder, out)?,
+        Written::Columns(columns) => Schema::from_json(&columns::to_avro(&columns.value.0, out)?),
+        Written::Quickstart(name) => match Quickstart::find(&name.value) {
+            Some(quickstart) => Ok(quickstart.schema()),
+            None => {
+                let names = QUICKSTARTS.iter().map(|quickstart| quickstart.name);
+                out.push(
+                    Diagnostic::error("datagen.quickstart", format!("there is no quickstart `{}`", name.value))
+                        .at(&name.place)
+                        .note(format!("quickstarts are {}", names.clone().collect::<Vec<_>>().join(", ")))
+                        .did_you_mean(&name.value.to_lowercase(), names),
+                );
+                return None;
+            }
+        },
     };
     let schema = match schema {
         Ok(schema) => schema,
@@ -267,15 +312,39 @@ fn read_generation(options: &Options, place: &Place, folder: &Path, out: &mut Di
             return None;
         }
     };
-    let (rules, problems) = Rules::read(&schema);
+    let (rules, problems) = Rules::read(&schema, world);
     problems.into_iter().for_each(|problem| out.push(diagnostic(problem, &written)));
     Some((schema, rules?))
+}
+
+/// The one of `schema`, `columns` and `quickstart` that is given.
+fn written<'a>(options: &'a Options, place: &Place, out: &mut Diagnostics) -> Option<Written<'a>> {
+    let schema = options.schema.as_ref().map(|SchemaOption(node)| Written::Schema(node));
+    let columns = options.columns.as_ref().map(Written::Columns);
+    let quickstart = options.quickstart.as_ref().map(Written::Quickstart);
+    let mut given: Vec<Written> = [schema, columns, quickstart].into_iter().flatten().collect();
+    match given.as_slice() {
+        [_] => given.pop(),
+        [] => {
+            out.push(
+                Diagnostic::error("datagen.no_schema", "`datagen` needs `schema`, `columns` or `quickstart`")
+                    .at(place)
+                    .hint("for example `columns: {id: {type: long, iteration: {start: 1}}}`"),
+            );
+            None
+        }
+        [first, second, ..] => {
+            let title = format!("`{}` and `{}` both describe the records", second.key(), first.key());
+            out.push(Diagnostic::error("datagen.no_schema", title).at(second.place(&[])).hint("keep one of them"));
+            None
+        }
+    }
 }
 
 /// A map, JSON text, or a path. The outer error is reported already.
 fn read_schema(node: &Node, folder: &Path, out: &mut Diagnostics) -> Option<Result<Schema, String>> {
     let Some(text) = node.as_str() else { return Some(Schema::from_json(&node.to_json())) };
-    if text.trim_start().starts_with(['{', '[', '"']) {
+    if !is_path(text) {
         return Some(Schema::parse(text));
     }
     match std::fs::read_to_string(folder.join(text)) {
@@ -291,16 +360,31 @@ fn read_schema(node: &Node, folder: &Path, out: &mut Diagnostics) -> Option<Resu
     }
 }
 
+/// A schema's text is JSON.
+fn is_path(text: &str) -> bool {
+    !text.trim_start().starts_with(['{', '[', '"'])
+}
+
 /// Where rules were written.
 enum Written<'a> {
     Schema(&'a Node),
     Columns(&'a Spanned<RuledColumns>),
+    Quickstart(&'a Spanned<String>),
 }
 
 impl Written<'_> {
+    fn key(&self) -> &'static str {
+        match self {
+            Written::Schema(_) => "schema",
+            Written::Columns(_) => "columns",
+            Written::Quickstart(_) => "quickstart",
+        }
+    }
+
     /// The place of the field on this path, as far as it was written inline.
     fn place(&self, path: &[String]) -> &Place {
         match self {
+            Written::Quickstart(name) => &name.place,
             Written::Columns(columns) => columns::place(&columns.value.0, path).unwrap_or(&columns.place),
             Written::Schema(schema) => {
                 let mut at = *schema;

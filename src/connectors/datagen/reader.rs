@@ -84,9 +84,9 @@ impl TaskReader {
     pub fn new(datagen: &Datagen, share: &[PartitionStart]) -> Result<Self, Failure> {
         let task = |start: &PartitionStart| -> Result<Task, Failure> {
             let position = TaskPosition::read(&start.start, datagen.rules.iterations.len())?;
-            let mut draw = Draw::new(&datagen.rules, position.seed);
-            draw.counters = position.counters;
             let number = start.partition as u32;
+            let mut draw = Draw::new(&datagen.iterations(number), position.seed);
+            draw.counters = position.counters;
             Ok(Task {
                 partition: start.partition,
                 draw,

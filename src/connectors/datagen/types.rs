@@ -12,7 +12,7 @@ use crate::registry::avro::{NamedKind, Primitive, Properties, Schema, Type, name
 /// The type of `ty`.
 ///
 /// # Errors
-/// What cannot be a column, or not yet: a recursive type, a decimal.
+/// What cannot be a column: a recursive type, a decimal of more than 76 digits.
 pub fn data_type(schema: &Schema, ty: &Type) -> Result<DataType, Problem> {
     let mut types = Types { schema, path: Vec::new(), open: Vec::new() };
     types.data_type(ty)
@@ -46,7 +46,9 @@ impl<'a> Types<'a> {
 
     fn data_type(&mut self, ty: &'a Type) -> Result<DataType, Problem> {
         match ty {
-            Type::Primitive { kind: Primitive::Bytes, properties } if is_decimal(properties) => self.decimal(),
+            Type::Primitive { kind: Primitive::Bytes, properties } if is_decimal(properties) => {
+                self.decimal(properties)
+            }
             Type::Primitive { kind, properties } => Ok(primitive(*kind, properties)),
             Type::Array { items, .. } => {
                 Ok(DataType::List(Arc::new(self.field(Field::LIST_FIELD_DEFAULT_NAME, items)?)))
@@ -105,7 +107,7 @@ impl<'a> Types<'a> {
                 Ok(DataType::Struct(columns.into()))
             }
             NamedKind::Enum { .. } => Ok(DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))),
-            NamedKind::Fixed { .. } if is_decimal(&named.properties) => self.decimal(),
+            NamedKind::Fixed { .. } if is_decimal(&named.properties) => self.decimal(&named.properties),
             NamedKind::Fixed { size } => match i32::try_from(*size) {
                 Ok(size) => Ok(DataType::FixedSizeBinary(size)),
                 Err(_) => self.problem("datagen.fixed", format!("the fixed `{name}` is too long")),
@@ -113,8 +115,14 @@ impl<'a> Types<'a> {
         }
     }
 
-    fn decimal(&self) -> Result<DataType, Problem> {
-        self.problem("spec.not_available", "generated decimals are not available yet".into())
+    fn decimal(&self, properties: &Properties) -> Result<DataType, Problem> {
+        let number = |key: &str| properties.get(key).and_then(Json::as_i64).unwrap_or(0);
+        let scale = number("scale") as i8;
+        match number("precision") {
+            precision @ ..=38 => Ok(DataType::Decimal128(precision as u8, scale)),
+            precision @ ..=76 => Ok(DataType::Decimal256(precision as u8, scale)),
+            more => self.problem("datagen.decimal", format!("a decimal has at most 76 digits, not {more}")),
+        }
     }
 }
 
@@ -135,6 +143,12 @@ fn named_field(schema: &Schema, name: &str, ty: &Type, data_type: DataType) -> F
         }
         if let NamedKind::Enum { symbols, .. } = &named.kind {
             metadata.insert("avro.enum.symbols".into(), Json::from(symbols.clone()).to_string());
+        }
+        // A decimal does not say of itself how many bytes it has.
+        if let (NamedKind::Fixed { size }, DataType::Decimal128(..) | DataType::Decimal256(..)) =
+            (&named.kind, &data_type)
+        {
+            metadata.insert("avro.fixed.size".into(), size.to_string());
         }
     }
     Field::new(name, data_type, may_be_null).with_metadata(metadata)

@@ -75,7 +75,12 @@ impl SourceCheck<'_> {
         self.refuse(&["connection", "format", "schema", "columns", "key_format"], "datagen makes typed rows", out);
         let options = datagen::Options::from_node(&self.spec.body, out)?;
         let place = &self.spec.body.place;
-        let source = datagen::Datagen::from_options(&options, place, &self.scope.pipeline.folder, out)?;
+        let specs = &self.scope.pipeline.spec.sources;
+        let peers = |name: &str| {
+            let peer = specs.iter().find(|spec| spec.name.value == name && spec.connector.value == "datagen");
+            peer.map(|spec| &spec.body)
+        };
+        let source = datagen::Datagen::from_options(&options, place, &self.scope.pipeline.folder, &peers, out)?;
         let columns = source.schema();
         let outline = SourceOutline {
             connector: "datagen",
@@ -522,12 +527,16 @@ pub(super) fn meaning(spec: &SourceSpec, plan: &SourcePlan) -> serde_json::Value
             field.map_or_else(String::new, |field| field.value.clone())
         }
     };
-    serde_json::json!({
+    let mut meaning = serde_json::json!({
         "name": spec.name.value,
         "connector": spec.connector.value,
         "body": body,
         "format": spec.format.as_ref().map(|format| &format.name.value),
         "columns": columns,
         "time": { "field": field, "max_ahead": plan.time.max_ahead_ms },
-    })
+    });
+    if !plan.source.contents().is_empty() {
+        meaning["contents"] = plan.source.contents().into();
+    }
+    meaning
 }

@@ -6,7 +6,7 @@ use super::*;
 
 const ROWS: i64 = 60_000;
 
-/// Counters, choices and free text of two tasks, seeded.
+/// Counters that two tasks share out, choices, decimals, maps and texts, seeded.
 fn source() -> String {
     format!(
         "  sources:
@@ -14,13 +14,17 @@ fn source() -> String {
       datagen:
         columns:
           n: {{ type: long, iteration: {{ start: 0 }} }}
-          brand: {{ type: string, options: [Acme, Globex, Initech] }}
+          brand: {{ type: string, options: [Acme, Globex, Initech], zipf: 1 }}
+          code: {{ type: string, regex: '[A-Z]{{2}}(x|yy)*[0-9]?' }}
+          price: {{ type: 'decimal(6,2)?', nulls: 0.2, range: {{ min: 1, max: 99 }} }}
+          tags: {{ map: int, length: 2, keys: {{ options: [a, b, c] }} }}
           uid: {{ type: string, length: 12 }}
           v: {{ type: double, range: {{ min: 0, max: 1000 }} }}
         count: {ROWS}
         rate: 25000
         seed: 42
         tasks: 2
+        disjoint: true
 "
     )
 }
