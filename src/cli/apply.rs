@@ -241,6 +241,8 @@ impl Voice {
     fn started(&self, name: &str, report: &StartReport) {
         if self.output.is_json() {
             self.output.print(&serde_json::json!({ "pipeline": name, "started": report }));
+        } else if let Some(found) = &report.found {
+            eprintln!("{name}: {found}: goes on behind that; journal of this run in {}", report.journal);
         } else if report.first_run {
             eprintln!("{name}: starts; journal in {}", report.journal);
         } else {
@@ -298,12 +300,13 @@ impl Voice {
         }
         let seconds = elapsed.as_secs_f64();
         eprintln!(
-            "{} rows in, {} rows out, {} late, {} dead{} in {seconds:.1} s ({:.0} rows/s, {} epochs, memory at most {})",
+            "{} rows in, {} rows out, {} late, {} dead{}{} in {seconds:.1} s ({:.0} rows/s, {} epochs, memory at most {})",
             sum.rows_in,
             sum.rows_out,
             sum.late,
             sum.dead,
             if sum.expired > 0 { format!(", {} expired", sum.expired) } else { String::new() },
+            if sum.already_out > 0 { format!(", {} already out", sum.already_out) } else { String::new() },
             sum.rows_in as f64 / seconds.max(0.001),
             sum.epochs,
             size(sum.memory_max as usize)

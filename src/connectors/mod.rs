@@ -102,6 +102,11 @@ pub trait Source: Debug + Send + Sync {
     /// what `start` of the spec says.
     fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure>;
 
+    /// Per partition the position of the first record whose own time is `time` or later; where there is none, its end as of now.
+    fn at_time(&self, _time: Millis) -> Result<BTreeMap<Partition, Position>, Failure> {
+        Err(Failure::bug("source.at_time", format!("a `{}` source cannot be sought by time", self.connector())))
+    }
+
     /// What its topics are beyond their names, by name: one that is deleted and made again has another id. Asked at the
     /// start, before anything else; topics that cannot be told apart so are left out.
     fn topic_ids(&self) -> Result<BTreeMap<String, String>, Failure> {
@@ -242,6 +247,18 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
+/// The last committed record of a partition of a sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    pub partition: i32,
+    pub offset: Offset,
+    pub timestamp: Option<Millis>,
+    /// The timestamp is the broker's, not the one that was written.
+    pub append_time: bool,
+    /// In order, with duplicates.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
 /// Where rows go.
 pub trait Sink: std::any::Any + Debug + Send + Sync {
     /// The connector's key in the language.
@@ -259,6 +276,11 @@ pub trait Sink: std::any::Any + Debug + Send + Sync {
     /// since it was written cannot say what it has.
     fn keeps(&self) -> Option<String> {
         None
+    }
+
+    /// The last committed record of each partition that has one: what a restart without a journal goes by.
+    fn tails(&self) -> Result<Vec<Tail>, Failure> {
+        Err(Failure::bug("sink.tails", format!("a `{}` sink does not say what it has", self.connector())))
     }
 
     /// Opens the writer of all sinks that are written together with this one, itself among them.

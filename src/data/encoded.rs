@@ -71,6 +71,35 @@ impl EncodedRows {
         length(&record.key) + length(&record.value) + headers + RECORD_BYTES
     }
 
+    /// Gives some of its records a header more, behind their own. Their own ones of these names go.
+    pub fn mark(&mut self, names: &[&str], headers: &[(&str, &[u8])], records: Range<usize>) {
+        let ours: Vec<_> = headers.iter().map(|(name, value)| (self.put(name.as_bytes()), self.put(value))).collect();
+        let ours: Vec<_> = ours.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        let mut all = Vec::with_capacity(self.headers.len() + ours.len());
+        // Records without headers of their own share one place.
+        let mut shared: Option<Range<u32>> = None;
+        for index in 0..self.records.len() {
+            let own = self.records[index].headers.clone();
+            if own.is_empty() && records.contains(&index) {
+                let place = shared.get_or_insert_with(|| {
+                    let start = all.len() as u32;
+                    all.extend(ours.iter().cloned());
+                    start..all.len() as u32
+                });
+                self.records[index].headers = place.clone();
+                continue;
+            }
+            let start = all.len() as u32;
+            let own = self.headers[own.start as usize..own.end as usize].iter();
+            all.extend(own.filter(|(name, _)| !names.iter().any(|ours| ours.as_bytes() == self.bytes(name))).cloned());
+            if records.contains(&index) {
+                all.extend(ours.iter().cloned());
+            }
+            self.records[index].headers = start..all.len() as u32;
+        }
+        self.headers = all;
+    }
+
     /// Some of its records, copied into an arena of their own.
     pub fn slice(&self, records: Range<usize>) -> EncodedRows {
         let mut out = EncodedRows::default();
@@ -122,5 +151,31 @@ mod tests {
         assert_eq!(rows.slice(2..2), EncodedRows::default());
         // The slice has nothing of refused rows in its arena: its size is that of its records.
         assert_eq!(rows.slice(0..4).size(), (0..4).map(|index| rows.record_size(index)).sum::<usize>());
+    }
+
+    #[test]
+    fn a_mark_stands_behind_a_records_own_headers_and_in_the_place_of_one_of_its_name() {
+        let mut rows = EncodedRows::default();
+        for own in [&[][..], &["a", "mine", "b"], &["last"], &[]] {
+            let first = rows.headers.len() as u32;
+            for name in own {
+                let header = (rows.put(name.as_bytes()), Some(rows.put(b"own")));
+                rows.headers.push(header);
+            }
+            let headers = first..rows.headers.len() as u32;
+            rows.records.push(EncodedRecord { key: None, value: None, timestamp: None, headers });
+        }
+        rows.mark(&["mine", "last"], &[("mine", b"1")], 0..4);
+        rows.mark(&["last"], &[("last", b"2")], 3..4);
+        let text = |range: &Range<u32>| String::from_utf8(rows.bytes(range).to_vec()).unwrap();
+        let shown = |record: &EncodedRecord| {
+            let headers = &rows.headers[record.headers.start as usize..record.headers.end as usize];
+            headers
+                .iter()
+                .map(|(name, value)| format!("{}={}", text(name), text(value.as_ref().unwrap())))
+                .collect::<Vec<_>>()
+        };
+        let expected = [vec!["mine=1"], vec!["a=own", "b=own", "mine=1"], vec!["mine=1"], vec!["mine=1", "last=2"]];
+        assert_eq!(rows.records.iter().map(shown).collect::<Vec<_>>(), expected);
     }
 }

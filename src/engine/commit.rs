@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::metrics::Metrics;
 use super::recovery::History;
+use super::restart;
 use super::sinks::SinkThread;
 use crate::connectors::{Delivery, EpochRows};
 use crate::data::{EncodedRows, Epoch};
@@ -63,6 +64,7 @@ impl Committer {
     /// Makes an epoch durable. Returns when the journal has it; slow sinks follow in their threads.
     pub fn commit(&mut self, commit: Commit) -> Result<(), Failure> {
         let Commit { record, mut rows } = commit;
+        restart::mark(&self.plan, &record, &mut rows)?;
         let (epoch, needed) = (record.epoch, record.needed);
         let count: usize = rows.values().flatten().map(EncodedRows::len).sum();
         let outputs: Vec<SinkRows> =
@@ -226,6 +228,7 @@ mod tests {
             memory: crate::plan::DEFAULT_MEMORY,
             lanes: None,
             journal: JournalPlace::File("j".into()),
+            restart: crate::plan::RestartPlan::Journal,
             state_dir: "s".into(),
             fingerprint: String::new(),
         };

@@ -12,6 +12,8 @@ pub struct Metrics {
     pub dead: AtomicU64,
     /// Records that were needed and gone, where `on_expired` goes on.
     pub expired: AtomicU64,
+    /// Rows that were made again after a restart from the sink's times and left out, as the sink has that time.
+    pub already_out: AtomicU64,
     pub epochs: AtomicU64,
     /// Records between the positions and the ends, where the sources know.
     pub behind: AtomicU64,
@@ -32,6 +34,7 @@ pub struct Snapshot {
     pub late: u64,
     pub dead: u64,
     pub expired: u64,
+    pub already_out: u64,
     pub epochs: u64,
     pub behind: u64,
     pub watermark: Option<i64>,
@@ -55,6 +58,7 @@ impl Metrics {
             late: self.late.load(Relaxed),
             dead: self.dead.load(Relaxed),
             expired: self.expired.load(Relaxed),
+            already_out: self.already_out.load(Relaxed),
             epochs: self.epochs.load(Relaxed),
             behind: self.behind.load(Relaxed),
             memory: self.memory.load(Relaxed),
@@ -74,6 +78,7 @@ impl Snapshot {
             late: self.late + other.late,
             dead: self.dead + other.dead,
             expired: self.expired + other.expired,
+            already_out: self.already_out + other.already_out,
             epochs: self.epochs + other.epochs,
             behind: self.behind + other.behind,
             memory: self.memory + other.memory,

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod pieces;
 pub mod recovery;
 mod reported;
+mod restart;
 pub mod seat;
 pub mod sinks;
 pub mod start;

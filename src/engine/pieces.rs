@@ -61,9 +61,18 @@ impl Waiting {
 
     /// Moves records over until the next one would bring `filling` above `bytes_max`. A record that is larger than
     /// that by itself goes alone. True if some are left.
-    pub fn fill(&mut self, filling: &mut Filling, bytes_max: usize) -> bool {
+    ///
+    /// `whole_times`: a sink whose sequence is only cut between two times, whatever the limit; those of others are not cut then.
+    pub fn fill(&mut self, filling: &mut Filling, bytes_max: usize, whole_times: Option<usize>) -> bool {
         while let Some(run) = self.runs.front_mut() {
-            let count = run.fitting(bytes_max.saturating_sub(filling.bytes), filling.bytes == 0);
+            let room = bytes_max.saturating_sub(filling.bytes);
+            let mut count = run.fitting(room, filling.bytes == 0);
+            if whole_times == Some(run.sink) {
+                count += run.of_time(count, filling.last_time);
+                filling.last_time = run.time_before(count).or(filling.last_time);
+            } else if whole_times.is_some() {
+                count = run.rows.len() - run.given;
+            }
             if count == 0 {
                 return true;
             }
@@ -128,6 +137,18 @@ impl Run {
         count.max(usize::from(at_least_one)).min(left)
     }
 
+    /// How many records behind its next `count` ones have the time of the one before them, which may be of a run before.
+    fn of_time(&self, count: usize, last_time: Option<Millis>) -> usize {
+        let next = self.given + count;
+        let last = self.time_before(count).or(last_time);
+        self.rows.records[next..].iter().take_while(|record| last.is_some() && record.timestamp == last).count()
+    }
+
+    /// The time of the last of its next `count` records.
+    fn time_before(&self, count: usize) -> Option<Millis> {
+        self.rows.records[self.given..self.given + count].last().and_then(|record| record.timestamp)
+    }
+
     /// Its next records; whole runs are not copied.
     fn take(&mut self, count: usize) -> EncodedRows {
         let from = self.given;
@@ -145,6 +166,8 @@ impl Run {
 pub struct Filling {
     pub rows: SinkRuns,
     bytes: usize,
+    /// Of the last record, of a sink that is only cut between two times.
+    last_time: Option<Millis>,
 }
 
 /// The journal's records of one epoch's output: the epoch's own, then its continuations.
@@ -228,7 +251,7 @@ mod tests {
         let mut more = true;
         while more {
             let mut filling = Filling::default();
-            more = waiting.fill(&mut filling, 250);
+            more = waiting.fill(&mut filling, 250, None);
             assert!(!filling.rows.is_empty(), "an empty piece");
             pieces.push((shown(&filling.rows), waiting.cursor().clone()));
         }
@@ -275,6 +298,31 @@ mod tests {
         let mut rows = SinkRuns::new();
         assert_eq!(waiting.take_to(&to, &mut rows), Cursor::new());
         assert_eq!(shown(&rows), BTreeMap::from([(0, vec![(1, 0), (2, 1)]), (3, vec![(1, 0)])]));
-        assert!(!waiting.fill(&mut Filling::default(), 1_000), "one is left, and fits");
+        assert!(!waiting.fill(&mut Filling::default(), 1_000, None), "one is left, and fits");
+    }
+
+    /// A restart by time finds the newest one whole.
+    #[test]
+    fn i10_a_sink_that_is_read_by_time_is_cut_between_two_times_only() {
+        let run = |times: &[Millis]| {
+            let mut run = rows(&vec![84; times.len()]);
+            run.records.iter_mut().zip(times).for_each(|(record, time)| record.timestamp = Some(*time));
+            run
+        };
+        let mut waiting = Waiting::default();
+        waiting.push(0, run(&[1, 2, 2, 2]));
+        waiting.push(1, run(&[9, 9, 9]));
+        waiting.push(0, run(&[2, 2]));
+        waiting.push(0, run(&[3, 4, 5]));
+        let mut pieces = Vec::new();
+        let mut more = true;
+        while more {
+            let mut filling = Filling::default();
+            more = waiting.fill(&mut filling, 250, Some(0));
+            let times =
+                |run: &EncodedRows| run.records.iter().filter_map(|record| record.timestamp).collect::<Vec<_>>();
+            pieces.push(filling.rows[&0].iter().flat_map(times).collect::<Vec<_>>());
+        }
+        assert_eq!(pieces, [vec![1, 2, 2, 2, 2, 2], vec![3, 4], vec![5]]);
     }
 }

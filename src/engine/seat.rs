@@ -387,6 +387,7 @@ mod tests {
             memory: crate::plan::DEFAULT_MEMORY,
             lanes: None,
             journal: JournalPlace::File("j".into()),
+            restart: crate::plan::RestartPlan::Journal,
             state_dir: "s".into(),
             fingerprint: String::new(),
         });

@@ -16,6 +16,7 @@ use super::metrics::Metrics;
 use super::pieces::{Chain, cursor_of};
 use super::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
 use super::reported;
+use super::restart;
 use super::seat::{EpochClock, Seat};
 use super::sinks::{Limits, Opened, SinkThread};
 use super::trunk::{Reading, Trunk};
@@ -23,7 +24,7 @@ use crate::connectors::{Bell, Delivery, EpochRows, Gone, Known, MemberSink, Part
 use crate::data::{Epoch, Mark, PartitionName, Position};
 use crate::expr::type_word;
 use crate::journal::{Appended, EpochRecord, Journal, Jump, Owned, PlanRecord, Record};
-use crate::plan::{EpochSettings, JournalPlace, Plan, SourcePlan, Step};
+use crate::plan::{EpochSettings, JournalPlace, Plan, RestartPlan, SourcePlan, Step};
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
@@ -54,6 +55,8 @@ pub struct StartReport {
     pub first_run: bool,
     /// Last committed epoch before this run.
     pub last_epoch: Epoch,
+    /// What the sink had, where it says how far the pipeline is.
+    pub found: Option<String>,
     pub replayed_epochs: u64,
     pub replayed_rows: u64,
     pub journal: String,
@@ -86,20 +89,25 @@ pub fn start(
     clock: Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<Started, Failure> {
-    if !options.fresh {
+    if !options.fresh && plan.restart == RestartPlan::Journal {
         refuse_moved(plan, journal.as_mut())?;
     }
     // Sinks lock what they write: whoever cannot have them must not take the journal from one that has.
     let mut writers = open_writers(plan)?;
     let mut records = journal.acquire()?;
-    if options.fresh && !records.is_empty() {
+    // Whoever wrote before is fenced, and what a dead instance left open is aborted: the sink stands still.
+    let origin = restart::origin(plan, options.fresh)?;
+    if (options.fresh || origin.is_some()) && !records.is_empty() {
         journal.clear()?;
         records = journal.acquire()?;
     }
     let mut owned = Owned::take_over(journal, &mut records)?;
     let history = History::of(records);
     preload(plan, &history);
-    let mut recovery = recover(plan, &history, &writers, options)?;
+    let mut recovery = match &origin {
+        Some(origin) => restart::recovery(plan, origin, uuid::Uuid::new_v4().to_string()),
+        None => recover(plan, &history, &writers, options)?,
+    };
     reported::refuse_moved(plan, &history, &recovery)?;
     let ids = topic_ids(plan, &history)?;
     recovery.plan_changed |= history.plan.as_ref().is_none_or(|plan| plan.topic_ids != ids);
@@ -123,16 +131,24 @@ pub fn start(
         let times = recovery.times.get(&source.name).into_iter().flatten().map(|(name, times)| (name, *times));
         seat.resume(recovery.watermark, &source.of_names(times));
     }
-    let piece_bytes = options.piece_bytes.unwrap_or(PIECE_BYTES);
+    // An epoch's last record says how far the sources were read: it must be out with all before it.
+    let whole = matches!(plan.restart, RestartPlan::Offsets { .. });
+    let piece_bytes = if whole { usize::MAX } else { options.piece_bytes.unwrap_or(PIECE_BYTES) };
     let mut trunk = Trunk::open(plan, &graph, &memory, metrics.clone(), piece_bytes)?;
     trunk.resume(recovery.watermark);
     trunk.remember(&recovery.last_windows);
+    if let (RestartPlan::Watermark { step, .. }, Some(floor)) =
+        (plan.restart, origin.as_ref().and_then(|origin| origin.floor))
+    {
+        trunk.leave_out(step, floor);
+    }
     let sinks = start_sinks(plan, writers, &recovery, &memory)?;
     let report = StartReport {
         lineage: recovery.lineage.clone(),
         incarnation: owned.owner().incarnation,
         first_run: recovery.first_run,
         last_epoch: recovery.last,
+        found: origin.map(|origin| origin.found),
         replayed_epochs: recovery.last + 1 - recovery.replay_from,
         replayed_rows: 0,
         journal: owned.journal().describe(),
@@ -152,7 +168,7 @@ pub fn start(
         metrics,
     };
     let replayed_rows = replay.run(&mut committer)?;
-    let last = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?;
+    let last = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?.max(recovery.last);
     if trunk.state_bytes() > memory.shares.state {
         return Err(memory.full(&plan.name));
     }

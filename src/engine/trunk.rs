@@ -13,14 +13,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampMillisecondType;
+
 use super::branch::{Output, Pass, Running};
 use super::graph::Graph;
 use super::memory::{Gauge, Memory};
 use super::metrics::Metrics;
 use super::pieces::{Cursor, Filling, Piece, SinkRuns, Waiting};
-use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, NO_SOURCE, Partition, SourceIndex, partition};
+use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, NO_SOURCE, Partition, SourceIndex, meta, partition};
 use crate::journal::LastWindow;
-use crate::plan::{ErrorPolicy, Plan, RecordEncoder, Step};
+use crate::plan::{ErrorPolicy, Plan, RecordEncoder, RestartPlan, Step};
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
 use crate::transforms::{At, Needed, Partial, StatefulOperator, StepMark};
@@ -49,6 +53,8 @@ pub struct Trunk {
     metrics: Arc<Metrics>,
     /// What one commit carries (I10).
     piece_bytes: usize,
+    /// Rows that this step lets out are already in the sink up to this time.
+    floor: Option<(usize, Millis)>,
     emission: Option<Emission>,
 }
 
@@ -123,7 +129,7 @@ impl Trunk {
         }
         let dead_letters = plan.dead_letter.map(|sink| plan.sinks[sink].encode.open()).transpose()?;
         let errors = ErrorBudget::default();
-        Ok(Trunk { plan: plan.clone(), steps, dead_letters, errors, metrics, piece_bytes, emission: None })
+        Ok(Trunk { plan: plan.clone(), steps, dead_letters, errors, metrics, piece_bytes, floor: None, emission: None })
     }
 
     /// What recovery knows of the time before the first epoch: the watermark in force.
@@ -131,6 +137,11 @@ impl Trunk {
         for step in self.steps.values_mut() {
             step.watermark = watermark.earlier_by(step.delay_ms);
         }
+    }
+
+    /// Restart by watermark: what `step` lets out up to `time` is in the sink, and left out.
+    pub fn leave_out(&mut self, step: usize, time: Millis) {
+        self.floor = Some((step, time));
     }
 
     /// I13: what the journal knows of the windows given up to the end of an epoch, of whose rows replay may see none.
@@ -177,10 +188,14 @@ impl Trunk {
     /// As [`Trunk::merge`].
     pub fn next_piece(&mut self) -> Result<Piece, Failure> {
         let (mut filling, bytes_max) = (Filling::default(), self.piece_bytes);
+        let whole_times = match self.plan.restart {
+            RestartPlan::Watermark { sink, .. } => Some(sink),
+            RestartPlan::Journal | RestartPlan::Offsets { .. } => None,
+        };
         loop {
             let emission = self.emission()?;
             emission.reading = Reading::Live;
-            if emission.waiting.fill(&mut filling, bytes_max) {
+            if emission.waiting.fill(&mut filling, bytes_max, whole_times) {
                 let (cursor, needed) = (emission.waiting.cursor().clone(), emission.needed);
                 return Ok(Piece {
                     rows: filling.rows,
@@ -272,9 +287,13 @@ impl Trunk {
             };
             let lowest = emission.lowest.entry(step).or_insert(emission.mark.epoch);
             *lowest = emitted.first_epoch.min(*lowest);
+            let rows = match self.floor {
+                Some((at, floor)) if at == step => behind(emitted.rows, floor, &self.metrics)?,
+                _ => emitted.rows,
+            };
             let mut output = Output::default();
             // Several steps may give to one: each is a partition of its own.
-            let batch = Batch { source: NO_SOURCE, partition: step as Partition, rows: emitted.rows };
+            let batch = Batch { source: NO_SOURCE, partition: step as Partition, rows };
             let mut pass = Pass {
                 at: At { clock: emission.mark.clock },
                 watermark: stateful.before.earlier_by(stateful.operator.grace_ms()),
@@ -372,6 +391,20 @@ impl Trunk {
             _ => Ok(None),
         }
     }
+}
+
+/// The rows that are younger than this.
+fn behind(rows: RecordBatch, floor: Millis, metrics: &Metrics) -> Result<RecordBatch, Failure> {
+    let bug = |text: &str| Failure::bug("trunk.floor", text.to_owned());
+    let times = rows.column_by_name(meta::TIME).and_then(|times| times.as_primitive_opt::<TimestampMillisecondType>());
+    let times = times.ok_or_else(|| bug("rows that are held against the sink's newest time have none"))?;
+    let is_behind: BooleanArray = times.iter().map(|time| Some(time.is_some_and(|time| time > floor))).collect();
+    let left_out = rows.num_rows() - is_behind.true_count();
+    if left_out == 0 {
+        return Ok(rows);
+    }
+    metrics.already_out.fetch_add(left_out as u64, Relaxed);
+    filter_record_batch(&rows, &is_behind).map_err(|error| bug("rows cannot be left out").because(error))
 }
 
 fn no_epoch() -> Failure {

@@ -18,7 +18,9 @@ pub fn text(plan: &Plan) -> String {
     sinks(plan, &mut out);
     topics(&plan.outline, &mut out);
     subjects(&plan.outline, &mut out);
+    let restart = plan.outline.restart.clone().map(|from| ("restart", from));
     let lines = [("journal", journal(plan)), ("bad records", errors(plan)), ("memory", size(plan.memory))];
+    let lines = restart.into_iter().chain(lines);
     section("", lines.map(|(name, text)| (name.to_owned(), text)), &mut out);
     for sentence in &plan.outline.unchecked {
         let _ = writeln!(out, "  not checked  {sentence}");
@@ -55,6 +57,7 @@ pub fn json(plan: &Plan) -> Value {
             "subject": subject.subject, "registry": subject.registry_shown,
             "state": subject_words(&subject.state), "schema": subject.schema,
         })).collect::<Vec<_>>(),
+        "restart": outline.restart.as_deref().unwrap_or("from the journal"),
         "journal": journal(plan),
         "bad_records": errors(plan),
         "memory": plan.memory,

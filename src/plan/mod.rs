@@ -52,6 +52,7 @@ pub struct Plan {
     /// How many lanes a source gets; `None`: as many as there are cores, at most its partitions.
     pub lanes: Option<usize>,
     pub journal: JournalPlace,
+    pub restart: RestartPlan,
     /// Journal file, embedded registry, locks: `.runner/NAMESPACE/PIPELINE`.
     pub state_dir: PathBuf,
     /// Equal for plans that compute the same thing; what makes a journal usable.
@@ -271,6 +272,33 @@ impl Default for EpochSettings {
 
 /// `memory` of a pipeline that does not say.
 pub const DEFAULT_MEMORY: usize = 160 << 20;
+
+/// Where a start finds out how far the pipeline is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartPlan {
+    Journal,
+    /// From the times of what this sink has. Rows of the stateful step `step` that are not younger are out. A start
+    /// reads the sources from so long before the sink's newest time.
+    Watermark {
+        sink: usize,
+        step: usize,
+        seek_ms: Millis,
+    },
+    /// From the positions in the headers of what this sink has.
+    Offsets {
+        sink: usize,
+    },
+}
+
+impl RestartPlan {
+    /// The sink that says where to go on.
+    pub fn sink(self) -> Option<usize> {
+        match self {
+            RestartPlan::Journal => None,
+            RestartPlan::Watermark { sink, .. } | RestartPlan::Offsets { sink } => Some(sink),
+        }
+    }
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalPlace {

@@ -60,7 +60,8 @@ pub struct PipelineSpec {
     /// A sink that is called `dead_letter` and has no `from`.
     pub dead_letter: Option<SinkSpec>,
     pub errors: Option<Spanned<ErrorsSpec>>,
-    pub restart: Restart,
+    /// `None`: from the journal.
+    pub restart: Option<Spanned<RestartSpec>>,
     pub state: StateSpec,
     /// Bytes for everything the pipeline holds.
     pub memory: Option<Spanned<Bytes>>,
@@ -439,13 +440,26 @@ crate::words! {
     }
 }
 
-crate::words! {
-    /// Where a pipeline finds out how far it was.
-    pub enum Restart {
-        /// From its journal.
-        Journal = "journal",
+/// Where a pipeline finds out how far it was.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RestartSpec {
+    /// From its journal.
+    Journal,
+    /// From the times of the sink's records.
+    Watermark { epsilon: Spanned<DurationMs> },
+    /// From what the sink's records say of the sources.
+    Offsets,
+}
+
+impl RestartSpec {
+    /// The word as written.
+    pub fn word(&self) -> &'static str {
+        match self {
+            RestartSpec::Journal => "journal",
+            RestartSpec::Watermark { .. } => "watermark",
+            RestartSpec::Offsets => "offsets",
+        }
     }
-    later "offsets", "watermark"
 }
 
 crate::words! {

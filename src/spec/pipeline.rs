@@ -22,7 +22,7 @@ crate::options! {
         /// What happens with rows that cannot be processed; default: the first one ends the run.
         pub errors: Option<Spanned<ErrorsSpec>>,
         /// Where the pipeline finds out how far it was; default `journal`.
-        pub restart: Restart = Restart::Journal,
+        pub restart: Option<Spanned<RestartSpec>>,
         /// Where the pipeline keeps its state.
         pub state: Option<StateSpec>,
         /// Memory for all that the pipeline holds: clients' queues, epochs, backlogs of slow sinks and state. When it is
@@ -239,6 +239,37 @@ impl FromNode for ErrorsSpec {
             ),
         ];
         choice_schema(&[], maps)
+    }
+}
+
+crate::options! {
+    /// Restart from the times of the sink's records.
+    pub struct WatermarkKeys {
+        /// How far rows may come out of the order of their time: above zero. What comes later than that is late. Example: `epsilon: 5s`.
+        pub epsilon: Spanned<DurationMs>,
+    }
+}
+
+impl FromNode for RestartSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match (node.as_str(), node.entries()) {
+            (Some("journal"), _) => Some(RestartSpec::Journal),
+            (Some("offsets"), _) => Some(RestartSpec::Offsets),
+            (_, Some([entry])) if entry.key == "watermark" => {
+                let WatermarkKeys { epsilon } = FromNode::from_node(&entry.value, out)?;
+                Some(RestartSpec::Watermark { epsilon })
+            }
+            _ => wrong_choice(node, &["journal", "offsets"], &["watermark"], out),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let words: &[(&str, &[&str])] = &[
+            ("journal", &["From its journal."]),
+            ("offsets", &["From the headers of the sink's records, which say how far the sources were read."]),
+        ];
+        let watermark: &[&str] = &["From the times of the sink's records, which are written in the order of time."];
+        choice_schema(words, vec![single_key_schema("watermark", WatermarkKeys::schema(generator), watermark)])
     }
 }
 

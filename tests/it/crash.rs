@@ -9,6 +9,7 @@ mod clusters;
 mod datagen;
 mod large;
 mod refusals;
+mod restart;
 mod stops;
 mod tables;
 mod takeover;

@@ -259,6 +259,14 @@ impl Message<'_> {
         (timestamp >= 0).then_some(timestamp)
     }
 
+    /// The timestamp is the time at which the broker took the record.
+    pub fn is_append_time(&self) -> bool {
+        let mut kind = rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message lives.
+        unsafe { rd::rd_kafka_message_timestamp(self.raw, &mut kind) };
+        kind == rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME
+    }
+
     pub fn key(&self) -> Option<&[u8]> {
         // SAFETY: librdkafka says where the key is and how long; it lives as long as the message.
         unsafe { bytes(self.raw.key, self.raw.key_len) }

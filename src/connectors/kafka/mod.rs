@@ -22,6 +22,7 @@ mod properties;
 mod reader;
 mod sink;
 mod source;
+mod tails;
 mod topics;
 mod watch;
 

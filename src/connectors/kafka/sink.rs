@@ -10,7 +10,7 @@ use super::alone::AloneWriter;
 use super::client::Cluster;
 use super::further::{Further, FurtherWriter};
 use super::journal::JournalSink;
-use crate::connectors::{Delivery, MemberSink, Sink, Writer};
+use crate::connectors::{Delivery, MemberSink, Sink, Tail, Writer};
 use crate::report::Failure;
 
 /// A topic to be written.
@@ -80,6 +80,10 @@ impl Sink for KafkaSink {
                 Ok(Box::new(AloneWriter::open(cluster, self.topic.clone())?))
             }
         }
+    }
+
+    fn tails(&self) -> Result<Vec<Tail>, Failure> {
+        super::tails::read(&self.cluster, &self.topic)
     }
 
     fn keeps(&self) -> Option<String> {

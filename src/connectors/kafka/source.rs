@@ -318,6 +318,17 @@ impl Source for KafkaSource {
         Ok(found)
     }
 
+    fn at_time(&self, time: Millis) -> Result<BTreeMap<Partition, Position>, Failure> {
+        let topics = Topics::connect(&self.cluster)?;
+        let mut found = BTreeMap::new();
+        for now in self.now(&topics)? {
+            let offsets = topics.offsets_at(now.name, now.bounds.len(), time)?;
+            let numbered = (0..).zip(offsets);
+            found.extend(numbered.map(|(number, offset)| (partition::at(now.index, number), Position::offset(offset))));
+        }
+        Ok(found)
+    }
+
     fn gone(&self, known: &BTreeMap<Partition, Known>) -> Result<BTreeMap<Partition, Gone>, Failure> {
         for (partition, known) in known {
             let topic = &self.topics[partition::topic(*partition)];

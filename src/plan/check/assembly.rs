@@ -6,9 +6,10 @@ use super::names::{Target, Wiring};
 use super::round::{Round, early_aggregates};
 use super::shape::Shape;
 use super::sinks::SinkDraft;
-use super::{PipelineCheck, settings, shown_input, sinks, sources, steps};
+use super::{Extent, PipelineCheck, restart, settings, shown_input, sinks, sources, steps};
+use crate::connectors::Delivery;
 use crate::plan::outline::{StepOutline, TopicState};
-use crate::plan::{ErrorPolicy, Input, Plan, SourcePlan, StepPlan, UnionPlan, fingerprint};
+use crate::plan::{ErrorPolicy, Input, Plan, RestartPlan, SinkPlan, SourcePlan, StepPlan, UnionPlan, fingerprint};
 use crate::report::{Diagnostic, Diagnostics};
 use crate::spec::{Port, Verb};
 
@@ -70,6 +71,10 @@ impl PipelineCheck<'_> {
             plans.push(draft.plan_dead(&mut self.outline)?);
         }
         self.warn_of_replay(out);
+        let restart = match self.scope.extent {
+            Extent::InUse => self.restart(&wiring, &sources, &steps, &plans, out)?,
+            Extent::Everything => RestartPlan::Journal,
+        };
         let fingerprint = self.fingerprint(&wiring, &sources);
         Some(Plan {
             namespace: self.scope.pipeline.metadata.namespace.clone(),
@@ -84,10 +89,45 @@ impl PipelineCheck<'_> {
             memory: settings::memory(spec, out),
             lanes: spec.lanes.as_ref().map(|lanes| lanes.value),
             journal,
+            restart,
             state_dir: self.scope.state_dir.clone(),
             fingerprint,
             outline: self.outline,
         })
+    }
+
+    /// Where a start finds out how far the pipeline is.
+    fn restart(
+        &mut self,
+        wiring: &Wiring,
+        sources: &[(SourcePlan, Shape)],
+        steps: &[StepPlan],
+        sinks: &[SinkPlan],
+        out: &mut Diagnostics,
+    ) -> Option<RestartPlan> {
+        let spec = &self.scope.pipeline.spec;
+        let by_index = wiring.used_sources().zip(sources.iter().map(|(plan, _)| plan)).collect();
+        let plan = restart::plan(spec, &by_index, steps, 0, out)?;
+        let sink = plan.sink().map(|sink| &sinks[sink]);
+        // What is wrong with the sink itself was said.
+        let is_refused = out.0.iter().any(|diagnostic| diagnostic.code == "restart.not_possible");
+        if let Some(sink) = sink.filter(|sink| sink.sink.delivery() != Delivery::Transaction && !is_refused) {
+            let title = format!("`{}` and the journal are not on one cluster", sink.name);
+            let place = &spec.sinks[0].connector.place;
+            out.push(
+                Diagnostic::error("restart.not_possible", title)
+                    .at(place)
+                    .note("the sink that says where to go on is written in one transaction with the journal")
+                    .hint("put the dead letter's sink on the same cluster, or make it `delivery: at_least_once`"),
+            );
+        }
+        if let Some(sink) = sink {
+            self.outline.restart = Some(match plan {
+                RestartPlan::Offsets { .. } => format!("from the headers of what `{}` has", sink.name),
+                _ => format!("from the times of what `{}` has", sink.name),
+            });
+        }
+        Some(plan)
     }
 
     fn fingerprint(&self, wiring: &Wiring, sources: &[(SourcePlan, Shape)]) -> String {

@@ -18,6 +18,7 @@ mod later;
 mod modes;
 mod names;
 mod pipelines;
+mod restart;
 mod rewrite;
 mod round;
 mod schemas;
@@ -76,8 +77,8 @@ fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent:
     let mut topics = Topics::of(documents);
     let mut plans = Vec::new();
     for index in pipelines::ordered(documents) {
-        let pipeline = &rewrite::written_out(&documents.pipelines[index]);
         let errors_before = error_count(&out);
+        let pipeline = &rewrite::written_out(&documents.pipelines[index], documents, &mut out);
         let scope =
             Scope { documents, pipeline, folder, world, extent, state_dir: settings::state_dir(pipeline, folder) };
         let plan = PipelineCheck::new(scope).plan(&mut topics, &mut out);

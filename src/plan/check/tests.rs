@@ -276,3 +276,103 @@ fn contradictions_and_missing_formats_are_errors() {
     assert_eq!(built(&format!("{}{topic}", sink(", format: csv"))).1, ["topic.contradiction"]);
     assert_eq!(built(&sink("")).1, ["format.missing"]);
 }
+
+/// Codes of a pipeline with `restart`, from Kafka source `r` (columns `a`).
+fn restarting(restart: &str, time: &str, transforms: &str, sinks: &str) -> Vec<&'static str> {
+    let source = format!("r: {{ kafka: {{ topic: t }}, format: json, columns: {{ a: int, at: timestamp }}{time} }}");
+    let spec = format!(
+        "{HEAD}  restart: {restart}\n  sources: {{ {source} }}\n  transforms: {{ {transforms} }}\n  sinks: {{ {sinks} }}\n"
+    );
+    let (plans, codes) = built(&spec);
+    assert_eq!(plans.is_empty(), !codes.is_empty(), "{spec}");
+    codes
+}
+
+const BY_TIME: &str = "{ watermark: { epsilon: 5s } }";
+const OUT: &str = "out: { from: s, kafka: { topic: u }, format: json }";
+const NOT: [&str; 1] = ["restart.not_possible"];
+
+#[test]
+fn a_restart_by_watermark_is_for_rows_and_final_windows() {
+    let of = |transforms: &str| restarting(BY_TIME, "", transforms, OUT);
+    let good: [&str; 0] = [];
+    assert_eq!(of("s: { from: r, where: a > 1 }"), good);
+    assert_eq!(of("f: { from: r, where: a > 1 }, s: { from: [f, f.rest], where: a > 2 }").len(), 1, "other columns");
+    assert_eq!(
+        of("f: { from: r, where: a > 1 }, g: { from: r, add: { b: 1 }, drop: [b] }, s: { from: [f, g], where: a > 2 }"),
+        good
+    );
+    assert_eq!(of("s: { from: r, window: { tumbling: 5s }, aggregate: { n: count(*) } }"), good);
+    let hopping =
+        "w: { from: r, window: { hopping: { size: 5s, every: 1s } }, group_by: [a], aggregate: { n: count(*) } }";
+    assert_eq!(of(&format!("{hopping}, s: {{ from: w, where: n > 1, select: [a, n] }}")), good);
+
+    assert_eq!(of("s: { from: r, group_by: [a], aggregate: { n: count(*) } }")[..1], NOT);
+    assert_eq!(of("s: { from: r, window: { tumbling: 5s }, aggregate: { n: count(*) }, fill: { n: 0 } }"), NOT);
+    assert_eq!(of("s: { from: r, sort: { within: 5s } }"), NOT);
+    let twice = "w: { from: r, window: { tumbling: 5s }, aggregate: { n: count(*) } },
+      s: { from: w, window: { tumbling: 1m }, aggregate: { n: sum(n) } }";
+    assert_eq!(of(twice), NOT);
+    let late =
+        "w: { from: r, window: { tumbling: 5s }, aggregate: { n: count(*) } }, s: { from: w.late, where: a > 1 }";
+    assert!(of(late).contains(&NOT[0]));
+}
+
+#[test]
+fn a_restart_by_watermark_needs_a_time_that_kafka_knows_and_an_epsilon() {
+    let of = |restart: &str, time: &str| restarting(restart, time, "s: { from: r, where: a > 1 }", OUT);
+    assert_eq!(of(BY_TIME, ", time: { lag: 1s }"), [] as [&str; 0]);
+    assert_eq!(of(BY_TIME, ", time: { field: at }"), ["restart.time"]);
+    assert_eq!(of("offsets", ", time: { field: at }"), [] as [&str; 0]);
+    assert_eq!(of("{ watermark: { epsilon: 0s } }", ""), ["restart.epsilon"]);
+    let append_time = "---\napiVersion: runner/v1\nkind: Topic\nmetadata: { name: u }\nspec: { format: json, config: { message.timestamp.type: LogAppendTime } }\n";
+    let source = "r: { kafka: { topic: t }, format: json, columns: { a: int } }";
+    let spec = |restart: &str| {
+        format!(
+            "{HEAD}  restart: {restart}\n  sources: {{ {source} }}\n  sinks: {{ out: {{ from: r, kafka: {{ topic: u }} }} }}\n{append_time}"
+        )
+    };
+    assert_eq!(built(&spec(BY_TIME)).1, ["restart.append_time"]);
+    assert_eq!(built(&spec("offsets")).1, [] as [&str; 0]);
+}
+
+#[test]
+fn a_restart_from_the_sink_needs_one_kafka_sink_that_is_exactly_once() {
+    let of = |sinks: &str| {
+        let both = ["offsets", BY_TIME].map(|restart| restarting(restart, "", "s: { from: r, where: a > 1 }", sinks));
+        assert_eq!(both[0], both[1], "{sinks}");
+        both[0].clone()
+    };
+    assert_eq!(of(OUT), [] as [&str; 0]);
+    assert_eq!(of(&format!("{OUT}, more: {{ from: r, console: {{}} }}")), NOT);
+    assert_eq!(of("out: { from: s, file: { path: x }, format: json }"), NOT);
+    assert_eq!(of("out: { from: s, kafka: { topic: u }, format: json, delivery: at_least_once }"), NOT);
+    assert_eq!(of("out: { from: s, kafka: { topic: u }, format: json, mode: upsert, key: [a] }"), NOT);
+    let generated =
+        of_ratings("  restart: offsets\n  sinks: { out: { from: ratings, kafka: { topic: u }, format: json } }\n");
+    assert_eq!(generated.1, NOT);
+    let windows = "s: { from: r, window: { tumbling: 5s }, aggregate: { n: count(*) } }";
+    assert_eq!(restarting("offsets", "", windows, OUT), NOT);
+}
+
+#[test]
+fn the_sort_of_a_restart_by_watermark_stands_before_the_windows_or_the_sink() {
+    let plan_of = |transforms: &str| {
+        let source = "r: { kafka: { topic: t }, format: json, columns: { a: int } }";
+        let spec = format!(
+            "{HEAD}  restart: {BY_TIME}\n  sources: {{ {source} }}\n  transforms: {{ {transforms} }}\n  sinks: {{ {OUT} }}\n"
+        );
+        let (mut plans, codes) = built(&spec);
+        assert_eq!(codes, [] as [&str; 0]);
+        let plan = plans.remove(0);
+        (plan.steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>(), plan.restart)
+    };
+    let (steps, restart) = plan_of("s: { from: r, where: a > 1 }");
+    assert_eq!(steps, ["s", "in order"]);
+    assert_eq!(restart, crate::plan::RestartPlan::Watermark { sink: 0, step: 1, seek_ms: 5_000 });
+    let (steps, restart) = plan_of(
+        "f: { from: r, where: a > 1 }, w: { from: f, window: { hopping: { size: 9s, every: 3s } }, aggregate: { n: count(*) } }, s: { from: w, where: n > 1 }",
+    );
+    assert_eq!(steps, ["f", "in order", "w", "s"]);
+    assert_eq!(restart, crate::plan::RestartPlan::Watermark { sink: 0, step: 2, seek_ms: 14_000 });
+}

@@ -15,7 +15,7 @@ use super::modes::{self, Key};
 use super::schemas::{self, Search};
 use super::shape::Shape;
 use super::topics::{self, Topics};
-use super::{Scope, codecs, connections, of_failure};
+use super::{Scope, codecs, connections, of_failure, restart};
 use crate::connectors::console::Console;
 use crate::connectors::discard::Discard;
 use crate::connectors::{Delivery, Sink, file, kafka};
@@ -31,7 +31,7 @@ use crate::plan::resolve::{Answer, Cluster};
 use crate::plan::{Input, JournalPlace, Mode, RecordEncoding, SinkPlan};
 use crate::registry::Side;
 use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::{DeliverySpec, Document, FormatSpec, FromNode, SinkSpec, Spanned, TopicSpec};
+use crate::spec::{DeliverySpec, Document, FormatSpec, FromNode, RestartSpec, SinkSpec, Spanned, TopicSpec};
 
 pub(super) use self::places::settle;
 

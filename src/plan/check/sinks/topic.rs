@@ -273,7 +273,10 @@ impl<'a> SinkCheck<'_, 'a> {
                     .note("rows that do not change are lost when the topic's retention is over"),
             );
         }
-        if info.log_append_time {
+        let by_time = self.scope.pipeline.spec.restart.as_ref().map(|restart| &restart.value);
+        if info.log_append_time && matches!(by_time, Some(RestartSpec::Watermark { .. })) {
+            out.push(restart::append_time(&end.topic, place));
+        } else if info.log_append_time {
             out.push(
                 Diagnostic::warning("kafka.append_time", format!("topic `{}` puts its own time on records", end.topic))
                     .at(place)
@@ -292,7 +295,11 @@ impl<'a> SinkCheck<'_, 'a> {
 fn timestamp(input: &Shape) -> Timestamp {
     match &input.group {
         None => Timestamp::EventTime,
-        Some(group) => group.window_end.clone().map_or(Timestamp::Now, Timestamp::WindowEnd),
+        Some(group) => match &group.window_end {
+            Some(column) => Timestamp::WindowEnd(column.clone()),
+            None if group.windowed => Timestamp::EventTime,
+            None => Timestamp::Now,
+        },
     }
 }
 

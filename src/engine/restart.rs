@@ -1,0 +1,221 @@
+//! Restart from the sink: what it has says where the pipeline goes on. No journal of an earlier run is read.
+//!
+//! *By watermark*: the sink's rows stand in the order of their time, and a transaction ends only between two times. So all
+//! that is not younger than the newest time there is out, and the rest is made again: the sources are read from so
+//! long before that every row and window behind it is whole, and what is out is made once more and not written.
+//!
+//! *By offsets*: the last record of each epoch says, in a header, which epoch it is and how far the sources were read.
+//!
+//! In both modes every record has a header with the name of its pipeline: a sink in which somebody else has written says
+//! nothing. Each start is a new lineage (I12); the journal is begun anew, and serves this run only (I11, I15).
+
+use std::collections::BTreeMap;
+
+use super::recovery::Recovery;
+use crate::connectors::Tail;
+use crate::data::{EncodedRows, Epoch, PartitionName, Position};
+use crate::journal::EpochRecord;
+use crate::plan::{Plan, RestartPlan};
+use crate::report::Failure;
+use crate::time::{Millis, Watermark};
+
+/// Header of every record: `NAMESPACE/PIPELINE`.
+const PIPELINE: &str = "runner-pipeline";
+/// Header of an epoch's last record: [`Vector`], as JSON.
+const OFFSETS: &str = "runner-offsets";
+
+/// Where a run begins, by what the sink has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// The last epoch that it has; epochs are counted on from there.
+    pub epoch: Epoch,
+    /// Rows of this time and before are out.
+    pub floor: Option<Millis>,
+    /// By source; empty: where `start` says.
+    pub positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
+    /// The sink's name, and what was found there, for people.
+    pub found: String,
+}
+
+/// How far the sources were read when an epoch ended.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Vector {
+    epoch: Epoch,
+    positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
+}
+
+/// Reads off the sink where to go on; `None`: the journal says so. What dead instances left open must have been aborted before.
+///
+/// # Errors
+/// Refusals, if the sink does not say it, and what breaks while it is read.
+pub fn origin(plan: &Plan, fresh: bool) -> Result<Option<Origin>, Failure> {
+    let Some(sink) = plan.restart.sink().map(|sink| &plan.sinks[sink]) else { return Ok(None) };
+    let tails = sink.sink.tails()?;
+    if let Some(foreign) = tails.iter().find(|tail| header(tail, PIPELINE) != Some(name_of(plan).as_bytes())) {
+        return Err(foreign_record(&sink.name, foreign));
+    }
+    let origin = match plan.restart {
+        RestartPlan::Journal => return Ok(None),
+        RestartPlan::Watermark { seek_ms, .. } => by_watermark(plan, &sink.name, &tails, seek_ms, fresh)?,
+        RestartPlan::Offsets { .. } => by_offsets(&sink.name, &tails, fresh)?,
+    };
+    Ok(Some(origin))
+}
+
+fn by_watermark(plan: &Plan, sink: &str, tails: &[Tail], seek_ms: Millis, fresh: bool) -> Result<Origin, Failure> {
+    if let Some(tail) = tails.iter().find(|tail| tail.append_time) {
+        let place = format!("offset {} of partition {}", tail.offset, tail.partition);
+        let title =
+            format!("`{sink}` does not say which event times it has: {place} has the broker's time (LogAppendTime)");
+        return Err(Failure::user("refused.append_time", title)
+            .hint("set `message.timestamp.type=CreateTime` on the topic, and begin with an empty one"));
+    }
+    let newest = tails.iter().filter_map(|tail| tail.timestamp).max();
+    let Some(newest) = newest else {
+        let found = format!("`{sink}` is empty");
+        return Ok(Origin { epoch: 0, floor: None, positions: BTreeMap::new(), found });
+    };
+    if fresh {
+        let title = format!("`--fresh` would write again what `{sink}` has: times up to {newest} are there");
+        return Err(Failure::user("refused.sink_not_empty", title).hint(
+            "`restart: watermark` goes on behind the sink's newest time: empty its topic, or start without `--fresh`",
+        ));
+    }
+    let mut positions = BTreeMap::new();
+    for source in &plan.sources {
+        let found = source.source.at_time(newest.saturating_sub(seek_ms))?;
+        positions.insert(source.name.clone(), source.to_names(found));
+    }
+    let found = format!("`{sink}` has times up to {newest}");
+    Ok(Origin { epoch: 0, floor: Some(newest), positions, found })
+}
+
+fn by_offsets(sink: &str, tails: &[Tail], fresh: bool) -> Result<Origin, Failure> {
+    if tails.is_empty() {
+        let found = format!("`{sink}` is empty");
+        return Ok(Origin { epoch: 0, floor: None, positions: BTreeMap::new(), found });
+    }
+    let vectors = tails.iter().filter_map(|tail| Some((tail, header(tail, OFFSETS)?)));
+    let vectors = vectors.map(|(tail, text)| {
+        serde_json::from_slice::<Vector>(text).map_err(|error| {
+            let place = format!("offset {} of partition {}", tail.offset, tail.partition);
+            Failure::user("refused.sink_headers", format!("`{sink}`: header `{OFFSETS}` at {place} cannot be read"))
+                .because(error)
+                .hint("it was written by something else, or by a newer version of `runner`")
+        })
+    });
+    let vectors = vectors.collect::<Result<Vec<Vector>, Failure>>()?;
+    // Of an epoch that is whole the last record is the last of its partition.
+    let Some(newest) = vectors.into_iter().max_by_key(|vector| vector.epoch) else {
+        let title = format!(
+            "no newest record of `{sink}` has the header `{OFFSETS}`, which says how far the sources were read"
+        );
+        return Err(Failure::user("refused.sink_headers", title)
+            .hint("its records were written without `restart: offsets`, or removed: use the `restart` they were written with, or a new topic"));
+    };
+    let found = format!("`{sink}` has epoch {}", newest.epoch);
+    let positions = if fresh { BTreeMap::new() } else { newest.positions };
+    Ok(Origin { epoch: newest.epoch, floor: None, positions, found })
+}
+
+fn foreign_record(sink: &str, tail: &Tail) -> Failure {
+    let place = format!("offset {} of partition {}", tail.offset, tail.partition);
+    let title = match header(tail, PIPELINE) {
+        Some(other) => format!("{place} of `{sink}` was written by pipeline `{}`", String::from_utf8_lossy(other)),
+        None => format!("{place} of `{sink}` was not written by this pipeline: it has no header `{PIPELINE}`"),
+    };
+    Failure::user("refused.foreign_record", title).hint(
+        "where to go on is read from the newest records, so nobody else may write there: use a topic of its own, or `restart: journal`",
+    )
+}
+
+/// The last one counts: a record may have been passed on with those of another pipeline.
+fn header<'a>(tail: &'a Tail, name: &str) -> Option<&'a [u8]> {
+    tail.headers.iter().rev().find(|(found, _)| found == name)?.1.as_deref()
+}
+
+fn name_of(plan: &Plan) -> String {
+    format!("{}/{}", plan.namespace, plan.name)
+}
+
+/// Puts into an epoch's rows what a restart will read there.
+///
+/// # Errors
+/// A bug: a position that is no JSON.
+pub fn mark(plan: &Plan, record: &EpochRecord, rows: &mut BTreeMap<usize, Vec<EncodedRows>>) -> Result<(), Failure> {
+    let Some(runs) = plan.restart.sink().and_then(|sink| rows.get_mut(&sink)) else { return Ok(()) };
+    let names = [PIPELINE, OFFSETS];
+    for run in runs.iter_mut() {
+        let all = 0..run.len();
+        run.mark(&names, &[(PIPELINE, name_of(plan).as_bytes())], all);
+    }
+    if matches!(plan.restart, RestartPlan::Offsets { .. })
+        && let Some(last) = runs.iter_mut().rfind(|run| !run.is_empty())
+    {
+        let ends = |ranges: &BTreeMap<PartitionName, crate::journal::PartitionRecord>| {
+            ranges.iter().map(|(name, range)| (name.clone(), range.to.clone())).collect()
+        };
+        let positions = record.partitions.iter().map(|(source, ranges)| (source.clone(), ends(ranges))).collect();
+        let vector = serde_json::to_vec(&Vector { epoch: record.epoch, positions })
+            .map_err(|error| Failure::bug("restart.vector", "positions cannot be written").because(error))?;
+        let newest = last.len() - 1;
+        last.mark(&[OFFSETS], &[(OFFSETS, &vector)], newest..newest + 1);
+    }
+    Ok(())
+}
+
+/// The run that begins there: of a new lineage, without anything to replay.
+pub fn recovery(plan: &Plan, origin: &Origin, lineage: String) -> Recovery {
+    Recovery {
+        lineage,
+        first_run: true,
+        last: origin.epoch,
+        replay_from: origin.epoch + 1,
+        sinks: vec![origin.epoch; plan.sinks.len()],
+        watermark: Watermark::NONE,
+        clock: Millis::MIN,
+        last_windows: BTreeMap::new(),
+        positions: origin.positions.clone(),
+        ends: origin.positions.clone(),
+        end_times: BTreeMap::new(),
+        jumps: BTreeMap::new(),
+        times: BTreeMap::new(),
+        plan_changed: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tail(partition: i32, timestamp: Millis, headers: &[(&str, &str)]) -> Tail {
+        let header = |(name, value): &(&str, &str)| ((*name).to_owned(), Some(value.as_bytes().to_vec()));
+        let headers = headers.iter().map(header).collect();
+        Tail { partition, offset: 7, timestamp: Some(timestamp), append_time: false, headers }
+    }
+
+    #[test]
+    fn the_highest_epoch_over_the_partitions_wins() {
+        let vector = |epoch: Epoch, to: i64| {
+            format!("{{\"epoch\":{epoch},\"positions\":{{\"rows\":{{\"t/0\":{to},\"t/1\":3}}}}}}")
+        };
+        let (old, new) = (vector(9, 70), vector(10, 80));
+        let tails = [tail(0, 5, &[(OFFSETS, &new)]), tail(1, 9, &[]), tail(2, 1, &[(OFFSETS, &old)])];
+        let origin = by_offsets("out", &tails, false).unwrap();
+        let name: PartitionName = "t/0".parse().unwrap();
+        assert_eq!((origin.epoch, &origin.positions["rows"][&name]), (10, &Position::offset(80)));
+        // `--fresh` reads from `start` again, and counts on all the same.
+        let fresh = by_offsets("out", &tails, true).unwrap();
+        assert_eq!((fresh.epoch, fresh.positions.len()), (10, 0));
+    }
+
+    #[test]
+    fn a_sink_that_does_not_say_it_is_refused_and_an_empty_one_begins() {
+        assert_eq!(by_offsets("out", &[], false).unwrap().epoch, 0);
+        assert_eq!(by_offsets("out", &[tail(0, 5, &[])], false).unwrap_err().code, "refused.sink_headers");
+        let torn = [tail(0, 5, &[(OFFSETS, "{\"epoch\":")])];
+        assert_eq!(by_offsets("out", &torn, false).unwrap_err().code, "refused.sink_headers");
+        let other = foreign_record("out", &tail(0, 5, &[(PIPELINE, "default/other")]));
+        assert!(other.to_string().contains("pipeline `default/other`"), "{other}");
+    }
+}
