@@ -21,6 +21,7 @@ use crate::transforms::{At, Gather, Left, Partial, RowOperator};
 /// Why rows are on a port.
 const LATE: &str = "its window had closed";
 const NOT_PASSED: &str = "it did not pass `where`";
+pub const HELD_BACK: &str = "it did not pass `having`";
 
 /// What branches gave in one epoch: a lane hands it to the trunk at the mark.
 #[derive(Debug, Default)]
@@ -212,11 +213,16 @@ fn run_late(late_rows: Vec<Batch>, late: &mut Running, pass: &mut Pass<'_>) -> R
             pass.output.dead.extend((0..batch.rows.num_rows()).map(|row| dead_letter(&batch, row, "late", LATE)));
         }
         if late.is_read() {
-            let count = batch.rows.num_rows();
-            late.run(on_port(&batch, 0..count as u32, std::iter::repeat_n(LATE, count))?, pass)?;
+            late.run(whole_on_port(&batch, LATE)?, pass)?;
         }
     }
     Ok(())
+}
+
+/// All of these rows on a port, for one reason.
+pub fn whole_on_port(rows: &Batch, reason: &str) -> Result<Batch, Failure> {
+    let count = rows.rows.num_rows();
+    on_port(rows, 0..count as u32, std::iter::repeat_n(reason, count))
 }
 
 /// Rows of a step's input on one of its ports.

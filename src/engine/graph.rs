@@ -67,6 +67,8 @@ pub struct Graph {
     pub failed: Vec<Branch>,
     /// What reads each stateful step, by step.
     pub trunk: BTreeMap<usize, Branch>,
+    /// What reads its `.rest` port.
+    pub rest: BTreeMap<usize, Branch>,
 }
 
 impl Graph {
@@ -75,11 +77,11 @@ impl Graph {
         let source = |source| root(plan, &[Input::Source(source), Input::SourceFailed(source)]);
         let sources = (0..plan.sources.len()).map(source).collect();
         let failed = (0..plan.sources.len()).map(|source| branch(plan, Input::SourceFailed(source))).collect();
-        let stateful = |(index, step): (usize, &crate::plan::StepPlan)| {
-            matches!(step.step, Step::Stateful(_)).then(|| (index, root(plan, &[Input::Step(index)])))
-        };
-        let trunk = plan.steps.iter().enumerate().filter_map(stateful).collect();
-        Graph { sources, failed, trunk }
+        let stateful = plan.steps.iter().enumerate().filter(|(_, step)| matches!(step.step, Step::Stateful(_)));
+        let stateful = stateful.map(|(index, _)| index);
+        let trunk = stateful.clone().map(|step| (step, root(plan, &[Input::Step(step), Input::Rest(step)]))).collect();
+        let rest = stateful.map(|step| (step, branch(plan, Input::Rest(step)))).collect();
+        Graph { sources, failed, trunk, rest }
     }
 }
 

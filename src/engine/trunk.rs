@@ -17,8 +17,8 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMillisecondType;
 
-use super::branch::{Output, Pass, Running};
-use super::graph::Graph;
+use super::branch::{HELD_BACK, Output, Pass, Running, whole_on_port};
+use super::graph::{Branch, Graph};
 use super::memory::{Gauge, Memory};
 use super::metrics::Metrics;
 use super::pieces::{Cursor, Filling, Piece, SinkRuns, Waiting};
@@ -77,6 +77,8 @@ struct Emission {
 struct Stateful {
     operator: Box<dyn StatefulOperator>,
     then: Running,
+    /// Reads its port `.rest`.
+    rest: Running,
     /// The stateful steps whose rows it reads; empty: it reads what the lanes gather.
     behind: Vec<usize>,
     /// In force since the last mark.
@@ -113,19 +115,22 @@ impl Trunk {
         piece_bytes: usize,
     ) -> Result<Trunk, Failure> {
         let mut steps = BTreeMap::new();
-        for (step, branch) in &graph.trunk {
+        for ((step, branch), rest) in graph.trunk.iter().zip(graph.rest.values()) {
             let Step::Stateful(transform) = &plan.steps[*step].step else {
                 return Err(Failure::bug("graph.step_kind", format!("step {step} keeps no state")));
             };
-            let (operator, then) = (transform.open(), Running::open(plan, branch)?);
-            let behind: Vec<usize> =
-                graph.trunk.iter().filter(|(_, branch)| branch.stateful().contains(step)).map(|(at, _)| *at).collect();
+            let (then, rest) = (Running::open(plan, branch)?, Running::open(plan, rest)?);
+            let operator = transform.open(rest.is_read());
+            let reads = |branch: &Branch| branch.stateful().contains(step);
+            let branches = graph.trunk.iter().zip(graph.rest.values());
+            let behind = branches.filter(|((_, then), rest)| reads(then) || reads(rest)).map(|((at, _), _)| *at);
+            let behind: Vec<usize> = behind.collect();
             let delay =
                 |at: &usize| steps.get(at).map_or(0, |before: &Stateful| before.delay_ms + before.operator.grace_ms());
             let delay_ms = behind.iter().map(delay).max().unwrap_or(0);
             let (watermark, before) = (Watermark::NONE, Watermark::NONE);
             let held = memory.gauge(format!("state of `{}`", plan.steps[*step].name));
-            steps.insert(*step, Stateful { operator, then, behind, watermark, before, delay_ms, held });
+            steps.insert(*step, Stateful { operator, then, rest, behind, watermark, before, delay_ms, held });
         }
         let dead_letters = plan.dead_letter.map(|sink| plan.sinks[sink].encode.open()).transpose()?;
         let errors = ErrorBudget::default();
@@ -280,6 +285,7 @@ impl Trunk {
                 emission.leaving = None;
                 let mut gathered = Vec::new();
                 stateful.then.take_partials(&mut gathered)?;
+                stateful.rest.take_partials(&mut gathered)?;
                 for (behind, _, _, partial) in gathered {
                     emission.partials.entry(behind).or_default().push(partial);
                 }
@@ -287,13 +293,15 @@ impl Trunk {
             };
             let lowest = emission.lowest.entry(step).or_insert(emission.mark.epoch);
             *lowest = emitted.first_epoch.min(*lowest);
-            let rows = match self.floor {
-                Some((at, floor)) if at == step => behind(emitted.rows, floor, &self.metrics)?,
-                _ => emitted.rows,
+            let floor = self.floor.filter(|(at, _)| *at == step).map(|(_, floor)| floor);
+            let left = |rows| match floor {
+                Some(floor) => behind(rows, floor, &self.metrics),
+                None => Ok(rows),
             };
+            let (rows, rest) = (left(emitted.rows)?, emitted.rest.map(left).transpose()?);
             let mut output = Output::default();
             // Several steps may give to one: each is a partition of its own.
-            let batch = Batch { source: NO_SOURCE, partition: step as Partition, rows };
+            let batch = |rows| Batch { source: NO_SOURCE, partition: step as Partition, rows };
             let mut pass = Pass {
                 at: At { clock: emission.mark.clock },
                 watermark: stateful.before.earlier_by(stateful.operator.grace_ms()),
@@ -303,7 +311,11 @@ impl Trunk {
                 bytes_out: 0,
                 waiting: BTreeMap::new(),
             };
-            stateful.then.run(batch, &mut pass)?;
+            // First, because a union of both comes together behind the other.
+            if let Some(rows) = rest {
+                stateful.rest.run(whole_on_port(&batch(rows), HELD_BACK)?, &mut pass)?;
+            }
+            stateful.then.run(batch(rows), &mut pass)?;
             self.take_output(output, 0)?;
             return Ok(true);
         }

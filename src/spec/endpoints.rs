@@ -288,7 +288,7 @@ impl FromNode for InputRef {
         json_schema!({
             "type": "string",
             "pattern": r"^[^.]*(\.(late|rest|failed))?$",
-            "description": "A source or transform by name. `NAME.late` has the rows that came too late for it, `NAME.rest` those that it did not pass on, `NAME.failed` those that could not be decoded or evaluated or that a check refused: each with its input's columns and a column `_reason`.",
+            "description": "A source or transform by name. `NAME.late` has the rows that came too late for it, `NAME.rest` those that it did not pass on, `NAME.failed` those that could not be decoded or evaluated or that a check refused: each with its input's columns (`.rest` of `having`: the aggregate's) and a column `_reason`.",
         })
     }
 }

@@ -58,8 +58,9 @@ pub trait StatefulTransform: Debug + Send + Sync {
     fn span_ms(&self) -> Option<Millis>;
     /// The half in each lane.
     fn open_gather(&self) -> Box<dyn Gather>;
-    /// The half in the trunk, with empty state.
-    fn open(&self) -> Box<dyn StatefulOperator>;
+    /// The half in the trunk, with empty state. `wants_rest`: it also gives the rows that it holds back
+    /// ([`Emitted::rest`]), which somebody reads.
+    fn open(&self, wants_rest: bool) -> Box<dyn StatefulOperator>;
 }
 
 /// What a lane's half hands to the trunk's; only the transform knows what is in it.
@@ -88,6 +89,8 @@ pub struct Emitted {
     /// Lowest epoch that contributed: during replay, rows that begin before its start go to no sink.
     pub first_epoch: Epoch,
     pub rows: RecordBatch,
+    /// Rows that HAVING holds back, in the same order, for the port `.rest`; `None`: nobody takes them.
+    pub rest: Option<RecordBatch>,
 }
 
 /// Which epochs a replay with empty state must read to yield this very state (I13).

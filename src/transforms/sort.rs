@@ -54,7 +54,7 @@ impl StatefulTransform for Sort {
         Box::new(SortGather { within_ms: self.within_ms, held: Default::default() })
     }
 
-    fn open(&self) -> Box<dyn StatefulOperator> {
+    fn open(&self, _wants_rest: bool) -> Box<dyn StatefulOperator> {
         Box::new(SortOperator { within_ms: self.within_ms, chunks: Vec::new(), leaving: None })
     }
 }
@@ -262,7 +262,7 @@ impl StatefulOperator for SortOperator {
         if leaving.left == leaving.order.len() {
             self.leaving = None;
         }
-        Ok(Some(Emitted { first_epoch, rows }))
+        Ok(Some(Emitted { first_epoch, rows, rest: None }))
     }
 
     fn needed(&self) -> Needed {

@@ -190,9 +190,14 @@ fn missing_port(target: Target, from: &InputRef, spec: &PipelineSpec) -> Option<
         (Port::Late, Some(Aggregate(aggregate))) if aggregate.window.is_some() => return None,
         (Port::Late, Some(Sort(_))) => return None,
         (Port::Rest, Some(Rows(rows))) if rows.filter.is_some() => return None,
+        (Port::Rest, Some(Aggregate(aggregate))) if aggregate.window.is_some() && aggregate.having.is_some() => {
+            return None;
+        }
         (Port::Failed, None) if is_raw(target, spec) => return None,
         (Port::Late, _) => ("names.no_late", "only `sort` and an aggregate with a `window` have late rows"),
-        (Port::Rest, _) => ("names.no_rest", "only a `where` leaves rows over"),
+        (Port::Rest, _) => {
+            ("names.no_rest", "only a `where`, and the `having` of an aggregate with a `window`, leave rows over")
+        }
         (Port::Failed, None) => ("names.no_failed", "datagen's rows need not be decoded"),
         (Port::Failed, Some(_)) => {
             ("names.no_failed", "only sources, and steps of `where`, `check`, `add` and `select` have failed rows")

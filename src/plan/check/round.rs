@@ -75,12 +75,18 @@ impl Round {
         match (port, target) {
             (Port::Main, _) => Some(main.clone()),
             (Port::Failed, Target::Source(_)) => Some(main.failed()),
+            (Port::Rest, Target::Transform(index)) if self.holds_back(index) => Some(main.with_reason()),
             (Port::Late | Port::Rest | Port::Failed, Target::Transform(index)) => {
                 let (before, port) = wiring.inputs.get(&index)?;
                 Some(self.shape(*before, *port, wiring)?.with_reason())
             }
             (Port::Late | Port::Rest, Target::Source(_)) | (_, Target::Union(_)) => None,
         }
+    }
+
+    /// The rows that it does not pass on have its own columns, not those of its input: it has a HAVING.
+    fn holds_back(&self, transform: usize) -> bool {
+        matches!(self.compiled.get(&transform), Some(Step::Stateful(_)))
     }
 
     /// What a transform or sink reads; unions were put together before.
@@ -151,6 +157,10 @@ impl Round {
                 }
             }
             (Port::Main, _) => self.wanted.entry(target).or_default().extend(needs),
+            (Port::Rest, Target::Transform(index)) if self.holds_back(index) => {
+                needs.remove(REASON);
+                self.wanted.entry(target).or_default().extend(needs);
+            }
             (_, Target::Transform(index)) => {
                 needs.remove(REASON);
                 if let Some((before, port)) = wiring.inputs.get(&index) {

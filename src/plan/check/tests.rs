@@ -201,6 +201,15 @@ fn a_port_is_there_only_where_rows_can_leave_by_it() {
     };
     assert_eq!(of("where: rating > 1", "s.rest"), [] as [&str; 0]);
     assert_eq!(of("where: rating > 1", "s.failed"), [] as [&str; 0]);
+    let windowed = "window: { tumbling: 5s }, aggregate: { n: count(*) }";
+    assert_eq!(of(&format!("{windowed}, having: n > 1"), "s.rest"), [] as [&str; 0]);
+    assert_eq!(of(windowed, "s.rest"), ["names.no_rest"]);
+    assert_eq!(of("aggregate: { n: count(*) }, having: n > 1", "s.rest"), ["names.no_rest"]);
+    let early = format!(
+        "  transforms: {{ s: {{ from: ratings, {windowed}, having: n > 1 }} }}
+  sinks: {{ out: {{ from: s, console: {{}}, mode: update }}, rest: {{ from: s.rest, console: {{}} }} }}\n"
+    );
+    assert_eq!(of_ratings(&early).1, ["modes.never_final"]);
     assert_eq!(of("where: rating > 1", "s.late"), ["names.no_late"]);
     assert_eq!(of("add: { a: rating }", "s.rest"), ["names.no_rest"]);
     assert_eq!(of("where: rating > 1", "ratings.rest"), ["names.no_rest"]);

@@ -108,7 +108,7 @@ impl StatefulOperator for ChangingOperator {
             };
             let window = self.windows.entry(start).or_insert_with(|| Window::new(mark.first_epoch));
             let changed = window.merge(partials, tools, &self.shape, At { clock: mark.clock })?;
-            self.changed.extend(changed.map(|rows| Emitted { first_epoch: window.first_epoch, rows }));
+            self.changed.extend(changed.map(|rows| Emitted { first_epoch: window.first_epoch, rows, rest: None }));
         }
         self.drop_closed(mark);
         Ok(())
@@ -119,7 +119,7 @@ impl StatefulOperator for ChangingOperator {
         let (count, cut) = (next.rows.num_rows(), whole_updates(&next.rows, rows_max.max(1)));
         if count > cut {
             let rest = next.rows.slice(cut, count - cut);
-            self.changed.push_front(Emitted { rows: rest, ..next });
+            self.changed.push_front(Emitted { first_epoch: next.first_epoch, rows: rest, rest: None });
             next.rows = next.rows.slice(0, cut);
         }
         Ok(Some(next))

@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use arrow::compute::filter_record_batch;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{filter_record_batch, not};
 use arrow::error::ArrowError;
 
 use super::fill::Gap;
@@ -37,6 +37,8 @@ pub(super) struct ClosingOperator {
     /// Start of the last window that was given a row, where gaps are filled.
     last: Option<Millis>,
     leaving: Option<Leaving>,
+    /// Somebody reads what HAVING holds back.
+    wants_rest: bool,
 }
 
 /// Groups of one pane, or of a window that was put together from panes.
@@ -64,8 +66,28 @@ struct Leaving {
     left_count: usize,
 }
 
+/// Rows of closed windows, and which of them pass HAVING; `None`: all.
+pub(super) struct Judged {
+    pub rows: RecordBatch,
+    pub passes: Option<BooleanArray>,
+}
+
+impl Judged {
+    /// What leaves; `None`: nothing.
+    fn emitted(self, first_epoch: Epoch, wants_rest: bool) -> Result<Option<Emitted>, Failure> {
+        let Judged { rows, passes } = self;
+        let Some(passes) = passes else {
+            return Ok((rows.num_rows() > 0).then_some(Emitted { first_epoch, rows, rest: None }));
+        };
+        let rest = wants_rest.then(|| filter_record_batch(&rows, &not(&passes)?)).transpose().map_err(broken)?;
+        let rest = rest.filter(|rest| rest.num_rows() > 0);
+        let rows = filter_record_batch(&rows, &passes).map_err(broken)?;
+        Ok((rows.num_rows() > 0 || rest.is_some()).then_some(Emitted { first_epoch, rows, rest }))
+    }
+}
+
 impl ClosingOperator {
-    pub fn new(shape: Arc<Shape>, windows: Windows) -> Self {
+    pub fn new(shape: Arc<Shape>, windows: Windows, wants_rest: bool) -> Self {
         ClosingOperator {
             shape,
             windows,
@@ -75,6 +97,7 @@ impl ClosingOperator {
             closed: VecDeque::new(),
             last: None,
             leaving: None,
+            wants_rest,
         }
     }
 
@@ -172,9 +195,9 @@ impl StatefulOperator for ClosingOperator {
     fn next_rows(&mut self, rows_max: usize) -> Result<Option<Emitted>, Failure> {
         loop {
             if let Some(leaving) = self.leaving.as_mut().filter(|leaving| leaving.left_count < leaving.order.len()) {
-                let rows = leaving.next_rows(rows_max, &self.shape, self.at)?;
-                if rows.num_rows() > 0 {
-                    return Ok(Some(Emitted { first_epoch: leaving.first_epoch, rows }));
+                let judged = leaving.next_rows(rows_max, &self.shape, self.at)?;
+                if let Some(emitted) = judged.emitted(leaving.first_epoch, self.wants_rest)? {
+                    return Ok(Some(emitted));
                 }
                 continue;
             }
@@ -184,13 +207,13 @@ impl StatefulOperator for ClosingOperator {
                 (Some(Closed::Window(start)), _) => self.leaving = Some(self.leave(start)?),
                 (Some(Closed::Empty(mut gap)), values) => {
                     let values = values.as_deref().unwrap_or_default();
-                    let rows = gap.next_rows(rows_max, values, &self.shape, self.at)?;
+                    let judged = gap.next_rows(rows_max, values, &self.shape, self.at)?;
                     let first_epoch = gap.first_epoch;
                     if !gap.starts.is_empty() {
                         self.closed.push_front(Closed::Empty(gap));
                     }
-                    if rows.num_rows() > 0 {
-                        return Ok(Some(Emitted { first_epoch, rows }));
+                    if let Some(emitted) = judged.emitted(first_epoch, self.wants_rest)? {
+                        return Ok(Some(emitted));
                     }
                 }
             }
@@ -258,8 +281,8 @@ impl Pane {
 }
 
 impl Leaving {
-    /// The next rows by key; fewer than `rows_max`, perhaps none, where HAVING holds some back.
-    fn next_rows(&mut self, rows_max: usize, shape: &Shape, at: At) -> Result<RecordBatch, Failure> {
+    /// The next rows by key.
+    fn next_rows(&mut self, rows_max: usize, shape: &Shape, at: At) -> Result<Judged, Failure> {
         let groups = &self.order[self.left_count..];
         let groups = UInt32Array::from(groups[..groups.len().min(rows_max.max(1))].to_vec());
         self.left_count += groups.len();
@@ -268,10 +291,7 @@ impl Leaving {
         columns.extend(results);
         columns.extend(row_times(&columns));
         let rows = RecordBatch::try_new(shape.output.clone(), columns).map_err(broken)?;
-        match passes {
-            None => Ok(rows),
-            Some(passes) => filter_record_batch(&rows, &passes).map_err(broken),
-        }
+        Ok(Judged { rows, passes })
     }
 
     fn size(&self) -> usize {

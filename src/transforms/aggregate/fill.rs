@@ -5,10 +5,11 @@
 //! rows that no replay needs any more.
 
 use arrow::array::{ArrayRef, RecordBatch, TimestampMillisecondArray, UInt32Array};
-use arrow::compute::{filter_record_batch, take};
+use arrow::compute::take;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::closing::Judged;
 use super::{Shape, row_times};
 use crate::data::Epoch;
 use crate::report::Failure;
@@ -53,7 +54,7 @@ impl Gap {
         values: &[ArrayRef],
         shape: &Shape,
         at: At,
-    ) -> Result<RecordBatch, Failure> {
+    ) -> Result<Judged, Failure> {
         let windows =
             shape.options.windows.ok_or_else(|| Failure::bug("aggregate.fill", "only windows can be filled"))?;
         let step = windows.every_ms();
@@ -74,10 +75,7 @@ impl Gap {
         columns.extend(values);
         columns.extend(row_times(&columns));
         let rows = RecordBatch::try_new(shape.output.clone(), columns).map_err(broken)?;
-        match passes {
-            None => Ok(rows),
-            Some(passes) => filter_record_batch(&rows, &passes).map_err(broken),
-        }
+        Ok(Judged { rows, passes })
     }
 }
 

@@ -131,9 +131,9 @@ impl StatefulTransform for Aggregate {
         Box::new(AggregateGather::new(self.shape.clone()))
     }
 
-    fn open(&self) -> Box<dyn StatefulOperator> {
+    fn open(&self, wants_rest: bool) -> Box<dyn StatefulOperator> {
         match self.shape.options.windows.filter(|_| !self.changes()) {
-            Some(windows) => Box::new(ClosingOperator::new(self.shape.clone(), windows)),
+            Some(windows) => Box::new(ClosingOperator::new(self.shape.clone(), windows, wants_rest)),
             None => Box::new(ChangingOperator::new(self.shape.clone())),
         }
     }

@@ -100,7 +100,7 @@ impl Run {
     fn of(aggregate: &Aggregate, lanes: usize, batch_rows: usize) -> Run {
         Run {
             gathers: (0..lanes).map(|_| aggregate.open_gather()).collect(),
-            operator: aggregate.open(),
+            operator: aggregate.open(false),
             batch_rows,
             rows_max: 10_000,
             watermark: Watermark::NONE,

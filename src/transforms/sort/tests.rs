@@ -28,7 +28,7 @@ struct World {
 impl World {
     fn new(within_ms: Millis) -> World {
         let sort = Sort::new(rows(&[]).schema(), within_ms);
-        let (gather, operator) = (sort.open_gather(), sort.open());
+        let (gather, operator) = (sort.open_gather(), sort.open(false));
         World { gather, operator, watermark: Watermark::NONE, epoch: 0, late: Vec::new() }
     }
 
