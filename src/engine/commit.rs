@@ -15,6 +15,7 @@ use super::restart;
 use super::sinks::SinkThread;
 use crate::connectors::{Delivery, EpochRows};
 use crate::data::{EncodedRows, Epoch};
+use crate::faults;
 use crate::journal::{EpochRecord, Owned, Record, SinkRows};
 use crate::plan::Plan;
 use crate::report::Failure;
@@ -73,6 +74,7 @@ impl Committer {
         records.push(Record::Epoch(record));
         let is_there = |record: &Record| matches!(record, Record::Epoch(record) if record.epoch == epoch);
         self.owned.append(&records, &outputs, &is_there)?;
+        faults::point("epoch.committed");
         self.journaled.extend(progress);
         self.needed.insert(epoch, needed);
         self.metrics.rows_out.fetch_add(count as u64, Relaxed);
@@ -136,7 +138,7 @@ impl Committer {
 
     /// I16: drops what neither replay nor any sink needs; the epoch before it stays for its watermark.
     fn trim(&mut self) -> Result<(), Failure> {
-        if self.trimmed.elapsed() < TRIM_EVERY {
+        if self.trimmed.elapsed() < faults::patience(TRIM_EVERY, "trim.") {
             return Ok(());
         }
         self.trimmed = Instant::now();

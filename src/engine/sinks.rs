@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::memory::Gauge;
 use crate::connectors::{EpochRows, Writer};
 use crate::data::Epoch;
+use crate::faults;
 use crate::report::Failure;
 
 /// A sink without rows moves its memory on this often, so that it pins no journal.
@@ -343,6 +344,7 @@ impl Work {
     /// Writes, trying again for as long as that can help.
     fn write(&mut self, epochs: &[EpochRows], last: Epoch) -> Result<(), Failure> {
         let mut pause = Duration::from_millis(50);
+        faults::point("sink.write");
         while let Err(failure) = self.writer.write(&self.lineage, epochs) {
             if !failure.retry || self.abandoned.load(SeqCst) {
                 return Err(failure);
@@ -352,6 +354,7 @@ impl Work {
             std::thread::park_timeout(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        faults::point("sink.written");
         self.durable.store(last, SeqCst);
         Ok(())
     }

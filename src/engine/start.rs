@@ -23,6 +23,7 @@ use super::trunk::{Reading, Trunk};
 use crate::connectors::{Bell, Delivery, EpochRows, Gone, Known, MemberSink, PartitionStart, Wanted, Writer};
 use crate::data::{Epoch, Mark, PartitionName, Position};
 use crate::expr::type_word;
+use crate::faults;
 use crate::journal::{Appended, EpochRecord, Journal, Jump, Owned, PlanRecord, Record};
 use crate::plan::{EpochSettings, JournalPlace, Plan, RestartPlan, SourcePlan, Step};
 use crate::report::Failure;
@@ -117,7 +118,9 @@ pub fn start(
     adopt(&mut writers, &recovery)?;
     if recovery.plan_changed {
         let record = PlanRecord { topic_ids: ids, ..plan_record(plan, &history, &recovery, &discovered) };
+        faults::point("plan.append");
         must_append(owned.journal(), Record::Plan(record))?;
+        faults::point("plan.appended");
     }
     let graph = Graph::of(plan);
     let clock = EpochClock::new(clock, recovery.clock);

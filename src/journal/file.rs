@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Appended, Journal, Record, SinkRows, host_name};
 use crate::data::Epoch;
+use crate::faults;
 use crate::report::Failure;
 
 /// The newest version of the records that this build reads: `PlanRecord::version`.
@@ -171,8 +172,10 @@ impl Journal for FileJournal {
 impl Log {
     fn append(&mut self, line: &[u8]) -> std::io::Result<()> {
         self.file.seek(SeekFrom::Start(self.length))?;
+        faults::point("journal.append");
         self.file.write_all(line)?;
         self.file.sync_data()?;
+        faults::point("journal.appended");
         self.length += line.len() as u64;
         Ok(())
     }

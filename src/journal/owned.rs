@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::{Appended, Journal, Owner, Record, SinkRows, host_name};
+use crate::faults;
 use crate::report::Failure;
 
 /// Between two attempts to commit the owner record.
@@ -148,8 +149,12 @@ fn own(journal: &mut dyn Journal, records: &mut Vec<Record>) -> Result<Owner, Fa
     loop {
         let incarnation = newest_owner(records).map_or(0, |owner| owner.incarnation) + 1;
         let owner = Owner { incarnation, host: host_name(), pid: std::process::id(), instance: instance.clone() };
+        faults::point("owner.append");
         match journal.append(&[Record::Owner(owner.clone())], &[])? {
-            Appended::Committed => return Ok(owner),
+            Appended::Committed => {
+                faults::point("owner.appended");
+                return Ok(owner);
+            }
             Appended::Aborted(failure) if failure.retry => {
                 tracing::warn!("{failure}; trying again");
                 std::thread::sleep(OWN_PAUSE);

@@ -8,6 +8,7 @@ mod broker;
 mod clusters;
 mod datagen;
 mod large;
+mod points;
 mod refusals;
 mod restart;
 mod stops;
@@ -257,6 +258,18 @@ fn fill(brokers: &str, topic: &str, rows: &[Row]) {
         TestRecord::to(row.partition, format!("{{\"n\":{n},\"k\":\"{k}\",\"v\":{v}}}")).at(row.time)
     };
     servers::produce_many(brokers, topic, rows.iter().map(record));
+}
+
+/// Writes records in small batches: a fetch brings at least one, and a run shall last for seconds.
+fn fill_in_batches(of: usize, topic: &str, records: impl Iterator<Item = TestRecord>) {
+    let mut config = servers::config();
+    config
+        .set("batch.num.messages", of.to_string())
+        .set("linger.ms", "5")
+        .set("queue.buffering.max.messages", "200000");
+    let producer: rdkafka::producer::BaseProducer = config.set("enable.idempotence", "true").create().unwrap();
+    records.for_each(|record| servers::send(&producer, topic, &record));
+    rdkafka::producer::Producer::flush(&producer, PATIENCE).unwrap();
 }
 
 /// Properties of a source that keep it busy for seconds on any machine: whenever so many records are fetched,

@@ -13,6 +13,7 @@ use super::sidecar::{Holder, Sidecar, sync_folder};
 use super::trouble;
 use crate::connectors::{Delivery, EpochRows, Sink, SinkProgress, Writer};
 use crate::data::Epoch;
+use crate::faults;
 use crate::report::Failure;
 
 /// The `file: {path}` sink.
@@ -130,9 +131,11 @@ impl FileWriter {
             let at_end = self.file.seek(SeekFrom::Start(self.done.length)).map(|_| ());
             let written = at_end.and_then(|()| self.file.write_all(text)).and_then(|()| self.file.sync_data());
             written.map_err(|error| self.trouble("write to", error))?;
+            faults::point("file.appended");
         }
         let done = Sidecar::new(lineage, epoch, self.done.length + text.len() as u64);
         done.write(&self.path)?;
+        faults::point("file.noted");
         self.done = done;
         Ok(())
     }

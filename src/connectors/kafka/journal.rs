@@ -33,6 +33,7 @@ use super::native::{NativeError, Refused};
 use super::producer::{Producer, refusal};
 use super::topics::{NewTopic, Topics};
 use crate::data::{EncodedRows, Epoch, Offset};
+use crate::faults;
 use crate::journal::{Appended, Journal, Record, SinkRows};
 use crate::report::Failure;
 
@@ -127,7 +128,10 @@ impl KafkaJournal {
                 replication: None,
                 config: BTreeMap::from(config),
             };
-            return topics.create(&new).map(|_| ());
+            faults::point("topic.create");
+            topics.create(&new)?;
+            faults::point("topic.created");
+            return Ok(());
         };
         let wrong = |what: String| {
             let title = format!("topic `{topic}` cannot be a journal: {what}");
@@ -195,12 +199,17 @@ impl KafkaJournal {
         outputs: &[SinkRows],
     ) -> Result<(), (Stage, NativeError)> {
         producer.begin().map_err(|error| (Stage::Begin, error))?;
+        faults::point("transaction.begun");
         let at_produce = |error| (Stage::Produce, error);
         // SAFETY: passed on to our caller.
         unsafe { self.produce(producer, outputs) }.map_err(at_produce)?;
         // SAFETY: passed on to our caller.
         unsafe { producer.produce(self.sinks.len(), journal) }.map_err(at_produce)?;
-        producer.commit().map_err(|error| (Stage::Commit, error))
+        faults::point("transaction.produced");
+        faults::point("transaction.ending");
+        producer.commit().map_err(|error| (Stage::Commit, error))?;
+        faults::point("transaction.committed");
+        Ok(())
     }
 
     /// Sends the rows of all sinks.
@@ -385,7 +394,8 @@ impl Journal for KafkaJournal {
     }
 
     fn trim(&mut self, epoch: Epoch) -> Result<(), Failure> {
-        if self.producer.is_none() || self.trimmed.is_some_and(|at| at.elapsed() < TRIM_EVERY) {
+        let every = faults::patience(TRIM_EVERY, "trim.");
+        if self.producer.is_none() || self.trimmed.is_some_and(|at| at.elapsed() < every) {
             return Ok(());
         }
         self.trimmed = Some(Instant::now());
@@ -394,6 +404,7 @@ impl Journal for KafkaJournal {
         let (entries, end) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, from)?;
         self.index.note(&entries, end);
         let Some(cut) = self.index.cut(epoch) else { return Ok(()) };
+        faults::point("trim.begin");
         let survivors = self.index.survivors(epoch, cut);
         if !survivors.is_empty() {
             let moved = log::encode(&survivors, true, self.stamp())?;
@@ -404,7 +415,9 @@ impl Journal for KafkaJournal {
                 }
             }
         }
+        faults::point("trim.moved");
         topics.delete_records(&self.topic, 0, cut)?;
+        faults::point("trim.done");
         self.index.forget_below(cut);
         Ok(())
     }

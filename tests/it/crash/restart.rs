@@ -37,15 +37,6 @@ impl Growth {
     }
 }
 
-/// Writes records in small batches: a fetch brings at least one, and a run shall last for seconds.
-fn fill_in_small_batches(topic: &str, records: impl Iterator<Item = TestRecord>) {
-    let mut config = servers::config();
-    config.set("batch.num.messages", "50").set("linger.ms", "5").set("queue.buffering.max.messages", "200000");
-    let producer: rdkafka::producer::BaseProducer = config.set("enable.idempotence", "true").create().unwrap();
-    records.for_each(|record| servers::send(&producer, topic, &record));
-    rdkafka::producer::Producer::flush(&producer, PATIENCE).unwrap();
-}
-
 /// Some 3,000 records a second of each partition, on any machine.
 const SLOWLY: &str =
     "{ queued.min.messages: \"100\", fetch.queue.backoff.ms: \"60\", fetch.message.max.bytes: \"8192\" }";
@@ -97,7 +88,7 @@ fn visits(topic: &str) -> Vec<Row> {
         let Row { n, k, v, .. } = row;
         TestRecord::to(row.partition, format!("{{\"visit\":{n},\"user\":\"{k}\",\"pages\":{v}}}")).at(row.time)
     };
-    fill_in_small_batches(topic, rows.iter().map(record));
+    fill_in_batches(50, topic, rows.iter().map(record));
     rows
 }
 
@@ -159,7 +150,7 @@ fn windows_by_watermark(name: &str, window: &str, size_ms: i64, every_ms: i64) {
         let Row { n, k, v, .. } = row;
         TestRecord::to(row.partition, format!("{{\"n\":{n},\"k\":\"{k}\",\"v\":{v}}}")).at(row.time)
     };
-    fill_in_small_batches(&input, rows.iter().map(record));
+    fill_in_batches(50, &input, rows.iter().map(record));
     place.spec(&format!(
         "  restart: {{ watermark: {{ epsilon: 900ms }} }}
   epoch: {{ max_bytes: 16KiB }}
