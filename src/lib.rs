@@ -27,5 +27,6 @@ pub mod engine;
 // Floor 8
 pub mod deploy;
 pub mod testing;
+pub mod verify;
 // Floor 9
 pub mod cli;

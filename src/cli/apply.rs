@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Common;
 use super::output::{self, Exit, Output};
 use super::patience::Patience;
-use super::specs::{Planned, SpecArgs, documents, planned};
+use super::specs::{Planned, SpecArgs, documents, planned, read_until_end};
 use super::stops::Stops;
 use crate::data::size;
 use crate::deploy::{Change, open_journal, prepare};
@@ -20,7 +20,6 @@ use crate::engine::{Job, Metrics, Outcome, RunOptions};
 use crate::plan::resolve::Servers;
 use crate::plan::{Plan, describe};
 use crate::report::{Diagnostics, Failure, to_json};
-use crate::spec::{Entry, Node, PipelineSpec, Value};
 use crate::time::SystemClock;
 
 #[derive(Debug, clap::Args)]
@@ -92,7 +91,7 @@ fn plans_patiently(
 ) -> Result<Option<Planned>, Exit> {
     let (mut documents, found) = documents(&args.specs, output)?;
     if args.until == Some(UntilArg::End) {
-        documents.pipelines.iter_mut().for_each(|pipeline| read_until_end(&mut pipeline.spec));
+        documents.pipelines.iter_mut().for_each(|pipeline| read_until_end(&mut pipeline.spec, true));
     }
     while !stops.asked() {
         let world = Servers::telling(|failure| patience.tell(failure.code, &failure.to_string()));
@@ -111,18 +110,6 @@ fn plans_patiently(
         return Ok(Some(Planned { documents, plans, warnings }));
     }
     Ok(None)
-}
-
-/// What `until: end` at each Kafka source would do.
-fn read_until_end(pipeline: &mut PipelineSpec) {
-    for source in pipeline.sources.iter_mut().filter(|source| source.connector.value == "kafka") {
-        let place = source.body.place.clone();
-        if let Value::Map(entries) = &mut source.body.value {
-            entries.retain(|entry| entry.key != "until");
-            let value = Node { place: place.clone(), value: Value::String("end".into()) };
-            entries.push(Entry { key: "until".into(), key_place: place, value });
-        }
-    }
 }
 
 /// A status line would be torn by rows on the same terminal.

@@ -17,6 +17,7 @@ mod specs;
 mod stops;
 mod test;
 mod validate;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -66,6 +67,8 @@ enum Verb {
     Test(test::Args),
     /// Forget how far a pipeline was: it begins at its sources' `start` again.
     Reset(reset::Args),
+    /// Compare sources with sinks: is anything lost, doubled or out of order?
+    Verify(verify::Args),
     /// Make data: users on their devices, in visits, with features. To stdout, files or Kafka.
     Generate(generate::Args),
     /// Look into a pipeline's journal.
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Verb::Validate(args) => validate::run(args, &common),
         Verb::Test(args) => test::run(args, &common),
         Verb::Reset(args) => reset::run(args, &common),
+        Verb::Verify(args) => verify::run(args, &common),
         Verb::Generate(args) => generate::run(args, &common),
         Verb::Journal(verb) => journal::run(verb, &common),
         Verb::Schema(verb) => schema::run(verb),

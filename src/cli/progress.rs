@@ -19,8 +19,16 @@ impl Progress {
         Progress(bar)
     }
 
-    pub fn at(&self, records: u64) {
-        self.0.set_position(records);
+    /// In thousandths.
+    pub fn share(shown: bool) -> Progress {
+        let progress = Progress::new(1_000, shown);
+        let style = ProgressStyle::with_template("{wide_bar} {percent} %, {eta} left");
+        progress.0.set_style(style.expect("the template is right").progress_chars("█▉▊▋▌▍▎▏ "));
+        progress
+    }
+
+    pub fn at(&self, position: u64) {
+        self.0.set_position(position);
     }
 }
 

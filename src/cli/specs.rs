@@ -6,7 +6,7 @@ use super::output::{self, Exit, Output};
 use crate::plan::resolve::World;
 use crate::plan::{Plan, build};
 use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::{self, Documents, Values};
+use crate::spec::{self, Documents, Entry, Node, PipelineSpec, Value, Values};
 
 /// Which specs, and the values that their tags ask for.
 #[derive(Debug, clap::Args)]
@@ -75,4 +75,19 @@ pub fn planned(documents: &Documents, mut found: Diagnostics, world: &dyn World)
     let place = |d: &Diagnostic| d.place.as_ref().map(|place| (place.file.name.clone(), place.span.start));
     found.0.sort_by_cached_key(place);
     (plans, found)
+}
+
+/// What `until: end` at each Kafka source would do; `always`: also where it says another end.
+pub fn read_until_end(pipeline: &mut PipelineSpec, always: bool) {
+    for source in pipeline.sources.iter_mut().filter(|source| source.connector.value == "kafka") {
+        let place = source.body.place.clone();
+        if let Value::Map(entries) = &mut source.body.value {
+            if !always && entries.iter().any(|entry| entry.key == "until") {
+                continue;
+            }
+            entries.retain(|entry| entry.key != "until");
+            let value = Node { place: place.clone(), value: Value::String("end".into()) };
+            entries.push(Entry { key: "until".into(), key_place: place, value });
+        }
+    }
 }

@@ -4,4 +4,4 @@ mod journal;
 mod prepare;
 
 pub use journal::open_journal;
-pub use prepare::{Change, prepare};
+pub use prepare::{Change, prepare, recall};

@@ -64,6 +64,24 @@ fn register(subject: &SubjectOutline) -> Result<Option<Change>, Failure> {
     Ok(Some(Change::RegisteredSubject { subject: subject.subject.clone(), id }))
 }
 
+/// Looks up the ids of a plan's schemas, for encoders that only compute again what was written. Changes nothing.
+///
+/// # Errors
+/// `deploy.unknown_subject`: a schema is not registered, so nothing was written by it.
+pub fn recall(plan: &Plan) -> Result<(), Failure> {
+    for subject in &plan.outline.subjects {
+        let found = subject.registry.as_ref().map(|registry| registry.lookup(&subject.subject, &subject.schema));
+        match found.transpose()?.flatten() {
+            Some(registered) => remember(subject, registered.id)?,
+            None => {
+                let title = format!("the schema of subject `{}` is not registered", subject.subject);
+                return Err(Failure::user("deploy.unknown_subject", title).hint("has this pipeline run?"));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn remember(subject: &SubjectOutline, id: i32) -> Result<(), Failure> {
     if *subject.id.get_or_init(|| id) == id {
         return Ok(());

@@ -6,6 +6,7 @@ use super::describe::ObjectSchema;
 use super::options::wrong_type;
 use super::steps::{Names, Sql};
 use super::*;
+use crate::data::meta;
 use crate::report::{Diagnostic, Diagnostics, most_like};
 
 /// Connectors of sources, in the order of the reference.
@@ -50,8 +51,8 @@ crate::options! {
         pub key: Option<Spanned<Names>>,
         /// How named and grouped keys are encoded.
         pub key_format: Option<FormatSpec>,
-        /// Headers of each record; values may hold `${EXPR}`.
-        pub headers: Vec<(Spanned<String>, Spanned<String>)> = Vec::new(),
+        /// Headers of each record, instead of its own; values may hold `${EXPR}`. `provenance`: `_topic`, `_partition` and `_offset` of the record that a row comes from, by which `runner verify` recognises it.
+        pub headers: HeadersSpec = HeadersSpec::default(),
         /// What is written of rows that change.
         pub mode: Option<Spanned<SinkMode>>,
         /// How often a row may appear; default `exactly_once` where the sink can. A Kafka sink that is `at_least_once` needs no transactions, unless another sink on its cluster is exactly once: then it joins that one's.
@@ -149,11 +150,34 @@ pub(super) fn read_sink(
         columns,
         key,
         key_format,
-        headers,
+        headers: headers.0,
         mode,
         delivery,
         place,
     })
+}
+
+/// Headers that a sink writes: texts by name, or the word for those that say where a record comes from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HeadersSpec(pub Vec<(Spanned<String>, Spanned<String>)>);
+
+impl FromNode for HeadersSpec {
+    fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
+        match node.as_str() {
+            Some("provenance") => {
+                let spanned = |value: String| Spanned { value, place: node.place.clone() };
+                let header = |name: &str| (spanned(name.to_owned()), spanned(format!("${{{name}}}")));
+                Some(HeadersSpec([meta::TOPIC, meta::PARTITION, meta::OFFSET].map(header).into()))
+            }
+            Some(_) => wrong_choice(node, &["provenance"], &["NAME"], out),
+            None => FromNode::from_node(node, out).map(HeadersSpec),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let doc: &[&str] = &["`_topic`, `_partition` and `_offset` of the record that a row comes from."];
+        choice_schema(&[("provenance", doc)], vec![<Vec<(Spanned<String>, Spanned<String>)>>::schema(generator)])
+    }
 }
 
 /// Everything that cannot be processed goes to the dead letter: it does not say from where.

@@ -26,7 +26,7 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
-use super::runner::{Ended, PATIENCE, Runner, Stream};
+use super::runner::{Ended, PATIENCE, Runner, Stream, run};
 use super::servers::{self, TestRecord};
 
 /// A pipeline in a folder of its own, with a name of its own.
@@ -54,6 +54,11 @@ impl Place {
              apiVersion: runner/v1\nkind: Pipeline\nmetadata: {{ name: {name} }}\nspec:\n{spec}"
         );
         std::fs::write(self.path("spec.yaml"), text).unwrap();
+    }
+
+    /// `runner verify` finds nothing between the sources and those sinks that it can judge.
+    fn verified(&self) {
+        run(&["verify", "spec.yaml"], self.folder.path()).with_code(0);
     }
 
     fn path(&self, file: &str) -> PathBuf {

@@ -26,3 +26,4 @@ mod security;
 mod servers;
 mod specs;
 mod topics;
+mod verify;

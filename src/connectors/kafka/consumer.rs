@@ -279,21 +279,29 @@ impl Message<'_> {
 
     /// In order, with duplicates.
     pub fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        let mut all = Vec::new();
+        self.each_header(|name, value| {
+            all.push((String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec)));
+        });
+        all
+    }
+
+    /// Shows the headers, in order, with duplicates.
+    pub fn each_header(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
         // Most records have none, which librdkafka tells as an error: its text must not be made for each.
         let good = rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
         let mut headers = std::ptr::null_mut();
-        let mut all = Vec::new();
         // SAFETY: the message lives, and its headers with it.
         unsafe {
             if rd::rd_kafka_message_headers(self.raw, &mut headers) != good {
-                return all;
+                return;
             }
-            loop {
+            for index in 0.. {
                 let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
-                if rd::rd_kafka_header_get_all(headers, all.len(), &mut name, &mut value, &mut size) != good {
-                    return all;
+                if rd::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size) != good {
+                    return;
                 }
-                all.push((super::native::text(name), bytes(value.cast_mut(), size).map(<[u8]>::to_vec)));
+                each(std::ffi::CStr::from_ptr(name).to_bytes(), bytes(value.cast_mut(), size));
             }
         }
     }

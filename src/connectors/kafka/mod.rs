@@ -3,7 +3,7 @@
 //! The one room that names librdkafka. `native` owns its handles and callbacks, `consumer` its
 //! assigned partitions, `producer` its transactions; above them stand [`Cluster`] (where, and with
 //! which properties), [`Topics`] (questions and administration), [`KafkaSource`] with its reader,
-//! [`KafkaSink`] and [`KafkaJournal`], which writes those sinks.
+//! [`KafkaSink`] and [`KafkaJournal`], which writes those sinks; and [`Scan`], for tools.
 //!
 //! Everything here blocks; every call that leaves the process has a time limit, and a cluster that
 //! is away is named within two seconds (`kafka.unreachable`, a retry helps). So is one that refuses our
@@ -20,6 +20,7 @@ mod options;
 mod producer;
 mod properties;
 mod reader;
+mod scan;
 mod sink;
 mod source;
 mod tails;
@@ -31,6 +32,7 @@ pub use further::Further;
 pub use journal::{JournalSink, KafkaJournal};
 pub use options::{KafkaSinkOptions, KafkaSourceOptions, Moment, OnExpired, Start, TopicName, TopicOffsets, Until};
 pub use properties::Properties;
+pub use scan::{Scan, Scanned};
 pub use sink::{KafkaSink, Written};
 pub use source::{GroupPosition, KafkaSource};
 pub use topics::{Bounds, NewTopic, SinkLimits, Topics};

@@ -45,6 +45,7 @@ fn a_broker_that_is_killed_and_comes_back_loses_and_doubles_nothing() {
     broker.start_again();
     runner.wait_within(2 * PATIENCE).with_code(0);
 
+    place.verified();
     let wanted: Vec<i64> = rows.iter().map(|row| row.n).collect();
     let numbers = |rows: Vec<Value>| rows.iter().map(|row| long(row, "n")).collect::<Vec<_>>();
     assert_each_once_in_order(&numbers(place.committed("copy")), wanted.clone(), "rows in Kafka");
