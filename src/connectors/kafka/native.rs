@@ -75,6 +75,11 @@ impl Events {
         lock(&self.refusal).get_or_insert(refusal);
     }
 
+    /// The cluster has answered: whoever was refused before was let in since, and what fails now fails for another reason.
+    pub fn was_let_in(&self) {
+        lock(&self.refusal).take();
+    }
+
     /// A text of librdkafka's without the secrets that it was given.
     pub fn masked(&self, text: &str) -> String {
         masked(text, &self.hidden)
@@ -448,6 +453,17 @@ unsafe extern "C" fn on_delivery(_: *mut rd::rd_kafka_t, message: *const rd::rd_
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An outage after it ended the pipeline for good, as the login that was refused once.
+    #[test]
+    fn who_was_let_in_since_is_not_refused_any_more() {
+        let events = Events::default();
+        events.refuse(Refusal::Login("wrong password".into()));
+        events.refuse(Refusal::Login("all brokers refuse".into()));
+        assert_eq!(events.refusal(), Some(Refusal::Login("wrong password".into())));
+        events.was_let_in();
+        assert_eq!(events.refusal(), None);
+    }
 
     /// A broker that was restarted between a login's question and its answer ended the pipeline for good.
     #[test]

@@ -158,7 +158,12 @@ impl Producer {
                     // An answer that came at once (coordinator not available) must not be asked for in a loop.
                     std::thread::sleep(Duration::from_millis(200).saturating_sub(begun.elapsed()));
                 }
-                result => return result,
+                result => {
+                    if result.is_ok() {
+                        self.client.events().was_let_in();
+                    }
+                    return result;
+                }
             }
         }
     }

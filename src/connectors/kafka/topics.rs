@@ -127,6 +127,7 @@ impl Topics {
         // SAFETY: client and topic live; the answer is destroyed below.
         let code = unsafe { rd::rd_kafka_metadata(self.client.ptr(), 0, only, &mut metadata, ms(timeout)) };
         NativeError::check_code(code).map_err(|error| self.failure("ask for topics", error))?;
+        self.client.events().was_let_in();
         // SAFETY: on success the answer is there, with as many topics as it says.
         unsafe {
             let answer = &*metadata;
