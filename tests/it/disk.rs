@@ -95,6 +95,14 @@ fn row(n: usize) -> String {
     format!(r#"{{"n":{n},"pad":"{}"}}"#, "x".repeat(60))
 }
 
+/// Says which file cannot be written, and comes to its end when it can.
+fn goes_on_once_there_is_room(disk: &SmallDisk, runner: Runner, file: &str) {
+    let said = runner.wait_stderr("trying again");
+    assert!(said.contains(file), "{said}");
+    disk.make_room(Some(&runner));
+    runner.wait().with_code(0);
+}
+
 fn assert_whole(text: &str) {
     let lines: Vec<&str> = text.lines().collect();
     let wrong = (0..ROWS).find(|n| lines.get(*n).is_none_or(|line| *line != row(*n)));
@@ -106,10 +114,7 @@ fn a_full_disk_of_a_file_sink_is_said_and_waited_for_and_nothing_is_lost() {
     let folder = copying("full", "small/out.jsonl");
     let disk = SmallDisk::at(folder.path().join("small"), 400 << 10);
     let runner = disk.apply(&folder);
-    let said = runner.wait_stderr("trying again");
-    assert!(said.contains("small/out.jsonl"), "{said}");
-    disk.make_room(Some(&runner));
-    runner.wait().with_code(0);
+    goes_on_once_there_is_room(&disk, runner, "small/out.jsonl");
     assert_whole(&folder.read("small/out.jsonl"));
 }
 
@@ -130,9 +135,50 @@ fn a_pipeline_killed_on_a_full_disk_starts_on_it_and_goes_on_once_there_is_room(
     }
     drop(file);
     let runner = disk.apply(&folder);
-    let said = runner.wait_stderr("trying again");
-    assert!(said.contains("small/out.jsonl"), "{said}");
+    goes_on_once_there_is_room(&disk, runner, "small/out.jsonl");
+    assert_whole(&folder.read("small/out.jsonl"));
+}
+
+/// A pipeline of some hundred epochs, which keeps its journal on the small disk and nothing else.
+fn journaling(name: &str) -> (Folder, SmallDisk) {
+    let folder = Folder::new();
+    folder.pipeline(
+        name,
+        "  sources: { rows: { datagen: { columns: { n: { type: long, iteration: { start: 0 } } }, rate: 2000, count: 4000 } } }
+  sinks: { out: { from: rows, file: { path: out.jsonl }, format: json } }
+  state: { store: small }
+",
+    );
+    let disk = SmallDisk::at(folder.path().join("small"), 20 << 10);
+    (folder, disk)
+}
+
+fn assert_numbered(text: &str) {
+    let wanted: String = (0..4_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    assert!(text == wanted, "{} lines", text.lines().count());
+}
+
+#[test]
+fn a_full_disk_of_the_journal_is_said_and_waited_for_and_nothing_is_lost() {
+    let (folder, disk) = journaling("journaling");
+    let runner = disk.apply(&folder);
+    runner.wait_stderr("trying again");
+    let written = folder.read("out.jsonl").lines().count();
+    assert!(written < 4_000, "it had room for all");
+    goes_on_once_there_is_room(&disk, runner, "small/journal/journal.jsonl");
+    assert_numbered(&folder.read("out.jsonl"));
+}
+
+#[test]
+fn a_pipeline_killed_on_a_full_disk_of_its_journal_goes_on_once_there_is_room() {
+    let (folder, disk) = journaling("journaling");
+    let runner = disk.apply(&folder);
+    runner.wait_stderr("trying again");
+    runner.kill();
+    let runner = disk.apply(&folder);
+    let said = runner.wait_stderr("cannot write the journal");
+    assert!(said.contains("small/journal/journal.jsonl"), "{said}");
     disk.make_room(Some(&runner));
     runner.wait().with_code(0);
-    assert_whole(&folder.read("small/out.jsonl"));
+    assert_numbered(&folder.read("out.jsonl"));
 }
