@@ -42,7 +42,7 @@ impl Place {
         Place::at(servers::kafka(), name)
     }
 
-    fn at(brokers: &str, name: &str) -> Place {
+    pub(super) fn at(brokers: &str, name: &str) -> Place {
         Place { folder: tempfile::tempdir().unwrap(), name: servers::unique(name), brokers: brokers.to_owned() }
     }
 

@@ -14,7 +14,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -49,17 +51,21 @@ fn server(slot: &'static OnceLock<Result<String, String>>, variable: &str, scrip
 /// Starts a server that lives as long as this process.
 fn start_for_all(script: &str) -> Result<String, String> {
     static RUNNING: Mutex<Vec<Child>> = Mutex::new(Vec::new());
-    let (child, _, address) = start(script, &[])?;
+    let (child, _, address) = start(script, &[], "")?;
     // Kept for its pipe, which must stay open as long as this process lives.
     RUNNING.lock().unwrap().push(child);
     Ok(address)
 }
 
-/// Runs a script and takes its first line as the server's address.
-fn start(script: &str, arguments: &[&OsStr]) -> Result<(Child, BufReader<ChildStdout>, String), String> {
+/// Runs a script and takes its first line as the server's address. `properties`: lines of a broker's settings.
+fn start(
+    script: &str,
+    arguments: &[&OsStr],
+    properties: &str,
+) -> Result<(Child, BufReader<ChildStdout>, String), String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers").join(script);
     let mut command = Command::new("bash");
-    command.arg(path).args(arguments).env("RUNNER_TEST_PASSWORD", PASSWORD);
+    command.arg(path).args(arguments).env("RUNNER_TEST_PASSWORD", PASSWORD).env("RUNNER_TEST_BROKER", properties);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| format!("`bash` cannot be run: {error}"))?;
     let mut address = String::new();
@@ -100,13 +106,18 @@ pub struct Broker {
 
 impl Broker {
     pub fn start() -> Broker {
-        let (script, answers, address) = start("kafka.sh", &[]).unwrap();
+        Broker::start_with("")
+    }
+
+    /// One with these lines in its settings.
+    pub fn start_with(properties: &str) -> Broker {
+        let (script, answers, address) = start("kafka.sh", &[], properties).unwrap();
         Broker { address, script, answers }
     }
 
     /// One with the guarded listeners; also the addresses of all.
     pub fn start_guarded(certificates: &Certificates) -> (Broker, Guarded) {
-        let (script, answers, addresses) = start("kafka.sh", &[certificates.folder().as_os_str()]).unwrap();
+        let (script, answers, addresses) = start("kafka.sh", &[certificates.folder().as_os_str()], "").unwrap();
         let addresses = Guarded::of(&addresses);
         (Broker { address: addresses.open.clone(), script, answers }, addresses)
     }
@@ -187,7 +198,7 @@ pub fn guarded_kafka() -> &'static GuardedBroker {
     static RUNNING: Mutex<Option<Child>> = Mutex::new(None);
     BROKER.get_or_init(|| {
         let certificates = Certificates::make();
-        let (child, _, addresses) = start("kafka.sh", &[certificates.folder().as_os_str()]).unwrap();
+        let (child, _, addresses) = start("kafka.sh", &[certificates.folder().as_os_str()], "").unwrap();
         *RUNNING.lock().unwrap() = Some(child);
         GuardedBroker { at: Guarded::of(&addresses), certificates }
     })
@@ -241,6 +252,21 @@ pub fn setting(topic: &str, name: &str) -> String {
     config.entry_map()[name].value.clone().unwrap()
 }
 
+/// Replaces a topic's settings.
+pub fn set(brokers: &str, topic: &str, settings: &[(&str, &str)]) {
+    let mut config = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    for (key, value) in settings {
+        config = config.set(key, value);
+    }
+    wait_for(admin(brokers).alter_configs([&config], &AdminOptions::new())).unwrap().remove(0).unwrap();
+}
+
+/// The first offset that a partition still has.
+pub fn first_offset(brokers: &str, topic: &str, partition: i32) -> i64 {
+    let consumer: BaseConsumer = config_at(brokers).create().unwrap();
+    consumer.fetch_watermarks(topic, partition, TIMEOUT).unwrap().0
+}
+
 /// Removes the records of a partition below an offset, as retention would.
 pub fn delete_records(topic: &str, partition: i32, before: i64) {
     let mut list = TopicPartitionList::new();
@@ -289,6 +315,14 @@ impl TestRecord {
 pub fn produce(topic: &str, records: &[TestRecord]) {
     let producer: BaseProducer = config().set("linger.ms", "0").create().unwrap();
     records.iter().for_each(|record| send(&producer, topic, record));
+    producer.flush(TIMEOUT).unwrap();
+}
+
+/// Writes records of one partition as one batch.
+pub fn produce_batch(brokers: &str, topic: &str, records: &[TestRecord]) {
+    let producer: BaseProducer = config_at(brokers).set("linger.ms", "60000").create().unwrap();
+    records.iter().for_each(|record| send(&producer, topic, record));
+    // Ends the wait for more.
     producer.flush(TIMEOUT).unwrap();
 }
 

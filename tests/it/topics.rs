@@ -2,6 +2,7 @@
 
 mod alike;
 mod replaced;
+mod retention;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,11 +15,15 @@ use super::servers::{self, TestRecord};
 
 /// Values of a topic as (topic, partition, n), in order.
 fn rows(topic: &str) -> Vec<(String, i64, i64)> {
+    rows_at(servers::kafka(), topic)
+}
+
+fn rows_at(brokers: &str, topic: &str) -> Vec<(String, i64, i64)> {
     let row = |record: &TestRecord| {
         let row: Value = serde_json::from_str(&record.text()).unwrap();
         (row["topic"].as_str().unwrap().to_owned(), row["p"].as_i64().unwrap(), row["n"].as_i64().unwrap())
     };
-    servers::read(topic).iter().map(row).collect()
+    servers::read_at(brokers, topic).iter().map(row).collect()
 }
 
 fn numbered(topic: &str, partition: i32, range: std::ops::Range<i64>) {

@@ -2,6 +2,7 @@
 # Runs a real Apache Kafka broker (one node, KRaft) on loopback until standard input is closed.
 # Prints its address when it serves. With a folder of certificates (kafka.sh FOLDER) it also has listeners that
 # demand logins and TLS, and prints the address of each, in the order of `guarded` below. Data is gone afterwards; jars come through mvn into its own cache.
+# What RUNNER_TEST_BROKER has (lines of server.properties) is set too.
 # `kill` on standard input kills the broker (SIGKILL), `start` starts it again on its data; both answer `done`.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -100,6 +101,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+${RUNNER_TEST_BROKER:-}
 PROPERTIES
   local users=()
   if [[ -n $certificates ]]; then
