@@ -4,6 +4,7 @@
 //! the floors, the doors and the invariants (I1 …) that the code quotes.
 
 // Floor 1
+pub mod disk;
 pub mod faults;
 pub mod report;
 pub mod time;

@@ -5,6 +5,8 @@
 //! valid is what Confluent's registry accepts: a union's default may be of any branch, an enum may
 //! be empty.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
@@ -16,6 +18,8 @@ pub type Properties = Map<String, Json>;
 pub struct Schema {
     pub root: Type,
     pub named: IndexMap<String, Named>,
+    /// Full names of the types that other schemas define.
+    pub imported: BTreeSet<String>,
 }
 
 /// A type where it is used.
@@ -119,19 +123,92 @@ impl Schema {
     /// # Errors
     /// What is wrong, for people: "`R` has two fields `a`".
     pub fn parse(text: &str) -> Result<Schema, String> {
+        Self::parse_with(text, &[])
+    }
+
+    /// The same of a text that uses types which other schemas define.
+    pub fn parse_with(text: &str, references: &[Schema]) -> Result<Schema, String> {
         let text = without_comments(text);
         // A schema may be a bare word in JSON quotes; anything else that is not JSON is an error.
         let json: Json = serde_json::from_str(&text).map_err(|error| format!("it is not JSON: {error}"))?;
-        Self::from_json(&json)
+        Self::read(&json, references)
     }
 
     /// The same from JSON that was read already.
     pub fn from_json(json: &Json) -> Result<Schema, String> {
+        Self::read(json, &[])
+    }
+
+    fn read(json: &Json, references: &[Schema]) -> Result<Schema, String> {
         let mut parser = Parser { named: IndexMap::new() };
+        // Two references may bring the same type.
+        let theirs = references.iter().flat_map(|schema| &schema.named);
+        parser.named.extend(theirs.map(|(name, named)| (name.clone(), named.clone())));
+        let imported = parser.named.keys().cloned().collect();
         let root = parser.read(json, "")?;
-        let schema = Schema { root, named: parser.named };
+        let schema = Schema { root, named: parser.named, imported };
         schema.check_defaults()?;
         Ok(schema)
+    }
+
+    /// The same schema with the types of others written out where they are first used.
+    pub fn inlined(&self) -> Schema {
+        fn settle(ty: &mut Type, named: &mut IndexMap<String, Named>, open: &mut BTreeSet<String>) {
+            match ty {
+                Type::Primitive { .. } => {}
+                Type::Array { items: inner, .. } | Type::Map { values: inner, .. } => settle(inner, named, open),
+                Type::Union(branches) => branches.iter_mut().for_each(|branch| settle(branch, named, open)),
+                Type::Reference(name) | Type::Definition(name) => {
+                    let name = name.clone();
+                    if !open.remove(&name) {
+                        *ty = Type::Reference(name);
+                        return;
+                    }
+                    let fields = |named: &mut IndexMap<String, Named>| match &mut named.get_mut(&name)?.kind {
+                        NamedKind::Record { fields } => Some(std::mem::take(fields)),
+                        _ => None,
+                    };
+                    if let Some(mut list) = fields(named) {
+                        list.iter_mut().for_each(|field| settle(&mut field.ty, named, open));
+                        named[&name].kind = NamedKind::Record { fields: list };
+                    }
+                    *ty = Type::Definition(name);
+                }
+            }
+        }
+        let mut schema = self.clone();
+        let mut open: BTreeSet<String> = schema.named.keys().cloned().collect();
+        settle(&mut schema.root, &mut schema.named, &mut open);
+        schema.named.retain(|name, _| !open.contains(name));
+        schema.imported.clear();
+        schema
+    }
+
+    /// Puts properties and aliases in order, so that how they were written makes no other schema.
+    pub fn normalize(&mut self) {
+        fn in_type(ty: &mut Type) {
+            match ty {
+                Type::Primitive { properties, .. } => properties.sort_keys(),
+                Type::Array { items: inner, properties } | Type::Map { values: inner, properties } => {
+                    properties.sort_keys();
+                    in_type(inner);
+                }
+                Type::Union(branches) => branches.iter_mut().for_each(in_type),
+                Type::Definition(_) | Type::Reference(_) => {}
+            }
+        }
+        in_type(&mut self.root);
+        for named in self.named.values_mut() {
+            named.properties.sort_keys();
+            named.aliases.sort();
+            if let NamedKind::Record { fields } = &mut named.kind {
+                for field in fields {
+                    field.properties.sort_keys();
+                    field.aliases.sort();
+                    in_type(&mut field.ty);
+                }
+            }
+        }
     }
 
     /// The definition of a named type.

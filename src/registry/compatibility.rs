@@ -1,10 +1,11 @@
-//! Can a new schema read what an old one wrote? The rules of Confluent's BACKWARD level.
+//! Can one schema read what another one wrote? The rules of Confluent's compatibility levels.
 //!
 //! They are Java Avro's, deliberately with their gaps: only short names are compared, and logical
 //! types are not looked at. A changed logical type is therefore found here as a warning: the
-//! bytes are read, but mean something else.
+//! bytes are read, but mean something else. What is found is said in two ways: in words, with the path of
+//! names, and as Avro classifies it, with a JSON pointer into the reader, for the registry's HTTP face.
 
-use std::collections::HashSet;
+use indexmap::IndexSet;
 
 use super::avro::{Field, Named, NamedKind, Primitive, Schema, Type, short_name};
 
@@ -12,15 +13,59 @@ use super::avro::{Field, Named, NamedKind, Primitive, Schema, Type, short_name};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Why the new schema cannot read old data; empty: it can.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Reason>,
     /// What can be read but changes its meaning.
     pub warnings: Vec<String>,
 }
 
+impl Findings {
+    /// The reasons in words.
+    pub fn texts(&self) -> Vec<String> {
+        self.reasons.iter().map(|reason| reason.text.clone()).collect()
+    }
+}
+
+/// One thing that keeps a reader from reading.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// In words, with the path of names: "`a.b`: it is new and has no default".
+    pub text: String,
+    pub kind: Kind,
+    /// Where in the reader, as a JSON pointer: `/fields/1`.
+    pub pointer: String,
+    /// What is concerned: a field's name, the lost symbols, the types.
+    pub about: String,
+}
+
+/// Avro's own classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    NameMismatch,
+    FixedSizeMismatch,
+    MissingEnumSymbols,
+    ReaderFieldMissingDefaultValue,
+    TypeMismatch,
+    MissingUnionBranch,
+}
+
+impl Kind {
+    /// The word that registries use.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::NameMismatch => "NAME_MISMATCH",
+            Kind::FixedSizeMismatch => "FIXED_SIZE_MISMATCH",
+            Kind::MissingEnumSymbols => "MISSING_ENUM_SYMBOLS",
+            Kind::ReaderFieldMissingDefaultValue => "READER_FIELD_MISSING_DEFAULT_VALUE",
+            Kind::TypeMismatch => "TYPE_MISMATCH",
+            Kind::MissingUnionBranch => "MISSING_UNION_BRANCH",
+        }
+    }
+}
+
 /// Compares a new schema, as the reader, with an old one, as the writer.
 pub fn can_read(new: &Schema, old: &Schema) -> Findings {
-    let mut check = Check { new, old, assumed: HashSet::new(), findings: Findings::default() };
-    check.types(&new.root, &old.root, "");
+    let mut check = Check { new, old, assumed: IndexSet::new(), findings: Findings::default() };
+    check.types(&new.root, &old.root, &Spot::default());
     check.findings
 }
 
@@ -28,57 +73,88 @@ struct Check<'a> {
     new: &'a Schema,
     old: &'a Schema,
     /// Pairs of named types that are being compared further up, or were found to fit.
-    assumed: HashSet<(&'a str, &'a str)>,
+    assumed: IndexSet<(&'a str, &'a str)>,
     findings: Findings,
 }
 
+/// A place in the reader.
+#[derive(Debug, Clone, Default)]
+struct Spot {
+    /// `a.b[]`
+    path: String,
+    /// `/fields/0/type/items`
+    pointer: String,
+}
+
+impl Spot {
+    fn field(&self, index: usize, name: &str) -> Spot {
+        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        Spot { path, pointer: format!("{}/fields/{index}", self.pointer) }
+    }
+
+    fn below(&self, name: &str, part: impl std::fmt::Display) -> Spot {
+        Spot { path: format!("{}{name}", self.path), pointer: format!("{}/{part}", self.pointer) }
+    }
+
+    /// The top itself is `/`.
+    fn pointer(&self) -> String {
+        if self.pointer.is_empty() { "/".into() } else { self.pointer.clone() }
+    }
+}
+
 impl<'a> Check<'a> {
-    fn types(&mut self, new: &'a Type, old: &'a Type, path: &str) {
+    fn types(&mut self, new: &'a Type, old: &'a Type, spot: &Spot) {
         match (new, old) {
             // Each branch that may have been written must be readable.
-            (_, Type::Union(branches)) => {
-                for branch in branches {
-                    self.types(new, branch, path);
+            (Type::Union(readers), Type::Union(branches)) => {
+                for (index, branch) in branches.iter().enumerate() {
+                    self.some_branch(readers, branch, &spot.below("", index));
                 }
             }
-            (Type::Union(branches), _) => self.some_branch(branches, old, path),
+            (_, Type::Union(branches)) => {
+                for branch in branches {
+                    self.types(new, branch, spot);
+                }
+            }
+            (Type::Union(branches), _) => self.some_branch(branches, old, spot),
             (Type::Array { items: new, .. }, Type::Array { items: old, .. }) => {
-                self.types(new, old, &format!("{path}[]"));
+                self.types(new, old, &spot.below("[]", "items"));
             }
             (Type::Map { values: new, .. }, Type::Map { values: old, .. }) => {
-                self.types(new, old, &format!("{path}{{}}"));
+                self.types(new, old, &spot.below("{}", "values"));
             }
             (Type::Primitive { kind: to, .. }, Type::Primitive { kind: from, .. }) => {
                 if reads(*to, *from) {
-                    self.logical_types(new, old, path);
+                    self.logical_types(new, old, &spot.path);
                 } else {
-                    self.mismatch(new, old, path);
+                    self.mismatch(new, old, spot);
                 }
             }
             _ => match (self.new.definition(new), self.old.definition(old)) {
-                (Some(new_named), Some(old_named)) => self.named(new_named, old_named, path),
-                _ => self.mismatch(new, old, path),
+                (Some(new_named), Some(old_named)) => self.named(new_named, old_named, spot),
+                _ => self.mismatch(new, old, spot),
             },
         }
     }
 
     /// One branch of the new union must read the old type.
-    fn some_branch(&mut self, branches: &'a [Type], old: &'a Type, path: &str) {
+    fn some_branch(&mut self, branches: &'a [Type], old: &'a Type, spot: &Spot) {
         for branch in branches {
             let before = std::mem::take(&mut self.findings);
-            self.types(branch, old, path);
+            self.types(branch, old, spot);
             let tried = std::mem::replace(&mut self.findings, before);
             if tried.reasons.is_empty() {
                 self.findings.warnings.extend(tried.warnings);
                 return;
             }
         }
-        let reason = format!("{} the union has no branch that reads {}", at(path), describe(self.old, old));
-        self.findings.reasons.push(reason);
+        let lost = describe(self.old, old);
+        self.no(Kind::MissingUnionBranch, spot, format!("the union has no branch that reads {lost}"), lost);
     }
 
-    fn named(&mut self, new: &'a Named, old: &'a Named, path: &str) {
+    fn named(&mut self, new: &'a Named, old: &'a Named, spot: &Spot) {
         let pair = (new.full_name.as_str(), old.full_name.as_str());
+        let known = self.assumed.len();
         if !self.assumed.insert(pair) {
             return;
         }
@@ -90,46 +166,46 @@ impl<'a> Check<'a> {
             | (NamedKind::Fixed { .. }, NamedKind::Fixed { .. })
                 if !same_name && !new.aliases.contains(&old.full_name) =>
             {
-                let reason = format!(
-                    "{} `{}` is now named `{}`; the new type can have the alias `{}`",
-                    at(path),
-                    old.full_name,
-                    new.full_name,
-                    old.full_name
-                );
-                self.findings.reasons.push(reason);
+                let (was, is) = (&old.full_name, &new.full_name);
+                let why = format!("`{was}` is now named `{is}`; the new type can have the alias `{was}`");
+                self.no(Kind::NameMismatch, &spot.below("", "name"), why, format!("expected: {was}"));
             }
-            (NamedKind::Record { fields: new }, NamedKind::Record { fields: old }) => self.fields(new, old, path),
+            (NamedKind::Record { fields: new }, NamedKind::Record { fields: old }) => self.fields(new, old, spot),
             (NamedKind::Enum { symbols: new, default }, NamedKind::Enum { symbols: old, .. }) => {
                 let gone: Vec<&str> = old.iter().filter(|s| !new.contains(s)).map(String::as_str).collect();
                 if !gone.is_empty() && default.is_none() {
-                    let reason = format!("{} the enum lost `{}` and has no default", at(path), gone.join("`, `"));
-                    self.findings.reasons.push(reason);
+                    let why = format!("the enum lost `{}` and has no default", gone.join("`, `"));
+                    let about = format!("[{}]", gone.join(", "));
+                    self.no(Kind::MissingEnumSymbols, &spot.below("", "symbols"), why, about);
                 }
             }
             (NamedKind::Fixed { size: new }, NamedKind::Fixed { size: old }) if new == old => {}
             (NamedKind::Fixed { size: new }, NamedKind::Fixed { size: old }) => {
-                let reason = format!("{} the fixed had {old} bytes and now has {new}", at(path));
-                self.findings.reasons.push(reason);
+                let why = format!("the fixed had {old} bytes and now has {new}");
+                self.no(Kind::FixedSizeMismatch, &spot.below("", "size"), why, format!("expected: {old}, found: {new}"));
             }
             _ => {
-                let reason = format!("{} {} cannot be read as {}", at(path), kind_of(old), kind_of(new));
-                self.findings.reasons.push(reason);
+                let why = format!("{} cannot be read as {}", kind_of(old), kind_of(new));
+                self.no(Kind::TypeMismatch, spot, why, format!("reader: {}, writer: {}", kind_of(new), kind_of(old)));
             }
         }
         if self.findings.reasons.len() > before {
-            self.assumed.remove(&pair);
+            // With it go those that were found to fit because this one was assumed to.
+            self.assumed.truncate(known);
         }
     }
 
-    fn fields(&mut self, new: &'a [Field], old: &'a [Field], path: &str) {
-        for field in new {
-            let path = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
+    fn fields(&mut self, new: &'a [Field], old: &'a [Field], spot: &Spot) {
+        for (index, field) in new.iter().enumerate() {
+            let spot = spot.field(index, &field.name);
             let is_it = |old: &&Field| old.name == field.name || field.aliases.contains(&old.name);
             match old.iter().find(is_it) {
-                Some(old) => self.types(&field.ty, &old.ty, &path),
+                Some(old) => self.types(&field.ty, &old.ty, &spot.below("", "type")),
                 None if field.default.is_some() => {}
-                None => self.findings.reasons.push(format!("{} it is new and has no default", at(&path))),
+                None => {
+                    let why = "it is new and has no default".to_owned();
+                    self.no(Kind::ReaderFieldMissingDefaultValue, &spot, why, field.name.clone());
+                }
             }
         }
     }
@@ -148,9 +224,15 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn mismatch(&mut self, new: &Type, old: &Type, path: &str) {
-        let reason = format!("{} {} cannot be read as {}", at(path), describe(self.old, old), describe(self.new, new));
-        self.findings.reasons.push(reason);
+    fn mismatch(&mut self, new: &Type, old: &Type, spot: &Spot) {
+        let (is, was) = (describe(self.new, new), describe(self.old, old));
+        let why = format!("{was} cannot be read as {is}");
+        self.no(Kind::TypeMismatch, spot, why, format!("reader: {is}, writer: {was}"));
+    }
+
+    fn no(&mut self, kind: Kind, spot: &Spot, why: String, about: String) {
+        let text = format!("{} {why}", at(&spot.path));
+        self.findings.reasons.push(Reason { text, kind, pointer: spot.pointer(), about });
     }
 }
 
@@ -212,12 +294,12 @@ mod tests {
 
     #[track_caller]
     fn good(new: &str, old: &str) {
-        assert_eq!(findings(new, old).reasons, Vec::<String>::new(), "{new} should read {old}");
+        assert_eq!(findings(new, old).texts(), Vec::<String>::new(), "{new} should read {old}");
     }
 
     #[track_caller]
     fn bad(new: &str, old: &str, why: &str) {
-        let reasons = findings(new, old).reasons.join("; ");
+        let reasons = findings(new, old).texts().join("; ");
         assert!(reasons.contains(why), "{new} should not read {old} because {why}, but: {reasons}");
     }
 
@@ -276,6 +358,21 @@ mod tests {
         good(&symbols(r#"["B","A","C"]"#), &symbols(r#"["A","B"]"#));
         bad(&symbols(r#"["A"]"#), &symbols(r#"["A","B"]"#), "lost `B`");
         good(r#"{"type":"enum","name":"E","symbols":["A"],"default":"A"}"#, &symbols(r#"["A","B"]"#));
+    }
+
+    #[test]
+    fn each_reason_has_avros_class_and_a_pointer_into_the_reader() {
+        let fields = |more: &str| record(&format!(r#"{{"name":"a","type":"int"}},{more}"#));
+        let classed = |new: &str, old: &str| -> Vec<(Kind, String)> {
+            findings(new, old).reasons.into_iter().map(|reason| (reason.kind, reason.pointer)).collect()
+        };
+        let one = |kind, pointer: &str| vec![(kind, pointer.to_owned())];
+        let (b, a) = (fields(r#"{"name":"b","type":"int"}"#), record(r#"{"name":"a","type":"int"}"#));
+        assert_eq!(classed(&b, &a), one(Kind::ReaderFieldMissingDefaultValue, "/fields/1"));
+        let items = |ty: &str| fields(&format!(r#"{{"name":"b","type":{{"type":"array","items":"{ty}"}}}}"#));
+        assert_eq!(classed(&items("int"), &items("long")), one(Kind::TypeMismatch, "/fields/1/type/items"));
+        assert_eq!(classed(r#"["null"]"#, r#"["null","int"]"#), one(Kind::MissingUnionBranch, "/1"));
+        assert_eq!(classed(r#""int""#, r#""long""#), one(Kind::TypeMismatch, "/"));
     }
 
     #[test]

@@ -1,48 +1,41 @@
 //! A registry inside this process, kept in a directory with its ids.
 //!
-//! It behaves as Confluent's: one id per canonical text whatever the subject, versions count per
-//! subject, ids are never used again, the level is BACKWARD. All of it is one JSON file, replaced
-//! as a whole (written aside, synced, renamed), so that a crash leaves the old one or the new one.
-//! A change is made under a lock on a file beside it: several processes may share the directory.
+//! What it knows is a [`Book`]: one JSON file, replaced as a whole, so that a crash leaves the old one or the new
+//! one. A change is made under a lock on a file beside it, and answered only when it is on the disk: several
+//! processes may share the directory.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Write;
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::{Deserialize, Serialize};
-
-use super::avro::Schema;
-use super::{Registered, Registry, Verdict, compatibility};
+use super::book::{Against, Book, DEFAULT_CONTEXT, Deleted, FORMAT, Found, NewSchema, Subject, Which};
+use super::refusal::Refusal;
+use super::{Registered, Registry, Verdict};
+use crate::disk;
 use crate::report::Failure;
+use crate::time::{Clock, SystemClock};
 
 const FILE: &str = "registry.json";
 const LOCK: &str = "registry.lock";
-const FORMAT: u32 = 1;
 
 /// Schemas in a directory.
 #[derive(Debug)]
 pub struct EmbeddedRegistry {
     directory: PathBuf,
+    clock: Arc<dyn Clock>,
+    /// The book as it was read last, and from which file.
+    read: Mutex<Option<(Stamp, Arc<Book>)>>,
     /// An id means the same text for ever.
     by_id: Mutex<HashMap<i32, Arc<str>>>,
 }
 
-/// The file. A stored format: fields are only added, with a default.
-#[derive(Debug, Serialize, Deserialize)]
-struct Stored {
-    format: u32,
-    /// Canonical text by id.
-    schemas: BTreeMap<i32, String>,
-    /// Per subject its versions, ascending.
-    subjects: BTreeMap<String, Vec<Version>>,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Version {
-    version: i32,
-    id: i32,
+/// Tells whether a file is still the one that was read: each change makes a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    modified: (i64, i64),
+    length: u64,
 }
 
 impl EmbeddedRegistry {
@@ -53,63 +46,107 @@ impl EmbeddedRegistry {
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, Failure> {
         let directory = directory.into();
         std::fs::create_dir_all(&directory).map_err(|error| store_failure("made", &directory, error))?;
-        let registry = EmbeddedRegistry { directory, by_id: Mutex::default() };
-        registry.read()?;
+        let clock = SystemClock::shared();
+        let registry = EmbeddedRegistry { directory, clock, read: Mutex::default(), by_id: Mutex::default() };
+        registry.book()?;
         Ok(registry)
     }
 
-    /// All subjects, in order.
-    pub fn subjects(&self) -> Result<Vec<String>, Failure> {
-        Ok(self.read()?.subjects.into_keys().collect())
-    }
-
-    /// The numbers of a subject's versions, ascending; empty if there is no such subject.
-    pub fn versions(&self, subject: &str) -> Result<Vec<i32>, Failure> {
-        Ok(self.read()?.versions(subject).iter().map(|version| version.version).collect())
-    }
-
-    fn read(&self) -> Result<Stored, Failure> {
+    /// Everything it knows, as of now.
+    ///
+    /// # Errors
+    /// `registry.store` if the file cannot be read.
+    pub fn book(&self) -> Result<Arc<Book>, Failure> {
         let path = self.directory.join(FILE);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Stored::empty()),
+        let stamp = match std::fs::metadata(&path) {
+            Ok(found) => Stamp {
+                inode: found.ino(),
+                modified: (found.mtime(), found.mtime_nsec()),
+                length: found.len(),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Arc::default()),
             Err(error) => return Err(store_failure("read", &path, error)),
         };
-        let stored: Stored = serde_json::from_slice(&bytes).map_err(|error| store_failure("read", &path, error))?;
-        if stored.format > FORMAT {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, book)) = read.as_ref().filter(|(known, _)| *known == stamp) {
+            return Ok(book.clone());
+        }
+        let bytes = std::fs::read(&path).map_err(|error| store_failure("read", &path, error))?;
+        let book: Book = serde_json::from_slice(&bytes).map_err(|error| store_failure("read", &path, error))?;
+        if book.format > FORMAT {
             let message = format!("`{}` was written by a newer version of runner", path.display());
             return Err(Failure::user("registry.store", message));
         }
-        Ok(stored)
+        let book = Arc::new(book.upgraded());
+        *read = Some((stamp, book.clone()));
+        Ok(book)
     }
 
-    fn write(&self, stored: &Stored) -> Result<(), Failure> {
-        let path = self.directory.join(FILE);
-        let bytes = serde_json::to_vec_pretty(stored)
-            .map_err(|error| Failure::bug("registry.store", "the registry cannot be written as JSON").because(error))?;
-        replace(&path, &bytes).map_err(|error| store_failure("written", &path, error))
-    }
-
-    /// Runs a change while no other process makes one.
-    fn exclusively<T>(&self, change: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    /// Makes a change while no other process makes one. It is on the disk when this returns.
+    ///
+    /// # Errors
+    /// What the change refuses; then nothing is changed. 50001 if it cannot be kept.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Book) -> Result<T, Refusal>) -> Result<T, Refusal> {
         let path = self.directory.join(LOCK);
-        let lock = File::create(&path).map_err(|error| store_failure("written", &path, error))?;
-        lock.lock().map_err(|error| store_failure("locked", &path, error))?;
-        // Closing the file gives the lock back, whatever happened.
-        change()
+        let _lock = disk::lock(&path).map_err(|error| store_failure("locked", &path, error))?;
+        let old = self.book()?;
+        let mut book = Book::clone(&old);
+        let done = change(&mut book)?;
+        if book != *old {
+            self.write(&book)?;
+        }
+        Ok(done)
+    }
+
+    /// Registers a schema, with everything that belongs to it.
+    ///
+    /// # Errors
+    /// See [`Book::register`].
+    pub fn add(&self, subject: &Subject, new: NewSchema, normalize: bool) -> Result<Found, Refusal> {
+        let now = self.clock.now();
+        // What is known is answered without waiting for whoever changes something.
+        if let Ok(known) = self.book()?.lookup(subject, &new, normalize, Deleted::Hidden)
+            && new.id.is_none()
+        {
+            return Ok(known);
+        }
+        self.change(|book| book.register(subject, new, normalize, now))
+    }
+
+    fn write(&self, book: &Book) -> Result<(), Failure> {
+        let path = self.directory.join(FILE);
+        let bytes = serde_json::to_vec(book)
+            .map_err(|error| Failure::bug("registry.store", "the registry cannot be written as JSON").because(error))?;
+        disk::replace(&path, &bytes).map_err(|error| store_failure("written", &path, error))
+    }
+
+    fn refused(&self, refusal: Refusal, subject: &str, schema: &str) -> Failure {
+        match refusal.code {
+            40901 => {
+                let reasons = self.compatible(subject, schema).map(|verdict| verdict.messages).unwrap_or_default();
+                super::incompatible(subject, &reasons)
+            }
+            42201 => {
+                let why = refusal.message.strip_prefix("Invalid schema: ").unwrap_or(&refusal.message);
+                super::invalid_schema(subject, why)
+            }
+            50001 => Failure::outside("registry.store", refusal.message).no_retry(),
+            _ => Failure::user("registry.refused", format!("the schema registry refuses: {}", refusal.message)),
+        }
     }
 }
 
 impl Registry for EmbeddedRegistry {
     fn latest(&self, subject: &str) -> Result<Option<Registered>, Failure> {
-        let stored = self.read()?;
-        Ok(stored.versions(subject).last().and_then(|version| stored.registered(subject, *version)))
+        let book = self.book()?;
+        let found = book.version(&book.resolve(&Subject::parse(subject)), Which::Latest, Deleted::Hidden);
+        found.ok().map(|found| registered(&book, found)).transpose()
     }
 
     fn version(&self, subject: &str, version: i32) -> Result<Option<Registered>, Failure> {
-        let stored = self.read()?;
-        let found = stored.versions(subject).iter().find(|known| known.version == version);
-        Ok(found.and_then(|version| stored.registered(subject, *version)))
+        let book = self.book()?;
+        let found = book.version(&book.resolve(&Subject::parse(subject)), Which::Number(version), Deleted::Hidden);
+        found.ok().map(|found| registered(&book, found)).transpose()
     }
 
     fn by_id(&self, id: i32) -> Result<Option<Arc<str>>, Failure> {
@@ -117,44 +154,39 @@ impl Registry for EmbeddedRegistry {
         if let Some(schema) = known().get(&id) {
             return Ok(Some(schema.clone()));
         }
-        let Some(schema) = self.read()?.schemas.remove(&id) else { return Ok(None) };
-        let schema: Arc<str> = schema.into();
+        let book = self.book()?;
+        let Some(found) = book.uses(DEFAULT_CONTEXT, id, Deleted::Shown).into_iter().next() else { return Ok(None) };
+        let schema: Arc<str> = registered(&book, found)?.schema.into();
         known().insert(id, schema.clone());
         Ok(Some(schema))
     }
 
     fn lookup(&self, subject: &str, schema: &str) -> Result<Option<Registered>, Failure> {
-        let canonical = parse(subject, schema)?.canonical();
-        let stored = self.read()?;
-        Ok(stored.find(subject, &canonical).and_then(|version| stored.registered(subject, version)))
+        let book = self.book()?;
+        let asked = book.resolve(&Subject::parse(subject));
+        match book.lookup(&asked, &NewSchema::avro(schema), false, Deleted::Hidden) {
+            Ok(found) => registered(&book, found).map(Some),
+            Err(refusal) if refusal.status() == 404 => Ok(None),
+            Err(refusal) => Err(self.refused(refusal, subject, schema)),
+        }
     }
 
     fn register(&self, subject: &str, schema: &str) -> Result<i32, Failure> {
-        let parsed = parse(subject, schema)?;
-        let canonical = parsed.canonical();
-        self.exclusively(|| {
-            let mut stored = self.read()?;
-            // What is known is not checked again, even if it is not the newest version.
-            if let Some(version) = stored.find(subject, &canonical) {
-                return Ok(version.id);
-            }
-            let verdict = stored.check(subject, &parsed)?;
-            if !verdict.compatible {
-                return Err(super::incompatible(subject, &verdict.messages));
-            }
-            let id = stored.add(subject, canonical);
-            self.write(&stored)?;
-            Ok(id)
-        })
+        let asked = Subject::parse(subject).checked().map_err(|refusal| self.refused(refusal, subject, schema))?;
+        let added = self.add(&asked, NewSchema::avro(schema), false);
+        added.map(|found| found.id).map_err(|refusal| self.refused(refusal, subject, schema))
     }
 
     fn compatible(&self, subject: &str, schema: &str) -> Result<Verdict, Failure> {
-        let parsed = parse(subject, schema)?;
-        let stored = self.read()?;
-        if stored.find(subject, &parsed.canonical()).is_some() {
+        let refused = |refusal| self.refused(refusal, subject, schema);
+        let (book, asked) = (self.book()?, Subject::parse(subject));
+        let new = NewSchema::avro(schema);
+        if book.lookup(&asked, &new, false, Deleted::Hidden).is_ok() {
             return Ok(Verdict { compatible: true, messages: Vec::new() });
         }
-        stored.check(subject, &parsed)
+        let checked = book.check(&asked, &new, Against::Level, false).map_err(refused)?;
+        let messages = if checked.compatible { checked.warnings } else { checked.reasons };
+        Ok(Verdict { compatible: checked.compatible, messages })
     }
 
     fn describe(&self) -> String {
@@ -162,61 +194,15 @@ impl Registry for EmbeddedRegistry {
     }
 }
 
-impl Stored {
-    fn empty() -> Self {
-        Stored { format: FORMAT, schemas: BTreeMap::new(), subjects: BTreeMap::new() }
-    }
-
-    fn versions(&self, subject: &str) -> &[Version] {
-        self.subjects.get(subject).map_or(&[], Vec::as_slice)
-    }
-
-    fn registered(&self, subject: &str, version: Version) -> Option<Registered> {
-        let schema = self.schemas.get(&version.id)?.clone();
-        Some(Registered { subject: subject.into(), id: version.id, version: version.version, schema })
-    }
-
-    fn find(&self, subject: &str, canonical: &str) -> Option<Version> {
-        let is_it = |version: &&Version| self.schemas.get(&version.id).is_some_and(|text| text == canonical);
-        self.versions(subject).iter().rev().find(is_it).copied()
-    }
-
-    /// BACKWARD: the new schema must read what the newest version wrote.
-    fn check(&self, subject: &str, new: &Schema) -> Result<Verdict, Failure> {
-        let newest = self.versions(subject).last().and_then(|version| self.schemas.get(&version.id));
-        let Some(newest) = newest else { return Ok(Verdict { compatible: true, messages: Vec::new() }) };
-        let old = Schema::parse(newest).map_err(|why| {
-            Failure::bug("registry.store", format!("the stored schema of `{subject}` cannot be read: {why}"))
-        })?;
-        let found = compatibility::can_read(new, &old);
-        let compatible = found.reasons.is_empty();
-        Ok(Verdict { compatible, messages: if compatible { found.warnings } else { found.reasons } })
-    }
-
-    fn add(&mut self, subject: &str, canonical: String) -> i32 {
-        let known = self.schemas.iter().find(|(_, text)| **text == canonical).map(|(id, _)| *id);
-        let id = known.unwrap_or_else(|| self.schemas.last_key_value().map_or(1, |(id, _)| id + 1));
-        self.schemas.insert(id, canonical);
-        let versions = self.subjects.entry(subject.into()).or_default();
-        let version = versions.last().map_or(1, |last| last.version + 1);
-        versions.push(Version { version, id });
-        id
-    }
-}
-
-fn parse(subject: &str, schema: &str) -> Result<Schema, Failure> {
-    Schema::parse(schema).map_err(|why| super::invalid_schema(subject, &why))
-}
-
-/// Replaces a file as a whole: after a crash it has the old bytes or the new ones.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let aside = path.with_extension("json.new");
-    let mut file = File::create(&aside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&aside, path)?;
-    // The new name itself must survive, too.
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+/// With what it refers to written out: whoever asks in-process wants to read data with it.
+fn registered(book: &Book, found: Found) -> Result<Registered, Failure> {
+    let schema = if found.entry.references.is_empty() {
+        found.entry.schema
+    } else {
+        let lost = |refusal: Refusal| Failure::user("registry.references", refusal.message);
+        book.resolved(&found).map_err(lost)?
+    };
+    Ok(Registered { subject: found.subject.shown(), id: found.id, version: found.version, schema })
 }
 
 fn store_failure(done: &str, path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Failure {
@@ -245,7 +231,8 @@ mod tests {
         assert_eq!(registry.register("s-value", A).unwrap(), 1);
         assert_eq!(registry.register("t-value", &A.replace(':', " : ")).unwrap(), 1);
         assert_eq!(registry.register("t-value", A_B).unwrap(), 2);
-        assert_eq!(registry.versions("t-value").unwrap(), [1, 2]);
+        let versions = registry.book().unwrap().versions(&Subject::parse("t-value"), Deleted::Hidden).unwrap();
+        assert_eq!(versions.iter().map(|found| found.version).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(registry.latest("t-value").unwrap().unwrap().version, 2);
         assert_eq!(registry.lookup("t-value", A).unwrap().unwrap().version, 1);
         assert_eq!(registry.lookup("s-value", A_B).unwrap(), None);
@@ -261,7 +248,8 @@ mod tests {
         let again = EmbeddedRegistry::open(directory.path().join("registry")).unwrap();
         assert_eq!(again.version("s", 2).unwrap().unwrap().id, 2);
         assert_eq!(again.register("new", r#""string""#).unwrap(), 3);
-        assert_eq!(again.subjects().unwrap(), ["new", "s"]);
+        let subjects = again.book().unwrap().subjects("", Deleted::Hidden);
+        assert_eq!(subjects.iter().map(Subject::shown).collect::<Vec<_>>(), ["new", "s"]);
     }
 
     #[test]
@@ -275,6 +263,32 @@ mod tests {
         assert!(registry.compatible("other", A_C).unwrap().compatible);
         assert_eq!(registry.register("s", r#"{"type":"record","name":"R","fields":[]}"#).unwrap(), 2);
         assert_eq!(registry.register("s", A).unwrap(), 1, "known, though `a` has no default in the newest");
+    }
+
+    #[test]
+    fn the_first_format_is_read_and_written_in_the_newest() {
+        let directory = tempfile::tempdir().unwrap();
+        let stored = format!(
+            r#"{{"format":1,"schemas":{{"1":{A:?},"2":{A_B:?}}},"subjects":{{"s":[{{"version":1,"id":1}},{{"version":2,"id":2}}]}}}}"#
+        );
+        std::fs::write(directory.path().join(FILE), stored).unwrap();
+        let registry = EmbeddedRegistry::open(directory.path()).unwrap();
+        assert_eq!(registry.latest("s").unwrap().unwrap().id, 2);
+        assert_eq!(registry.register("t", r#""string""#).unwrap(), 3);
+        let written = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
+        assert!(written.starts_with(r#"{"format":2,"contexts""#), "{written}");
+        assert_eq!(EmbeddedRegistry::open(directory.path()).unwrap().lookup("s", A).unwrap().unwrap().version, 1);
+    }
+
+    #[test]
+    fn what_another_instance_registers_is_seen_at_once() {
+        let (directory, registry) = registry();
+        let other = EmbeddedRegistry::open(directory.path().join("registry")).unwrap();
+        assert_eq!(registry.latest("s").unwrap(), None);
+        assert_eq!(other.register("s", A).unwrap(), 1);
+        assert_eq!(registry.latest("s").unwrap().unwrap().id, 1);
+        assert_eq!(registry.register("s", A_B).unwrap(), 2);
+        assert_eq!(other.latest("s").unwrap().unwrap().id, 2);
     }
 
     #[test]

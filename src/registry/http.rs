@@ -341,7 +341,7 @@ impl Registry for HttpRegistry {
             verdict.messages = found.warnings;
         } else if !found.reasons.is_empty() {
             // Ours name the field in words; a server's are internal notation, or missing.
-            verdict.messages = found.reasons;
+            verdict.messages = found.texts();
         }
         Ok(verdict)
     }

@@ -2,15 +2,18 @@
 //!
 //! Calls block (they are made while planning and from lanes' threads); retries with backoff are inside.
 //!
-//! [`http`] is the client, [`embedded`] keeps schemas in a directory. [`avro`] reads a schema with
-//! everything written in it, [`canonical`] is its identity, [`compatibility`] the rules of change,
-//! [`subject`] the names.
+//! [`http`] is the client, [`embedded`] keeps schemas in a directory, [`book`] is what it knows. [`avro`] reads a
+//! schema with everything written in it, [`canonical`] is its identity, [`compatibility`] the rules of change,
+//! [`level`] which of them hold, [`subject`] the names.
 
 pub mod avro;
+pub mod book;
 pub mod canonical;
 pub mod compatibility;
 pub mod embedded;
 pub mod http;
+pub mod level;
+pub mod refusal;
 pub mod subject;
 
 use std::fmt::Debug;

@@ -110,7 +110,7 @@ pub(super) fn common_schema(found: Vec<(&ReadTopic<'_>, Found)>, out: &mut Diagn
         fits = false;
         let title = format!("values of `{}` cannot be read with the schema of `{}`", topic.name, first.name);
         let mut diagnostic = Diagnostic::error("topics.schemas", title).at(topic.place);
-        diagnostic.notes = findings.reasons;
+        diagnostic.notes = findings.texts();
         diagnostic
             .notes
             .push(format!("rows have the columns of the first topic: {}; here it is {}", reader.from, other.from));
