@@ -30,4 +30,6 @@ pub mod deploy;
 pub mod testing;
 pub mod verify;
 // Floor 9
+pub mod server;
+// Floor 10
 pub mod cli;

@@ -35,6 +35,9 @@ pub struct Args {
     /// Lanes per source, instead of the spec's `lanes` or the number of cores.
     #[arg(long, value_name = "COUNT")]
     lanes: Option<usize>,
+    /// Submit the pipelines to a server (`runner serve`) instead of running them here.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["fresh", "until", "lanes"])]
+    server: Option<String>,
 }
 
 /// `--until`.
@@ -44,6 +47,9 @@ enum UntilArg {
 }
 
 pub fn run(args: Args, common: &Common) -> Exit {
+    if let Some(server) = &args.server {
+        return super::pipelines::submit(server, &args.specs, common);
+    }
     let output = if common.output.is_json() { Output::JsonBesideRows } else { Output::Text };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {

@@ -9,10 +9,13 @@ mod generate;
 mod journal;
 mod output;
 mod patience;
+mod pipelines;
 mod plan;
 mod progress;
+mod remote;
 mod reset;
 mod schema;
+mod serve;
 mod specs;
 mod stops;
 mod test;
@@ -24,6 +27,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use output::{Exit, Output};
+
+use crate::deploy::logs::Logs;
+use crate::time::SystemClock;
 
 /// Declarative stream pipelines: YAML in, exactly once out.
 #[derive(Debug, Parser)]
@@ -65,6 +71,22 @@ enum Verb {
     Validate(validate::Args),
     /// Run `kind: Test` documents through the production code, with virtual time.
     Test(test::Args),
+    /// Run many pipelines as a server, with an HTTP API.
+    Serve(serve::Args),
+    /// List the pipelines of a server.
+    Get(pipelines::Get),
+    /// Show what a server knows of a pipeline.
+    Describe(pipelines::One),
+    /// Let pipelines of a server commit what they read, and rest.
+    Pause(pipelines::Several),
+    /// Let pipelines of a server run again, also those that failed.
+    Resume(pipelines::Several),
+    /// Stop pipelines of a server; it remembers them.
+    Stop(pipelines::Several),
+    /// Stop pipelines of a server and forget them. Their journals and output stay.
+    Delete(pipelines::Several),
+    /// Show what a pipeline of a server logged last.
+    Logs(pipelines::LogsOf),
     /// Forget how far a pipeline was: it begins at its sources' `start` again.
     Reset(reset::Args),
     /// Compare sources with sinks: is anything lost, doubled or out of order?
@@ -84,12 +106,23 @@ enum Verb {
 /// Runs the command line; its result is the process's exit code.
 pub fn main() -> ExitCode {
     let Arguments { common, verb } = Arguments::parse();
-    output::start_logging(common.verbose, common.log_format == LogFormat::Json);
+    // A server says what its pipelines do, and keeps what each of them said last.
+    let kept = matches!(verb, Verb::Serve(_)).then(|| Logs::new(SystemClock::shared()));
+    let verbose = common.verbose.max(u8::from(kept.is_some()));
+    output::start_logging(verbose, common.log_format == LogFormat::Json, kept.clone());
     let exit = match verb {
         Verb::Apply(args) => apply::run(args, &common),
         Verb::Plan(args) => plan::run(args, &common),
         Verb::Validate(args) => validate::run(args, &common),
         Verb::Test(args) => test::run(args, &common),
+        Verb::Serve(args) => serve::run(args, kept, &common),
+        Verb::Get(args) => pipelines::get(&args, &common),
+        Verb::Describe(args) => pipelines::describe(&args, &common),
+        Verb::Pause(args) => pipelines::want(&args, pipelines::Wish::Pause, &common),
+        Verb::Resume(args) => pipelines::want(&args, pipelines::Wish::Resume, &common),
+        Verb::Stop(args) => pipelines::want(&args, pipelines::Wish::Stop, &common),
+        Verb::Delete(args) => pipelines::delete(&args, &common),
+        Verb::Logs(args) => pipelines::logs(&args, &common),
         Verb::Reset(args) => reset::run(args, &common),
         Verb::Verify(args) => verify::run(args, &common),
         Verb::Generate(args) => generate::run(args, &common),

@@ -3,6 +3,11 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::deploy::logs::Logs;
 use crate::report::{Diagnostics, Failure, Style, render};
 
 /// Prints a line on stdout. A reader that has gone away (`| head`) is no failure: what follows is not printed.
@@ -101,8 +106,8 @@ pub fn failure(failure: &Failure, output: Output) -> Exit {
     exit
 }
 
-/// Logs go to stderr. `RUNNER_LOG` overrides what `-v` says, in tracing's filter language.
-pub fn start_logging(verbose: u8, json: bool) {
+/// Logs go to stderr, and to `kept`. `RUNNER_LOG` overrides what `-v` says, in tracing's filter language.
+pub fn start_logging(verbose: u8, json: bool, kept: Option<Logs>) {
     let level = match verbose {
         0 => "warn",
         1 => "runner=info,warn",
@@ -110,13 +115,13 @@ pub fn start_logging(verbose: u8, json: bool) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("RUNNER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(style() == Style::Colour);
+    let lines = if json { lines.json().boxed() } else { lines.compact().boxed() };
     // A second start (in tests) keeps the first.
-    let _ = if json { builder.json().try_init() } else { builder.compact().try_init() };
+    let _ = tracing_subscriber::registry().with(filter).with(kept).with(lines).try_init();
 }
 
 /// A time as people read it.

@@ -1,8 +1,10 @@
 //! From the paths of a command line to plans.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::output::{self, Exit, Output};
+use crate::deploy::submission::{SpecFile, Submission};
 use crate::plan::resolve::World;
 use crate::plan::{Plan, build};
 use crate::report::{Diagnostic, Diagnostics};
@@ -39,7 +41,11 @@ pub fn tests(args: &SpecArgs, output: Output) -> Result<(Documents, Diagnostics)
 }
 
 fn values(args: &SpecArgs, output: Output) -> Result<Values, Exit> {
-    Values::read(&args.values.files, &args.values.sets).map_err(|failure| {
+    values_of(&args.values, output)
+}
+
+fn values_of(args: &ValueArgs, output: Output) -> Result<Values, Exit> {
+    Values::read(&args.files, &args.sets).map_err(|failure| {
         output::failure(&failure, output);
         Exit::SpecWrong
     })
@@ -90,4 +96,28 @@ pub fn read_until_end(pipeline: &mut PipelineSpec, always: bool) {
             entries.push(Entry { key: "until".into(), key_place: place, value });
         }
     }
+}
+
+/// The specs under these paths as a server takes them. What is wrong with them as text is printed.
+pub fn submission(paths: &[PathBuf], values: &ValueArgs, output: Output) -> Result<Submission, Exit> {
+    let values = values_of(values, output)?;
+    let (documents, found) = spec::load(paths, &values);
+    match output::diagnostics(&found, output) {
+        Some(exit) => Err(exit),
+        None => Ok(Submission::of_files(files(&documents), values)),
+    }
+}
+
+/// The files that hold documents other than tests, by their whole paths: the server has another working directory.
+fn files(documents: &Documents) -> Vec<SpecFile> {
+    let Documents { pipelines, topics, schemas, connections, tests: _, lost: _ } = documents;
+    let places = pipelines.iter().map(|document| &document.place);
+    let places = places.chain(topics.iter().map(|document| &document.place));
+    let places = places.chain(schemas.iter().map(|document| &document.place));
+    let places = places.chain(connections.iter().map(|document| &document.place));
+    let texts: BTreeMap<&str, &str> =
+        places.map(|place| (place.file.name.as_str(), place.file.text.as_str())).collect();
+    let whole =
+        |name: &str| std::path::absolute(name).map_or_else(|_| name.to_owned(), |path| path.display().to_string());
+    texts.into_iter().map(|(name, text)| SpecFile { name: whole(name), text: text.to_owned() }).collect()
 }

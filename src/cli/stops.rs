@@ -13,6 +13,8 @@ pub struct Stops {
     asked: AtomicBool,
     jobs: Mutex<Vec<Arc<Stop>>>,
     stopped: Condvar,
+    /// The same for the one task that waits.
+    told: tokio::sync::Notify,
 }
 
 impl Stops {
@@ -44,6 +46,14 @@ impl Stops {
         self.asked.store(true, SeqCst);
         jobs.iter().for_each(|job| job.stop());
         self.stopped.notify_all();
+        self.told.notify_one();
+    }
+
+    /// Waits until it is asked for. For one task.
+    pub async fn wait(&self) {
+        while !self.asked() {
+            self.told.notified().await;
+        }
     }
 
     /// Waits. False: it was cut short, and nothing more is to be started.

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use super::branch::Output;
 use super::commit::{Commit, Committer};
@@ -291,7 +292,7 @@ impl Threads {
             lineage: report.lineage.clone(),
             workers,
         };
-        let coordinator = runtime.spawn(threads.coordinate());
+        let coordinator = runtime.spawn(threads.coordinate().in_current_span());
         Ok(Job { report, metrics, stop, coordinator })
     }
 
@@ -467,7 +468,10 @@ fn thread(
     work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
 ) -> Result<std::thread::JoinHandle<()>, Failure> {
     let (events, of) = (events.clone(), name.clone());
+    // What a worker logs belongs to the pipeline of whoever started it.
+    let span = tracing::Span::current();
     let run = move || {
+        let _within = span.entered();
         let failure = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
             Ok(Ok(())) => return,
             Ok(Err(failure)) => failure,

@@ -26,7 +26,7 @@ pub struct Metrics {
 }
 
 /// The counters at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Snapshot {
     pub rows_in: u64,
     pub bytes_in: u64,
@@ -69,6 +69,13 @@ impl Metrics {
 }
 
 impl Snapshot {
+    /// These counters on top of those of earlier runs of the same pipeline; what is held and how far it is, is its own.
+    pub fn after(self, past: Snapshot) -> Snapshot {
+        let (watermark, behind, memory) = (self.watermark, self.behind, self.memory);
+        let memory_max = self.memory_max.max(past.memory_max);
+        Snapshot { watermark, behind, memory, memory_max, ..self.plus(past) }
+    }
+
     /// Counters of two pipelines together; the watermark is the lower one.
     pub fn plus(self, other: Snapshot) -> Snapshot {
         Snapshot {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 pub use bodies::language_schema;
-pub use check::{build, build_whole};
+pub use check::{build, build_in, build_whole, with_producers};
 pub use outline::Outline;
 
 use crate::connectors::{Sink, Source, Wanted};

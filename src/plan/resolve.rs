@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::connectors::kafka::{self, Topics};
@@ -88,16 +88,16 @@ pub trait World: Debug {
     /// Fills in secrets. Offline they stay as they were written.
     fn fill(&self, text: &Secret) -> Result<String, Failure>;
 
-    /// The registry of a connection, by its name; an embedded one is kept in `state_dir`.
-    fn registry(
-        &self,
-        connection: &str,
-        registry: &RegistryConnection,
-        state_dir: &Path,
-    ) -> Result<Registries, Failure>;
+    /// The registry of a connection, by its name; an embedded one is kept under `states`.
+    fn registry(&self, connection: &str, registry: &RegistryConnection, states: &Path) -> Result<Registries, Failure>;
 
     /// A topic; `Known(None)`: there is none of that name.
     fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure>;
+}
+
+/// Where the embedded registry is kept: one for all pipelines, so that what one registers another one reads.
+pub fn registry_folder(states: &Path) -> PathBuf {
+    states.join("registry")
 }
 
 /// Asks nobody: `runner validate`.
@@ -240,16 +240,11 @@ impl World for Servers<'_> {
         text.resolve()
     }
 
-    fn registry(
-        &self,
-        connection: &str,
-        registry: &RegistryConnection,
-        state_dir: &Path,
-    ) -> Result<Registries, Failure> {
+    fn registry(&self, connection: &str, registry: &RegistryConnection, states: &Path) -> Result<Registries, Failure> {
         let server = match registry {
             RegistryConnection::Server(server) => server,
             RegistryConnection::Embedded => {
-                let embedded: Arc<dyn Registry> = Arc::new(EmbeddedRegistry::open(state_dir.join("registry"))?);
+                let embedded: Arc<dyn Registry> = Arc::new(EmbeddedRegistry::open(registry_folder(states))?);
                 let (shown, connection) = (embedded.describe(), connection.to_owned());
                 return Ok(Registries { asked: Some(embedded.clone()), running: embedded, shown, connection });
             }

@@ -182,7 +182,12 @@ impl<'a> Check<'a> {
             (NamedKind::Fixed { size: new }, NamedKind::Fixed { size: old }) if new == old => {}
             (NamedKind::Fixed { size: new }, NamedKind::Fixed { size: old }) => {
                 let why = format!("the fixed had {old} bytes and now has {new}");
-                self.no(Kind::FixedSizeMismatch, &spot.below("", "size"), why, format!("expected: {old}, found: {new}"));
+                self.no(
+                    Kind::FixedSizeMismatch,
+                    &spot.below("", "size"),
+                    why,
+                    format!("expected: {old}, found: {new}"),
+                );
             }
             _ => {
                 let why = format!("{} cannot be read as {}", kind_of(old), kind_of(new));

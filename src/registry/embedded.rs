@@ -59,11 +59,9 @@ impl EmbeddedRegistry {
     pub fn book(&self) -> Result<Arc<Book>, Failure> {
         let path = self.directory.join(FILE);
         let stamp = match std::fs::metadata(&path) {
-            Ok(found) => Stamp {
-                inode: found.ino(),
-                modified: (found.mtime(), found.mtime_nsec()),
-                length: found.len(),
-            },
+            Ok(found) => {
+                Stamp { inode: found.ino(), modified: (found.mtime(), found.mtime_nsec()), length: found.len() }
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Arc::default()),
             Err(error) => return Err(store_failure("read", &path, error)),
         };

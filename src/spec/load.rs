@@ -46,6 +46,16 @@ pub fn load_text(name: &str, text: &str, values: &Values) -> (Documents, Diagnos
     (loader.documents, loader.out)
 }
 
+/// Reads several texts as if they were files of those names, in one folder or in many.
+pub fn load_texts<'t>(
+    texts: impl IntoIterator<Item = (&'t str, &'t str)>,
+    values: &Values,
+) -> (Documents, Diagnostics) {
+    let mut loader = Loader::new(values);
+    texts.into_iter().for_each(|(name, text)| loader.load_text(name, text.to_owned(), Found::InFolder));
+    (loader.documents, loader.out)
+}
+
 /// How a file came to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {

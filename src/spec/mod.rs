@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub use describe::{ObjectSchema, choice_schema, described, or_tag, single_key_schema, word_schema};
 pub use documents::*;
 pub use endpoints::{SINK_CONNECTORS, SOURCE_CONNECTORS};
-pub use load::{load, load_tests, load_text};
+pub use load::{load, load_tests, load_text, load_texts};
 pub use node::{Entry, Node, Value};
 pub use options::{FromNode, MapReader, Options, Spanned, not_available, wrong_choice, wrong_type, wrong_word};
 pub use pipeline::{ReferenceSpec, RegistryTls, TestSpec};

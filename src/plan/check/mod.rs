@@ -36,6 +36,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub(super) use columns::user_fields;
+pub use pipelines::with_producers;
 
 use self::names::{Target, Wiring};
 use self::round::{Round, early_aggregates};
@@ -49,18 +50,26 @@ use super::{Plan, SourcePlan};
 use crate::report::{Diagnostic, Diagnostics, Failure, Place};
 use crate::spec::{Document, Documents, Inputs, PipelineSpec, Port, SinkSpec};
 
+/// Folder of state directories under the working directory.
+const STATES: &str = ".runner";
+
 /// Makes the plans of all pipelines, producers of a topic before its readers.
 ///
 /// `folder` is the working directory: state directories are under it. A pipeline with an error
 /// gives no plan. Nothing is printed and nothing is changed; `world` is only asked.
 pub fn build(documents: &Documents, folder: &Path, world: &dyn World) -> (Vec<Plan>, Diagnostics) {
-    build_extent(documents, folder, world, Extent::InUse)
+    build_in(documents, &folder.join(STATES), world)
+}
+
+/// As [`build`], with the folder itself in which state directories are.
+pub fn build_in(documents: &Documents, states: &Path, world: &dyn World) -> (Vec<Plan>, Diagnostics) {
+    build_extent(documents, states, world, Extent::InUse)
 }
 
 /// As [`build`], but steps that lead to no sink are in the plans too and every column of a source is read:
 /// for whoever looks at steps and ports themselves, as tests do. The fingerprint may differ from that of [`build`].
 pub fn build_whole(documents: &Documents, folder: &Path, world: &dyn World) -> (Vec<Plan>, Diagnostics) {
-    build_extent(documents, folder, world, Extent::Everything)
+    build_extent(documents, &folder.join(STATES), world, Extent::Everything)
 }
 
 /// How much of a pipeline goes into its plan.
@@ -70,7 +79,7 @@ enum Extent {
     Everything,
 }
 
-fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent: Extent) -> (Vec<Plan>, Diagnostics) {
+fn build_extent(documents: &Documents, states: &Path, world: &dyn World, extent: Extent) -> (Vec<Plan>, Diagnostics) {
     let mut out = Diagnostics::default();
     later::refuse(documents, &mut out);
     later::warn_unused(documents, &pipelines::subjects(documents), &mut out);
@@ -80,7 +89,7 @@ fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent:
         let errors_before = error_count(&out);
         let pipeline = &rewrite::written_out(&documents.pipelines[index], documents, &mut out);
         let scope =
-            Scope { documents, pipeline, folder, world, extent, state_dir: settings::state_dir(pipeline, folder) };
+            Scope { documents, pipeline, states, world, extent, state_dir: settings::state_dir(pipeline, states) };
         let plan = PipelineCheck::new(scope).plan(&mut topics, &mut out);
         // A plan beside errors would be one that nobody wrote.
         let is_whole = pipeline.spec.broken.is_empty();
@@ -95,7 +104,8 @@ fn build_extent(documents: &Documents, folder: &Path, world: &dyn World, extent:
 struct Scope<'a> {
     documents: &'a Documents,
     pipeline: &'a Document<PipelineSpec>,
-    folder: &'a Path,
+    /// The folder of state directories.
+    states: &'a Path,
     world: &'a dyn World,
     extent: Extent,
     state_dir: PathBuf,

@@ -33,10 +33,9 @@ pub(super) fn registries(scope: &Scope, connection: &Connection, out: &mut Diagn
     let registry = connection.registry(out)?;
     let place = connection.asked().clone();
     // One directory for all pipelines: what one of them registers another one reads.
-    let directory = scope.folder.join(".runner").join("registry");
     scope
         .world
-        .registry(&connection.name, registry, &directory)
+        .registry(&connection.name, registry, scope.states)
         .map_err(|failure| out.push(of_failure(failure, &place)))
         .ok()
 }

@@ -62,13 +62,13 @@ pub(super) fn epoch_settings(spec: &PipelineSpec) -> EpochSettings {
     }
 }
 
-/// `state.store`, or `.runner/NAMESPACE/PIPELINE` under the working directory.
-pub(super) fn state_dir(pipeline: &Document<PipelineSpec>, folder: &Path) -> PathBuf {
+/// `state.store`, or `NAMESPACE/PIPELINE` in the folder of state directories.
+pub(super) fn state_dir(pipeline: &Document<PipelineSpec>, states: &Path) -> PathBuf {
     match &pipeline.spec.state.store {
         Some(store) => match store.value.strip_prefix("file://") {
             Some(path) => PathBuf::from(path),
             None => pipeline.folder.join(&store.value),
         },
-        None => folder.join(".runner").join(&pipeline.metadata.namespace).join(&pipeline.metadata.name.value),
+        None => states.join(&pipeline.metadata.namespace).join(&pipeline.metadata.name.value),
     }
 }

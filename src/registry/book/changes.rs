@@ -11,7 +11,13 @@ impl Book {
     ///
     /// # Errors
     /// 40901 with the reasons for an incompatible one; 42201, 42205, 42208.
-    pub fn register(&mut self, subject: &Subject, new: NewSchema, normalize: bool, now: Millis) -> Result<Found, Refusal> {
+    pub fn register(
+        &mut self,
+        subject: &Subject,
+        new: NewSchema,
+        normalize: bool,
+        now: Millis,
+    ) -> Result<Found, Refusal> {
         let new = self.with_newest_text(subject, new)?;
         let parsed = self.parse(subject, &new, normalize)?;
         let is_wanted = |found: &Found| new.id.is_none_or(|id| found.id == id);
@@ -186,7 +192,8 @@ impl Book {
         if self.referenced_by(subject, version).is_empty() {
             return Ok(());
         }
-        let message = format!("One or more references exist to the schema {{subject={},version={version}}}", subject.shown());
+        let message =
+            format!("One or more references exist to the schema {{subject={},version={version}}}", subject.shown());
         Err(Refusal::new(42206, message))
     }
 
@@ -212,7 +219,8 @@ impl Context {
 
     /// An id without any version, deleted or not, is gone.
     fn forget_unused(&mut self) {
-        let used: std::collections::BTreeSet<i32> = self.subjects.values().flatten().map(|version| version.id).collect();
+        let used: std::collections::BTreeSet<i32> =
+            self.subjects.values().flatten().map(|version| version.id).collect();
         self.schemas.retain(|id, _| used.contains(id));
     }
 }

@@ -60,7 +60,10 @@ impl Subject {
     pub fn checked(self) -> Result<Subject, Refusal> {
         let name = self.name.as_str();
         if name.is_empty() || matches!(name, "__GLOBAL" | "__EMPTY") || name.contains(char::is_control) {
-            return Err(Refusal::new(42208, format!("The specified subject '{}' is not a valid.", name.escape_debug())));
+            return Err(Refusal::new(
+                42208,
+                format!("The specified subject '{}' is not a valid.", name.escape_debug()),
+            ));
         }
         Ok(self)
     }
@@ -249,10 +252,9 @@ impl Book {
         let mut versions = self.versions(subject, deleted)?;
         match which {
             Which::Latest => versions.pop().ok_or_else(|| Refusal::no_subject(&subject.shown())),
-            Which::Number(number) => versions
-                .into_iter()
-                .find(|found| found.version == number)
-                .ok_or_else(|| Refusal::no_version(number)),
+            Which::Number(number) => {
+                versions.into_iter().find(|found| found.version == number).ok_or_else(|| Refusal::no_version(number))
+            }
         }
     }
 
@@ -339,7 +341,10 @@ impl Book {
             let which = if reference.version == -1 { Which::Latest } else { Which::Number(reference.version) };
             // A deleted version still serves those that refer to it; a new reference needs a live one.
             let found = self.version(&target, which, Deleted::Hidden).map_err(|_| {
-                Refusal::invalid_schema(&format!("there is no version {} of `{}`", reference.version, reference.subject))
+                Refusal::invalid_schema(&format!(
+                    "there is no version {} of `{}`",
+                    reference.version, reference.subject
+                ))
             })?;
             references.push(Reference { version: found.version, ..reference.clone() });
         }

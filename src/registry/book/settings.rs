@@ -49,7 +49,13 @@ impl Book {
     ///
     /// # Errors
     /// 40402 for a version that is not there, 42201.
-    pub fn check(&self, subject: &Subject, new: &NewSchema, against: Against, normalize: bool) -> Result<Checked, Refusal> {
+    pub fn check(
+        &self,
+        subject: &Subject,
+        new: &NewSchema,
+        against: Against,
+        normalize: bool,
+    ) -> Result<Checked, Refusal> {
         let parsed = self.parse(subject, new, normalize)?;
         self.check_parsed(subject, &parsed, against)
     }
@@ -200,9 +206,7 @@ impl Book {
             Some(mode) => Ok(mode),
             None if place.is_empty() => Ok(Mode::default()),
             None if inherited => Ok(self.mode(&Subject::parse(place))),
-            None => {
-                Err(Refusal::new(40409, format!("Subject '{place}' does not have subject-level mode configured")))
-            }
+            None => Err(Refusal::new(40409, format!("Subject '{place}' does not have subject-level mode configured"))),
         }
     }
 
@@ -272,10 +276,18 @@ fn worded(reason: &Reason, reader: &str, writer: &str) -> String {
         Kind::TypeMismatch => {
             format!("The type at path '{pointer}' in the {reader} schema does not fit that of the {writer} schema")
         }
-        Kind::NameMismatch => format!("The name at path '{pointer}' of the {reader} schema is another one in the {writer} schema"),
-        Kind::FixedSizeMismatch => format!("The size at path '{pointer}' of the {reader} schema is not that of the {writer} schema"),
-        Kind::MissingEnumSymbols => format!("The {reader} schema lacks symbols of the {writer} schema's enum at path '{pointer}'"),
-        Kind::MissingUnionBranch => format!("The {reader} schema lacks a branch of the {writer} schema's union at path '{pointer}'"),
+        Kind::NameMismatch => {
+            format!("The name at path '{pointer}' of the {reader} schema is another one in the {writer} schema")
+        }
+        Kind::FixedSizeMismatch => {
+            format!("The size at path '{pointer}' of the {reader} schema is not that of the {writer} schema")
+        }
+        Kind::MissingEnumSymbols => {
+            format!("The {reader} schema lacks symbols of the {writer} schema's enum at path '{pointer}'")
+        }
+        Kind::MissingUnionBranch => {
+            format!("The {reader} schema lacks a branch of the {writer} schema's union at path '{pointer}'")
+        }
     };
     format!("{{errorType:'{}', description:'{description}', additionalInfo:'{about}'}}", kind.word())
 }

@@ -161,9 +161,8 @@ fn contexts_have_ids_of_their_own() {
     assert_eq!(register(&mut book, ":.dev:s", A_B_REQUIRED), Ok((1, 1)));
     assert_eq!(book.by_id(".dev", 1).unwrap().schema, A_B_REQUIRED);
     assert_eq!(book.by_id(DEFAULT_CONTEXT, 1).unwrap().schema, A);
-    let shown = |prefix: &str| -> Vec<String> {
-        book.subjects(prefix, Deleted::Hidden).iter().map(Subject::shown).collect()
-    };
+    let shown =
+        |prefix: &str| -> Vec<String> { book.subjects(prefix, Deleted::Hidden).iter().map(Subject::shown).collect() };
     assert_eq!(shown(":*:"), [":.dev:s", "s"]);
     assert_eq!(shown(""), ["s"]);
     assert_eq!(shown(":.dev:"), [":.dev:s"]);

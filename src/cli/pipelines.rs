@@ -1,0 +1,306 @@
+//! The verbs for pipelines of a server: `apply --server`, `get`, `describe`, `pause`, `resume`, `stop`, `delete`,
+//! `logs`.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::Value as Json;
+
+use super::Common;
+use super::output::{self, Exit, say};
+use super::remote::{Remote, ServerArgs};
+use super::specs::{SpecArgs, submission};
+use crate::deploy::submission::Name;
+use crate::report::Failure;
+
+/// How long a command waits for a pipeline to become what is wanted.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Debug, clap::Args)]
+pub struct Get {
+    /// Only these; default: all.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct One {
+    /// `NAME`, or `NAMESPACE/NAME`.
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Several {
+    /// `NAME`, or `NAMESPACE/NAME`.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct LogsOf {
+    #[command(flatten)]
+    one: One,
+    /// How many lines.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    lines: usize,
+    /// Go on with what is logged from now on, until Ctrl-C.
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// What a pipeline is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    Pause,
+    Resume,
+    Stop,
+}
+
+/// `apply --server`: submits every pipeline, and waits until each has started.
+pub fn submit(server: &str, specs: &SpecArgs, common: &Common) -> Exit {
+    // Where the server keeps its state is its own matter.
+    let parts = match submission(&specs.paths, &specs.values, common.output).map(|all| all.parts(Path::new(".runner")))
+    {
+        Ok(Ok(parts)) => parts,
+        Ok(Err(wrong)) => return output::diagnostics(&wrong, common.output).unwrap_or(Exit::SpecWrong),
+        Err(exit) => return exit,
+    };
+    done(
+        common,
+        Remote::new(Some(server)).and_then(|remote| {
+            let mut failed = false;
+            for (name, part) in &parts {
+                let body = serde_json::json!(part);
+                let before = remote.call(Method::GET, Some(name), "", None).ok();
+                let answer = remote.call(Method::PUT, Some(name), "", Some(&body))?;
+                let is_same = before.is_some_and(|before| before.body["etag"] == answer.body["etag"]);
+                let what = if answer.is_new() {
+                    "submitted"
+                } else if is_same {
+                    "unchanged"
+                } else {
+                    "changed"
+                };
+                let shown = until(&remote, name, |state| !matches!(state, "starting" | "stopping"))?;
+                failed |= shown["state"] == "failed";
+                if common.output.is_json() {
+                    common.output.print(&serde_json::json!({ "pipeline": name.to_string(), "was": what, "is": shown }));
+                } else {
+                    say!("{name}: {what}; {}{}", word(&shown, "state"), because(&shown));
+                }
+            }
+            Ok(if failed { Exit::Failed } else { Exit::Done })
+        }),
+    )
+}
+
+pub fn get(args: &Get, common: &Common) -> Exit {
+    done(
+        common,
+        remote(&args.server).and_then(|remote| {
+            let all = remote.call(Method::GET, None, "", None)?.body;
+            let names: Vec<Name> = args.names.iter().map(|name| named(name)).collect();
+            let is_wanted = |one: &&Json| names.is_empty() || names.iter().any(|name| *name == name_of(one));
+            let all: Vec<&Json> = all["pipelines"].as_array().into_iter().flatten().filter(is_wanted).collect();
+            if let Some(missing) = names.iter().find(|name| !all.iter().any(|one| name_of(one) == **name)) {
+                return Err(Failure::user("pipeline.unknown", format!("there is no pipeline `{missing}`")));
+            }
+            if common.output.is_json() {
+                common.output.print(&serde_json::json!({ "pipelines": all }));
+                return Ok(Exit::Done);
+            }
+            let heads = ["NAME", "STATE", "SINCE", "RESTARTS", "IN", "OUT", "BEHIND", "REASON"].map(str::to_owned);
+            let rows = all.iter().map(|one| {
+                let metric = |key: &str| one["metrics"][key].to_string();
+                let since = one["since"].as_i64().map_or(String::new(), output::time);
+                let reason = one["reason"]["message"].as_str().unwrap_or_default().to_owned();
+                let state = word(one, "state").to_owned();
+                let counts = [one["restarts"].to_string(), metric("rows_in"), metric("rows_out"), metric("behind")];
+                let [restarts, rows_in, rows_out, behind] = counts;
+                [name_of(one).to_string(), state, since, restarts, rows_in, rows_out, behind, reason]
+            });
+            table(std::iter::once(heads).chain(rows).collect());
+            Ok(Exit::Done)
+        }),
+    )
+}
+
+pub fn describe(args: &One, common: &Common) -> Exit {
+    done(
+        common,
+        remote(&args.server).and_then(|remote| {
+            let shown = remote.call(Method::GET, Some(&named(&args.name)), "", None)?.body;
+            if common.output.is_json() {
+                common.output.print(&shown);
+                return Ok(Exit::Done);
+            }
+            say!("{}: {}{}", name_of(&shown), word(&shown, "state"), because(&shown));
+            let since = shown["since"].as_i64().map_or(String::new(), output::time);
+            say!("  since     {since}, wanted {}, restarts {}", word(&shown, "wanted"), shown["restarts"]);
+            let submitted = shown["submitted"].as_i64().map_or(String::new(), output::time);
+            say!("  submitted {submitted}, generation {}", shown["generation"]);
+            let files = shown["files"].as_array().into_iter().flatten().filter_map(Json::as_str);
+            files.for_each(|file| say!("  file      {file}"));
+            let metric = |key: &str| shown["metrics"][key].to_string();
+            say!(
+                "  counted   in {}, out {}, late {}, dead {}, behind {}, epochs {}",
+                metric("rows_in"),
+                metric("rows_out"),
+                metric("late"),
+                metric("dead"),
+                metric("behind"),
+                metric("epochs")
+            );
+            for (part, key, to) in [("sources", "source", "from"), ("steps", "step", "from"), ("sinks", "sink", "to")] {
+                for one in shown["plan"][part].as_array().into_iter().flatten() {
+                    say!("  {key:9} {} {} {}", word(one, "name"), word(one, "connector"), word(one, to));
+                }
+            }
+            if let Some(journal) = shown["plan"]["journal"].as_str() {
+                say!("  journal   {journal}");
+            }
+            Ok(Exit::Done)
+        }),
+    )
+}
+
+/// Pauses, resumes or stops, and waits until it is so.
+pub fn want(args: &Several, wish: Wish, common: &Common) -> Exit {
+    let (below, wanted) = match wish {
+        Wish::Pause => ("pause", "paused"),
+        Wish::Resume => ("resume", "running"),
+        Wish::Stop => ("stop", "stopped"),
+    };
+    done(
+        common,
+        remote(&args.server).and_then(|remote| {
+            let mut reached = true;
+            for name in args.names.iter().map(|name| named(name)) {
+                remote.call(Method::PUT, Some(&name), below, None)?;
+                let is_there = |state: &str| {
+                    state == wanted || wish == Wish::Resume && matches!(state, "failed" | "ended" | "waiting")
+                };
+                let shown = until(&remote, &name, is_there)?;
+                reached &= is_there(word(&shown, "state")) && word(&shown, "state") != "failed";
+                if common.output.is_json() {
+                    common.output.print(&shown);
+                } else {
+                    say!("{name}: {}{}", word(&shown, "state"), because(&shown));
+                }
+            }
+            Ok(if reached { Exit::Done } else { Exit::Failed })
+        }),
+    )
+}
+
+pub fn delete(args: &Several, common: &Common) -> Exit {
+    done(
+        common,
+        remote(&args.server).and_then(|remote| {
+            for name in args.names.iter().map(|name| named(name)) {
+                let answer = remote.call(Method::DELETE, Some(&name), "", None)?;
+                let ended = answer.status.as_u16() == 204;
+                if common.output.is_json() {
+                    common.output.print(&serde_json::json!({ "deleted": name.to_string(), "ended": ended }));
+                } else {
+                    say!("{name}: deleted{}", if ended { "" } else { "; it still commits what it read" });
+                }
+            }
+            Ok(Exit::Done)
+        }),
+    )
+}
+
+pub fn logs(args: &LogsOf, common: &Common) -> Exit {
+    done(
+        common,
+        remote(&args.one.server).and_then(|remote| {
+            let name = named(&args.one.name);
+            let mut last = 0;
+            loop {
+                let log = remote.call(Method::GET, Some(&name), &format!("logs?lines={}", args.lines), None)?.body;
+                for line in log["lines"].as_array().into_iter().flatten() {
+                    let number = line["number"].as_u64().unwrap_or_default();
+                    if number <= last {
+                        continue;
+                    }
+                    last = number;
+                    let at = line["at"].as_i64().map_or(String::new(), output::time);
+                    match common.output.is_json() {
+                        true => common.output.print(line),
+                        false => say!("{at} {:5} {}", word(line, "level"), word(line, "text")),
+                    }
+                }
+                if !args.follow {
+                    return Ok(Exit::Done);
+                }
+                std::thread::sleep(LOOK_EVERY * 5);
+            }
+        }),
+    )
+}
+
+fn remote(args: &ServerArgs) -> Result<Remote, Failure> {
+    Remote::new(args.server.as_deref())
+}
+
+fn done(common: &Common, done: Result<Exit, Failure>) -> Exit {
+    done.unwrap_or_else(|failure| match (output::failure(&failure, common.output), failure.code) {
+        (_, "server.spec") => Exit::SpecWrong,
+        (_, "pipeline.stale" | "pipeline.exists") => Exit::Refused,
+        (exit, _) => exit,
+    })
+}
+
+/// Looks at a pipeline until its state is as wanted, or for [`PATIENCE`].
+fn until(remote: &Remote, name: &Name, wanted: impl Fn(&str) -> bool) -> Result<Json, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let shown = remote.call(Method::GET, Some(name), "", None)?.body;
+        if wanted(word(&shown, "state")) || Instant::now() >= deadline {
+            return Ok(shown);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// `NAME`, or `NAMESPACE/NAME`.
+fn named(text: &str) -> Name {
+    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
+    Name { namespace: namespace.into(), name: name.into() }
+}
+
+fn name_of(one: &Json) -> Name {
+    Name { namespace: word(one, "namespace").into(), name: word(one, "name").into() }
+}
+
+fn word<'a>(one: &'a Json, key: &str) -> &'a str {
+    one[key].as_str().unwrap_or_default()
+}
+
+/// The reason behind a state that needs one.
+fn because(one: &Json) -> String {
+    let needs = matches!(word(one, "state"), "failed" | "waiting" | "restarting");
+    match one["reason"]["message"].as_str().filter(|_| needs) {
+        Some(reason) => format!(": {reason}"),
+        None => String::new(),
+    }
+}
+
+fn table(rows: Vec<[String; 8]>) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..8).map(width).collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        say!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}

@@ -1,0 +1,165 @@
+//! `runner serve`: pipelines as a server, each supervised on its own, with an HTTP API; and a schema registry.
+//!
+//! Ports are taken first, then the state directory, so that a second server harms nobody. What was submitted before
+//! runs again at once.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Common;
+use super::output::{self, Exit, Output};
+use super::specs::{ValueArgs, submission};
+use super::stops::Stops;
+use crate::deploy::logs::Logs;
+use crate::deploy::supervisor::{Expect, Refused, Supervisor};
+use crate::plan::resolve::registry_folder;
+use crate::registry::EmbeddedRegistry;
+use crate::report::{Failure, Style, render};
+use crate::server::{self, Credentials, Guard};
+use crate::time::SystemClock;
+
+/// Answers that are under way have so long when the server ends.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Specs to submit at the start: files, or folders that are searched for *.yaml and *.yml. What was submitted
+    /// before runs too.
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    values: ValueArgs,
+    /// Where the API is.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8083")]
+    listen: String,
+    /// What was submitted, journals and the embedded registry are kept here.
+    #[arg(long, value_name = "DIR", default_value = ".runner")]
+    state_dir: PathBuf,
+    /// Serve the embedded schema registry here, for example at 127.0.0.1:8081.
+    #[arg(long, value_name = "ADDRESS")]
+    registry: Option<String>,
+    /// Let in only who shows a token (`Authorization: Bearer`) of this file: one on each line.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Let in only who logs in as one of this file: `user:password` on each line.
+    #[arg(long, value_name = "FILE")]
+    users_file: Option<PathBuf>,
+}
+
+pub fn run(args: Args, logs: Option<Logs>, common: &Common) -> Exit {
+    let output = if common.output.is_json() { Output::JsonBesideRows } else { Output::Text };
+    let specs = match args.paths.is_empty() {
+        true => None,
+        false => match submission(&args.paths, &args.values, output) {
+            Ok(submission) => Some(submission),
+            Err(exit) => return exit,
+        },
+    };
+    let clock = SystemClock::shared();
+    let logs = logs.unwrap_or_else(|| Logs::new(clock.clone()));
+    let served = Faces::open(&args).and_then(|faces| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime
+            .map_err(|error| Failure::outside("engine.thread", "cannot start a thread").no_retry().because(error))?;
+        let supervisor = Supervisor::open(&args.state_dir, clock, logs, runtime.handle().clone())?;
+        if let Some(specs) = specs {
+            supervisor.submit(&specs, None, &Expect::Anything).map_err(of_refused)?;
+        }
+        faces.announce(output, &supervisor);
+        let stops = Arc::new(Stops::default());
+        runtime.spawn(stops.clone().watch_signals());
+        let ended = runtime.block_on(faces.answer(supervisor, &stops));
+        runtime.shutdown_background();
+        ended
+    });
+    match served {
+        Ok(()) => Exit::Done,
+        Err(failure) => output::failure(&failure, output),
+    }
+}
+
+/// Nothing else can be refused at the start: nobody else changes anything.
+fn of_refused(refused: Refused) -> Failure {
+    match refused {
+        Refused::Failed(failure) => failure,
+        Refused::Wrong(wrong) => Failure::user("serve.specs", render(&wrong, Style::Plain)),
+        other => Failure::bug("serve.submit", format!("the specs cannot be submitted: {other:?}")),
+    }
+}
+
+/// What is listened on.
+struct Faces {
+    api: (TcpListener, SocketAddr),
+    registry: Option<(TcpListener, SocketAddr, Arc<EmbeddedRegistry>)>,
+    credentials: Credentials,
+}
+
+impl Faces {
+    fn open(args: &Args) -> Result<Faces, Failure> {
+        let credentials = Credentials::read(args.token_file.as_deref(), args.users_file.as_deref())?;
+        let listen = |address: &str| {
+            let listener = server::listen(address)?;
+            let at = listener.local_addr().map_err(|error| {
+                Failure::outside("serve.listen", format!("`{address}` cannot be listened on")).no_retry().because(error)
+            })?;
+            Ok::<_, Failure>((listener, at))
+        };
+        let api = listen(&args.listen)?;
+        let registry = args.registry.as_deref().map(listen).transpose()?;
+        let registry = registry.map(|(listener, at)| {
+            let registry = EmbeddedRegistry::open(registry_folder(&args.state_dir))?;
+            Ok::<_, Failure>((listener, at, Arc::new(registry)))
+        });
+        Ok(Faces { api, registry: registry.transpose()?, credentials })
+    }
+
+    fn announce(&self, output: Output, supervisor: &Supervisor) {
+        let api = format!("http://{}", self.api.1);
+        let registry = self.registry.as_ref().map(|(_, at, _)| format!("http://{at}"));
+        let pipelines = supervisor.list().len();
+        if output.is_json() {
+            let serving = serde_json::json!({ "api": api, "registry": registry, "pipelines": pipelines });
+            output.print(&serde_json::json!({ "serving": serving }));
+        } else {
+            let registry = registry.map_or(String::new(), |registry| format!(", schema registry at {registry}"));
+            eprintln!("serving at {api}{registry}; pipelines: {pipelines}");
+        }
+        let all = std::iter::once(self.api.1).chain(self.registry.as_ref().map(|(_, at, _)| *at));
+        for at in all.filter(|at| self.credentials.is_empty() && !at.ip().is_loopback()) {
+            tracing::warn!(
+                "{at} can be reached from other machines, and asks nobody who they are: whoever reaches it may run pipelines and read files; name a `--token-file` or `--users-file`"
+            );
+        }
+    }
+
+    /// Answers until a stop is asked for; then every job commits, while questions are answered still.
+    async fn answer(self, supervisor: Arc<Supervisor>, stops: &Stops) -> Result<(), Failure> {
+        let (over, _) = tokio::sync::watch::channel(false);
+        let end = |over: &tokio::sync::watch::Sender<bool>| {
+            let mut over = over.subscribe();
+            async move { drop(over.wait_for(|over| *over).await) }
+        };
+        let guard = |at| Arc::new(Guard::new(self.credentials.clone(), at));
+        let (listener, at) = self.api;
+        let mut faces = tokio::task::JoinSet::new();
+        faces.spawn(server::answer(listener, server::router(supervisor.clone(), guard(at)), end(&over)));
+        if let Some((listener, at, registry)) = self.registry {
+            let face = guard(at).before(server::registry::router(registry));
+            faces.spawn(server::answer(listener, face, end(&over)));
+        }
+        let broken = tokio::select! {
+            () = stops.wait() => Ok(()),
+            Some(ended) = faces.join_next() => ended.unwrap_or_else(|error| {
+                Err(Failure::bug("serve.panic", "a face of the server panicked").because(error))
+            }),
+        };
+        supervisor.shut_down().await;
+        over.send_replace(true);
+        let rest = async { while faces.join_next().await.is_some() {} };
+        // Whoever keeps a connection open does not keep the server.
+        let _ = tokio::time::timeout(LAST_ANSWERS, rest).await;
+        broken
+    }
+}

@@ -1,0 +1,604 @@
+//! Many pipelines at once, each supervised on its own.
+//!
+//! ```text
+//!            ┌────────────────────────── pause ──────────────────────────┐
+//!   submit ─▶ Starting ─▶ Running ─▶ Stopping ─▶ Paused | Stopped ─ resume ─▶ Starting
+//!               │  ▲         ├─▶ Ended   (every source has ended)
+//!               ▼  │         ├─▶ Failed  (until somebody changes or resumes it)
+//!             Waiting        └─▶ Restarting ─▶ Starting   (what may pass is tried again)
+//! ```
+//!
+//! What is wanted stands in the [`Store`] before it is answered; a pipeline's task compares it with what is. The
+//! engine is the one of `apply`: plan, prepare, [`Job::start`]. One that fails touches no other.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use tokio::sync::{Semaphore, watch};
+use tracing::Instrument as _;
+
+use super::logs::{Line, Logs, SPAN};
+use super::store::{Kept, Store, Wanted};
+use super::submission::{Name, Submission};
+use super::{open_journal, prepare};
+use crate::engine::metrics::Snapshot;
+use crate::engine::{Job, Metrics, Outcome, RunOptions};
+use crate::plan::describe;
+use crate::plan::resolve::Servers;
+use crate::report::{Diagnostics, Failure, to_json};
+use crate::time::{Clock, Millis};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Servers that are away are asked again so often at least.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Whoever ran so long before a failure is restarted as at first.
+const HEALTHY: Duration = Duration::from_secs(60);
+/// Pipelines that are planned and started at once: each takes a thread, and memory for its replay.
+const STARTS_MAX: usize = 16;
+
+/// What a pipeline is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It is planned, its topics and subjects are made, its state is rebuilt.
+    Starting,
+    /// A server is away.
+    Waiting,
+    Running,
+    /// It failed with what may pass, and is started again after a pause.
+    Restarting,
+    /// What was read is committed.
+    Stopping,
+    Paused,
+    Stopped,
+    /// Every source has ended.
+    Ended,
+    /// It failed, and is not started again before somebody changes or resumes it.
+    Failed,
+}
+
+/// Why a pipeline does not run.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct Reason {
+    /// Of the failure, or of the first error.
+    pub code: String,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What is wrong with the spec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diagnostics: Option<Json>,
+}
+
+/// What a pipeline is doing, since when, and why.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    pub state: State,
+    pub since: Millis,
+    /// Starts after failures, since the server was started.
+    pub restarts: u64,
+    /// Of the failure that led here; while it runs, of the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+}
+
+/// A pipeline, for whoever asks.
+#[derive(Debug, Clone)]
+pub struct Described {
+    pub kept: Arc<Kept>,
+    pub status: Status,
+    /// Since the server was started.
+    pub metrics: Snapshot,
+    /// As it was planned last.
+    pub plan: Option<Json>,
+}
+
+/// Why something was not done.
+#[derive(Debug)]
+pub enum Refused {
+    /// There is no such pipeline.
+    Unknown(Name),
+    Exists(Name),
+    /// It is no longer what the caller believes; the etag of what it is.
+    Stale {
+        name: Name,
+        etag: String,
+    },
+    Wrong(Diagnostics),
+    /// The server is being stopped.
+    Stopping,
+    Failed(Failure),
+}
+
+/// What must hold before something is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Expect {
+    #[default]
+    Anything,
+    /// It is in one of these states.
+    Etags(Vec<String>),
+    /// It is there.
+    There,
+    /// It is not there.
+    New,
+}
+
+impl Expect {
+    fn check(&self, name: &Name, known: Option<&Kept>) -> Result<(), Refused> {
+        match (self, known) {
+            (Expect::New, Some(_)) => Err(Refused::Exists(name.clone())),
+            (Expect::Etags(_) | Expect::There, None) => Err(Refused::Unknown(name.clone())),
+            (Expect::Etags(etags), Some(known)) if !etags.contains(&known.etag()) => {
+                Err(Refused::Stale { name: name.clone(), etag: known.etag() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Runs what its store says.
+#[derive(Debug)]
+pub struct Supervisor {
+    store: Store,
+    states: PathBuf,
+    clock: Arc<dyn Clock>,
+    runtime: tokio::runtime::Handle,
+    logs: Logs,
+    starts: Arc<Semaphore>,
+    /// One change after the other: held while the store is written.
+    changes: Mutex<Phase>,
+    pipelines: Mutex<BTreeMap<Name, Arc<Supervised>>>,
+    /// How many tasks there are.
+    tasks: watch::Sender<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Stopping,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Supervised {
+    wish: watch::Sender<Wish>,
+    seen: Mutex<Seen>,
+}
+
+/// What a task is to bring about.
+#[derive(Debug, Clone)]
+struct Wish {
+    /// `None`: nothing more; the task ends.
+    kept: Option<Arc<Kept>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    status: Status,
+    /// Of the job that runs.
+    running: Option<Arc<Metrics>>,
+    /// Of jobs that ended.
+    past: Snapshot,
+    plan: Option<Json>,
+}
+
+impl Supervised {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn described(&self) -> Option<Described> {
+        let kept = self.wish.borrow().kept.clone()?;
+        let seen = self.seen();
+        let metrics = match &seen.running {
+            Some(running) => running.snapshot().after(seen.past),
+            None => seen.past,
+        };
+        Some(Described { kept, status: seen.status.clone(), metrics, plan: seen.plan.clone() })
+    }
+}
+
+impl Supervisor {
+    /// Opens the store under `states`, whose folders hold the pipelines' states too, and starts what is in it.
+    ///
+    /// # Errors
+    /// See [`Store::open`] and [`Store::all`].
+    pub fn open(
+        states: &Path,
+        clock: Arc<dyn Clock>,
+        logs: Logs,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Arc<Self>, Failure> {
+        let store = Store::open(states)?;
+        let all = store.all()?;
+        let supervisor = Arc::new(Supervisor {
+            store,
+            states: states.to_owned(),
+            clock,
+            runtime,
+            logs,
+            starts: Arc::new(Semaphore::new(STARTS_MAX)),
+            changes: Mutex::new(Phase::Open),
+            pipelines: Mutex::default(),
+            tasks: watch::Sender::new(0),
+        });
+        all.into_iter().for_each(|kept| supervisor.tell(Arc::new(kept)));
+        Ok(supervisor)
+    }
+
+    /// All pipelines, by name.
+    pub fn list(&self) -> Vec<Described> {
+        self.map().values().filter_map(|pipeline| pipeline.described()).collect()
+    }
+
+    /// # Errors
+    /// [`Refused::Unknown`].
+    pub fn get(&self, name: &Name) -> Result<Described, Refused> {
+        let found = self.map().get(name).and_then(|pipeline| pipeline.described());
+        found.ok_or_else(|| Refused::Unknown(name.clone()))
+    }
+
+    /// The last lines of a pipeline's log.
+    ///
+    /// # Errors
+    /// [`Refused::Unknown`].
+    pub fn logs(&self, name: &Name, count: usize) -> Result<Vec<Line>, Refused> {
+        self.get(name).map(|_| self.logs.last(name, count))
+    }
+
+    /// Takes pipelines in, or other specs for those that are there: all of the submission's, or the one that is
+    /// named. Blocks for the disk. What is as it was stays as it is. True with each that is new.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing was changed.
+    pub fn submit(
+        self: &Arc<Self>,
+        submission: &Submission,
+        only: Option<&Name>,
+        expect: &Expect,
+    ) -> Result<Vec<(Described, bool)>, Refused> {
+        let mut parts = submission.parts(&self.states).map_err(Refused::Wrong)?;
+        if let Some(only) = only {
+            parts.retain(|(name, _)| name == only);
+            if parts.is_empty() {
+                let title = format!("there is no pipeline `{only}` in it");
+                let wrong = crate::report::Diagnostic::error("submission.other_name", title);
+                return Err(Refused::Wrong(Diagnostics(vec![wrong])));
+            }
+        }
+        let _changing = self.changing()?;
+        for (name, _) in &parts {
+            expect.check(name, self.known(name).as_deref())?;
+        }
+        let mut done = Vec::new();
+        for (name, submission) in parts {
+            let known = self.known(&name);
+            let is_new = known.is_none();
+            let next = match known.as_deref() {
+                Some(known) if known.submission == submission => None,
+                Some(known) => Some(Kept {
+                    generation: known.generation + 1,
+                    submission,
+                    submitted: self.clock.now(),
+                    ..known.clone()
+                }),
+                None => Some(Kept::new(name.clone(), submission, self.clock.now())),
+            };
+            if let Some(next) = next {
+                self.keep(next)?;
+            }
+            done.push((self.get(&name)?, is_new));
+        }
+        Ok(done)
+    }
+
+    /// Pauses, resumes or stops a pipeline. Blocks for the disk. Resuming one that failed or ended starts it again.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn want(self: &Arc<Self>, name: &Name, wanted: Wanted, expect: &Expect) -> Result<Described, Refused> {
+        let _changing = self.changing()?;
+        let known = self.known(name).ok_or_else(|| Refused::Unknown(name.clone()))?;
+        expect.check(name, Some(&known))?;
+        if known.wanted != wanted {
+            self.keep(Kept { wanted, generation: known.generation + 1, ..Kept::clone(&known) })?;
+        } else if wanted == Wanted::Running && matches!(self.get(name)?.status.state, State::Failed | State::Ended) {
+            self.tell(known);
+        }
+        self.get(name)
+    }
+
+    /// Stops a pipeline's job, if it has one, and starts it again.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn restart(self: &Arc<Self>, name: &Name, expect: &Expect) -> Result<Described, Refused> {
+        let _changing = self.changing()?;
+        let known = self.known(name).ok_or_else(|| Refused::Unknown(name.clone()))?;
+        expect.check(name, Some(&known))?;
+        self.tell(known);
+        self.get(name)
+    }
+
+    /// Forgets a pipeline; its job stops. Its journal and output stay: submitted again, it goes on behind them.
+    /// Blocks for the disk. Gives what tells when its job has ended.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn remove(&self, name: &Name, expect: &Expect) -> Result<Gone, Refused> {
+        let _changing = self.changing()?;
+        let known = self.known(name).ok_or_else(|| Refused::Unknown(name.clone()))?;
+        expect.check(name, Some(&known))?;
+        self.store.remove(name).map_err(Refused::Failed)?;
+        let map = self.map();
+        let pipeline = map.get(name).ok_or_else(|| Refused::Unknown(name.clone()))?;
+        pipeline.wish.send_replace(Wish { kept: None });
+        Ok(Gone(pipeline.clone()))
+    }
+
+    /// Stops every job and waits until they have committed what they read. Nothing is changed any more.
+    pub async fn shut_down(&self) {
+        *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = Phase::Stopping;
+        self.map().values().for_each(|pipeline| drop(pipeline.wish.send_replace(Wish { kept: None })));
+        let mut tasks = self.tasks.subscribe();
+        // The sender is ours, so it cannot be gone.
+        let _ = tasks.wait_for(|tasks| *tasks == 0).await;
+    }
+
+    /// How many tasks supervise something, those of pipelines that are being forgotten among them.
+    pub fn tasks(&self) -> usize {
+        *self.tasks.borrow()
+    }
+
+    fn map(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Arc<Supervised>>> {
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changing(&self) -> Result<std::sync::MutexGuard<'_, Phase>, Refused> {
+        let phase = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        if *phase == Phase::Stopping { Err(Refused::Stopping) } else { Ok(phase) }
+    }
+
+    fn known(&self, name: &Name) -> Option<Arc<Kept>> {
+        self.map().get(name)?.wish.borrow().kept.clone()
+    }
+
+    fn keep(self: &Arc<Self>, kept: Kept) -> Result<(), Refused> {
+        self.store.put(&kept).map_err(Refused::Failed)?;
+        self.tell(Arc::new(kept));
+        Ok(())
+    }
+
+    /// Tells a pipeline's task what is wanted; makes one if there is none.
+    fn tell(self: &Arc<Self>, kept: Arc<Kept>) {
+        let mut map = self.map();
+        let name = kept.name.clone();
+        if let Some(pipeline) = map.get(&name) {
+            pipeline.wish.send_replace(Wish { kept: Some(kept) });
+            return;
+        }
+        let status = Status { state: State::Starting, since: self.clock.now(), restarts: 0, reason: None };
+        let seen = Seen { status, running: None, past: Snapshot::default(), plan: None };
+        let pipeline =
+            Arc::new(Supervised { wish: watch::Sender::new(Wish { kept: Some(kept) }), seen: Mutex::new(seen) });
+        map.insert(name.clone(), pipeline.clone());
+        self.tasks.send_modify(|tasks| *tasks += 1);
+        let span = tracing::info_span!(SPAN, pipeline = %name);
+        let task = Keeper { supervisor: self.clone(), pipeline, name };
+        self.runtime.spawn(task.keep().instrument(span));
+    }
+}
+
+/// Tells when the job of a pipeline that was forgotten has ended.
+pub struct Gone(Arc<Supervised>);
+
+impl Gone {
+    pub async fn wait(self) {
+        self.0.wish.closed().await;
+    }
+}
+
+/// The task of one pipeline.
+struct Keeper {
+    supervisor: Arc<Supervisor>,
+    pipeline: Arc<Supervised>,
+    name: Name,
+}
+
+/// Why an attempt came to nothing.
+struct Trouble {
+    reason: Reason,
+    /// It may pass by itself.
+    retry: bool,
+    /// It never ran: servers are away.
+    waits: bool,
+}
+
+impl Keeper {
+    async fn keep(self) {
+        let mut wishes = self.pipeline.wish.subscribe();
+        loop {
+            let wish = wishes.borrow_and_update().kept.clone();
+            match wish {
+                None if self.leave() => break,
+                None => continue,
+                Some(kept) => match kept.wanted {
+                    Wanted::Paused => self.turn(State::Paused, None),
+                    Wanted::Stopped => self.turn(State::Stopped, None),
+                    Wanted::Running => self.run(&kept, &mut wishes).await,
+                },
+            }
+            if wishes.changed().await.is_err() {
+                break;
+            }
+        }
+        let supervisor = self.supervisor;
+        // Whoever waits for the end of the wishes hears it with the last receiver.
+        drop(wishes);
+        supervisor.tasks.send_modify(|tasks| *tasks -= 1);
+    }
+
+    /// Leaves the map, unless the pipeline was submitted again meanwhile.
+    fn leave(&self) -> bool {
+        let mut map = self.supervisor.map();
+        if self.pipeline.wish.borrow().kept.is_some() {
+            return false;
+        }
+        map.remove(&self.name);
+        self.supervisor.logs.forget(&self.name);
+        true
+    }
+
+    /// Runs the pipeline until something else is wanted, which is left to be seen, or it is over.
+    async fn run(&self, kept: &Arc<Kept>, wishes: &mut watch::Receiver<Wish>) {
+        let mut pause = FIRST_PAUSE;
+        self.turn(State::Starting, None);
+        loop {
+            // Who waits for a server does so until it has started.
+            if self.pipeline.seen().status.state != State::Waiting {
+                self.turn(State::Starting, None);
+            }
+            let started = tokio::time::Instant::now();
+            let outcome = match self.start(kept).await {
+                Ok(job) => self.attend(job, wishes).await,
+                Err(trouble) => Err(trouble),
+            };
+            let trouble = match outcome {
+                Ok(Outcome::Ended) => return self.turn(State::Ended, None),
+                // Only because something else is wanted.
+                Ok(Outcome::Stopped) => return wishes.mark_changed(),
+                Err(trouble) => trouble,
+            };
+            if !trouble.retry {
+                tracing::error!("failed: {}", trouble.reason.message);
+                return self.turn(State::Failed, Some(trouble.reason));
+            }
+            if started.elapsed() >= HEALTHY {
+                pause = FIRST_PAUSE;
+            }
+            if trouble.waits {
+                // Its words may differ each time; who is away is said once.
+                let known = self.pipeline.seen().status.clone();
+                let is_known =
+                    known.state == State::Waiting && known.reason.is_some_and(|r| r.code == trouble.reason.code);
+                if !is_known {
+                    tracing::warn!("waiting: {}", trouble.reason.message);
+                }
+                self.turn(State::Waiting, Some(trouble.reason));
+            } else {
+                tracing::warn!("failed, and is started again in {} s: {}", pause.as_secs(), trouble.reason.message);
+                self.turn(State::Restarting, Some(trouble.reason));
+                self.pipeline.seen().status.restarts += 1;
+            }
+            let this_pause = if trouble.waits { pause.min(LONGEST_WAIT) } else { pause };
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::select! {
+                () = tokio::time::sleep(this_pause) => {}
+                _ = wishes.changed() => return wishes.mark_changed(),
+            }
+        }
+    }
+
+    /// Plans, prepares and starts, as `apply` does.
+    async fn start(&self, kept: &Arc<Kept>) -> Result<Job, Trouble> {
+        let Ok(_permit) = self.supervisor.starts.acquire().await else { return Err(panicked()) };
+        let (supervisor, pipeline, kept) = (self.supervisor.clone(), self.pipeline.clone(), kept.clone());
+        let span = tracing::Span::current();
+        let start = move || {
+            let _within = span.entered();
+            let plans = kept.submission.plans(&kept.name, &supervisor.states, &Servers::default());
+            let (mut plans, plan) = plans.map_err(|wrong| of_diagnostics(&wrong))?;
+            pipeline.seen().plan = Some(describe::json(&plan));
+            plans.push(plan);
+            prepare(&plans).map_err(|failure| of_failure(&failure, true))?;
+            let plan = Arc::new(plans.pop().expect("it was pushed"));
+            let journal = open_journal(&plan).map_err(|failure| of_failure(&failure, true))?;
+            let clock = supervisor.clock.clone();
+            Job::start(plan, journal, RunOptions::default(), clock, &supervisor.runtime)
+                .map_err(|failure| of_failure(&failure, true))
+        };
+        tokio::task::spawn_blocking(start).await.unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// Waits for a job's end, or stops it when something else is wanted.
+    async fn attend(&self, job: Job, wishes: &mut watch::Receiver<Wish>) -> Result<Outcome, Trouble> {
+        let (stop, metrics) = (job.stop_handle(), job.metrics.clone());
+        tracing::info!(
+            epoch = job.report.last_epoch,
+            "{}; journal in {}",
+            if job.report.first_run { "starts" } else { "resumes" },
+            job.report.journal
+        );
+        self.pipeline.seen().running = Some(metrics.clone());
+        self.turn(State::Running, None);
+        let mut joined = std::pin::pin!(job.join());
+        let (outcome, asked) = tokio::select! {
+            outcome = &mut joined => (outcome, false),
+            _ = wishes.changed() => {
+                self.turn(State::Stopping, None);
+                stop.stop();
+                (joined.await, true)
+            }
+        };
+        let mut seen = self.pipeline.seen();
+        seen.past = metrics.snapshot().after(seen.past);
+        seen.running = None;
+        drop(seen);
+        match outcome {
+            // One that ended by itself meanwhile is stopped all the same.
+            Ok(_) if asked => Ok(Outcome::Stopped),
+            Ok(outcome) => Ok(outcome),
+            // Whoever wanted something else gets it.
+            Err(failure) if asked => {
+                tracing::warn!("failed while it was stopped: {failure}");
+                Ok(Outcome::Stopped)
+            }
+            Err(failure) => Err(of_failure(&failure, false)),
+        }
+    }
+
+    /// Notes what the pipeline does now. A reason stays until it is paused, stopped or fails otherwise.
+    fn turn(&self, state: State, reason: Option<Reason>) {
+        let mut seen = self.pipeline.seen();
+        if seen.status.state != state {
+            tracing::info!("{}", format!("{state:?}").to_lowercase());
+            seen.status.since = self.supervisor.clock.now();
+        }
+        seen.status.state = state;
+        if reason.is_some() || matches!(state, State::Paused | State::Stopped | State::Ended) {
+            seen.status.reason = reason;
+        }
+    }
+}
+
+fn of_failure(failure: &Failure, is_start: bool) -> Trouble {
+    let reason = Reason {
+        code: failure.code.to_owned(),
+        message: failure.to_string(),
+        hint: failure.hint.clone(),
+        diagnostics: None,
+    };
+    Trouble { reason, retry: failure.retry, waits: is_start && failure.retry }
+}
+
+fn of_diagnostics(wrong: &Diagnostics) -> Trouble {
+    let is_error = |one: &&crate::report::Diagnostic| one.severity == crate::report::Severity::Error;
+    let first = wrong.0.iter().find(is_error);
+    let reason = Reason {
+        code: first.map_or("spec.wrong", |first| first.code).to_owned(),
+        message: first.map_or_else(String::new, |first| first.title.clone()),
+        hint: first.and_then(|first| first.hint.clone()),
+        diagnostics: Some(to_json(wrong)),
+    };
+    Trouble { reason, retry: wrong.may_all_pass(), waits: true }
+}
+
+fn panicked() -> Trouble {
+    let failure = Failure::bug("serve.panic", "the start of the pipeline panicked");
+    of_failure(&failure, true)
+}

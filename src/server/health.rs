@@ -1,0 +1,25 @@
+//! `/health` and `/ready`: for whoever decides whether to start it again, or to send it requests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::{Value, json};
+
+use crate::deploy::supervisor::Supervisor;
+
+/// It answers, so it lives.
+pub async fn health() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// It takes requests: everything that it was given before was read. A pipeline that fails makes it no less ready.
+pub async fn ready(State(supervisor): State<Arc<Supervisor>>) -> Json<Value> {
+    let mut states: BTreeMap<String, u64> = BTreeMap::new();
+    for pipeline in supervisor.list() {
+        let word = serde_json::to_value(pipeline.status.state).ok();
+        *states.entry(word.as_ref().and_then(Value::as_str).unwrap_or("unknown").to_owned()).or_default() += 1;
+    }
+    Json(json!({ "status": "ready", "pipelines": states }))
+}
