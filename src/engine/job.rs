@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -44,6 +44,8 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How often sources look whether what they read is still what it was.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A partition that not every broker knows yet is tried again after this.
+const ADD_AGAIN: Duration = Duration::from_secs(1);
 const LAST_REPORT: Duration = Duration::from_secs(2);
 const NEIGHBOUR_GONE: &str = "job.neighbour_gone";
 
@@ -245,6 +247,7 @@ impl Threads {
                 control,
                 wishes,
                 added: Vec::new(),
+                add_after: Instant::now(),
                 bell: bells[index].clone(),
                 events: events.clone(),
                 outputs: outputs_in.clone(),
@@ -506,6 +509,8 @@ struct LaneThread {
     wishes: Arc<Mutex<Wishes>>,
     /// Partitions that it is to read and does not yet.
     added: Vec<PartitionStart>,
+    /// Not before: a broker did not know them yet.
+    add_after: Instant,
     bell: Bell,
     events: mpsc::Sender<ToCoordinator>,
     outputs: SyncSender<(usize, Epoch, Output)>,
@@ -582,9 +587,16 @@ impl LaneThread {
     }
 
     fn step(&mut self) -> Result<usize, Failure> {
-        if !self.added.is_empty() {
-            self.seat.add(&self.added)?;
-            self.added.clear();
+        if !self.added.is_empty() && Instant::now() >= self.add_after {
+            match self.seat.add(&self.added) {
+                Ok(()) => self.added.clear(),
+                // The partitions that it has are read meanwhile.
+                Err(failure) if failure.retry => {
+                    tracing::warn!("{failure}; trying again");
+                    self.add_after = Instant::now() + ADD_AGAIN;
+                }
+                Err(failure) => return Err(failure),
+            }
         }
         self.seat.step()
     }

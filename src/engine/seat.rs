@@ -14,6 +14,9 @@ use crate::time::{Clock, Millis};
 
 /// A partition keeps up if it stood at its end this long ago: rows that trickle in do not change that.
 const KEEPS_UP_MS: Millis = 1_000;
+/// Time between two looks at the reader that is longer than this was not seen: what has come meanwhile lies unread in
+/// it, and says nothing of how quiet its partition was (I5).
+const UNSEEN_MS: Millis = 1_000;
 /// About how many rows a poll may bring.
 pub const POLL_ROWS_MAX: usize = 10_000;
 
@@ -90,6 +93,8 @@ pub struct Seat {
     /// them already, so nobody else has them.
     waiting: VecDeque<Fetched>,
     drained: bool,
+    /// When the reader was last asked for what is there.
+    looked: Millis,
 }
 
 /// What the seat remembers of a partition.
@@ -112,7 +117,8 @@ impl Seat {
         clock: Arc<EpochClock>,
     ) -> Seat {
         let partitions = starts.iter().map(|start| (start.partition, Standing::default())).collect();
-        Seat { source, lane, reader, clock, partitions, waiting: VecDeque::new(), drained: false }
+        let looked = clock.monotonic();
+        Seat { source, lane, reader, clock, partitions, waiting: VecDeque::new(), drained: false, looked }
     }
 
     /// Polls once and takes in what is there. Gives the number of records.
@@ -121,9 +127,12 @@ impl Seat {
     /// With `retry`, the next call goes on with the rows that this one could not take in.
     pub fn step(&mut self) -> Result<usize, Failure> {
         let before = self.lane.rows();
+        let is_asked = self.waiting.is_empty();
         let polled = self.poll();
         self.drained = matches!(polled, Ok(true));
-        self.look_for_quiet();
+        if is_asked {
+            self.look_for_quiet();
+        }
         polled?;
         Ok((self.lane.rows() - before) as usize)
     }
@@ -153,13 +162,20 @@ impl Seat {
     /// How a partition stands: not at an end while rows of it wait.
     fn status(&self, partition: Partition) -> PartitionStatus {
         let status = self.reader.status(partition);
-        let waits = self.waiting.iter().any(|fetched| fetched.partition() == partition);
+        let waits = self.waits(partition);
         PartitionStatus { at_end: status.at_end && !waits, ended: status.ended && !waits, ..status }
     }
 
-    /// I5: a partition is quiet from when it is seen at its end behind its last row.
+    fn waits(&self, partition: Partition) -> bool {
+        self.waiting.iter().any(|fetched| fetched.partition() == partition)
+    }
+
+    /// I5: a partition is quiet from when it is seen at its end behind its last row. A lane that stood still, because it
+    /// was full, waited for a registry or was suspended, begins to look anew.
     fn look_for_quiet(&mut self) {
         let now = self.clock.monotonic();
+        let stood_still = now - self.looked > UNSEEN_MS;
+        self.looked = now;
         let mut partitions = std::mem::take(&mut self.partitions);
         for (partition, standing) in &mut partitions {
             let had_rows = std::mem::take(&mut standing.had_rows);
@@ -167,9 +183,10 @@ impl Seat {
             if at_end {
                 standing.stood_at_end = Some(now);
             }
-            if had_rows || !at_end {
+            if had_rows || !at_end || stood_still {
                 standing.quiet_since = None;
-            } else {
+            }
+            if !had_rows && at_end {
                 standing.quiet_since.get_or_insert(now);
             }
         }
@@ -298,12 +315,13 @@ impl Seat {
 
     fn views(&self) -> BTreeMap<Partition, PartitionView> {
         let now = self.clock.monotonic();
+        let stands_still = now - self.looked > UNSEEN_MS;
         let view = |(partition, standing): (&Partition, &Standing)| {
             let view = PartitionView {
                 max_time: standing.max_time,
                 reached: self.lane.reached(*partition),
                 keeps_up: standing.stood_at_end.is_some_and(|then| now - then <= KEEPS_UP_MS),
-                quiet_since: standing.quiet_since,
+                quiet_since: standing.quiet_since.filter(|_| !stands_still && !self.waits(*partition)),
                 ended: self.status(*partition).ended,
             };
             (*partition, view)
@@ -361,6 +379,10 @@ mod tests {
 
     /// A seat over partition 0 of a source whose rows have `_time` and nothing else.
     fn seat(source: &MemorySource, registry: &Registry) -> Seat {
+        seat_at(ManualClock::at(NOW), source, registry)
+    }
+
+    fn seat_at(clock: Arc<ManualClock>, source: &MemorySource, registry: &Registry) -> Seat {
         let time_type = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
         let time =
             TimePlan { field: TimeField::Timestamp, lag_ms: 0, idle_ms: Some(1), align_ms: None, max_ahead_ms: 0 };
@@ -395,7 +417,7 @@ mod tests {
         let starts = source.discover(&BTreeMap::new()).unwrap();
         let lane = Lane::open(&plan, &graph, 0, &starts, Arc::new(Metrics::default())).unwrap();
         let reader = source.open(0, &starts, Wanted::default()).unwrap();
-        Seat::new(0, lane, reader, &starts, EpochClock::new(ManualClock::at(NOW), 0))
+        Seat::new(0, lane, reader, &starts, EpochClock::new(clock, 0))
     }
 
     fn push(source: &MemorySource, timestamp: Millis) {
@@ -447,6 +469,52 @@ mod tests {
         let cut = seat.cut();
         assert_eq!((cut.partitions[&0].read, &cut.partitions[&0].to), (1, &Position::offset(2)));
         assert!(cut.views[&0].ended);
+    }
+
+    /// It was full while a slow commit lasted, or the process was suspended: what came meanwhile is not late.
+    #[test]
+    fn i5_a_lane_that_stood_still_has_seen_nobody_quiet() {
+        let (clock, source) = (ManualClock::at(NOW), MemorySource::new("t", 2));
+        let mut seat = seat_at(clock.clone(), &source, &Registry::default());
+        let quiet_since = |seat: &mut Seat| seat.cut().views[&1].quiet_since;
+        let mark = || Mark { epoch: 1, watermark: crate::time::Watermark::NONE, clock: NOW };
+        push(&source, 1);
+        seat.step().unwrap();
+        assert_eq!(quiet_since(&mut seat), Some(NOW));
+        seat.mark(&mark()).unwrap();
+        for _ in 0..4 {
+            clock.advance(500);
+            seat.step().unwrap();
+        }
+        assert_eq!(quiet_since(&mut seat), Some(NOW));
+        seat.mark(&mark()).unwrap();
+
+        clock.advance(6_000);
+        assert_eq!(quiet_since(&mut seat), None);
+        seat.mark(&mark()).unwrap();
+        seat.step().unwrap();
+        assert_eq!(quiet_since(&mut seat), Some(NOW + 8_000));
+    }
+
+    /// The rows of partition 0 wait for the registry: nobody asks for those of partition 1.
+    #[test]
+    fn i5_while_the_registry_is_away_nobody_is_seen_quiet() {
+        let (clock, source, registry) = (ManualClock::at(NOW), MemorySource::new("t", 2), Registry::default());
+        let mut seat = seat_at(clock.clone(), &source, &registry);
+        seat.step().unwrap();
+        assert_eq!(seat.report().partitions[&1].quiet_since, Some(NOW));
+        push(&source, 1);
+        registry.away.store(true, SeqCst);
+        for _ in 0..12 {
+            clock.advance(500);
+            assert!(seat.step().unwrap_err().retry);
+        }
+        assert_eq!(seat.report().partitions[&1].quiet_since, None);
+        registry.away.store(false, SeqCst);
+        assert_eq!(seat.step().unwrap(), 1);
+        assert_eq!(seat.report().partitions[&1].quiet_since, None);
+        seat.step().unwrap();
+        assert_eq!(seat.report().partitions[&1].quiet_since, Some(NOW + 6_000));
     }
 
     #[test]
