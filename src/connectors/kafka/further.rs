@@ -121,7 +121,9 @@ fn joined(epochs: &[&EpochRows]) -> Vec<SinkRows> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connectors::memory::MemoryJournal;
     use crate::data::EncodedRows;
+    use crate::journal::{Appended, Owner};
 
     fn rows(epoch: Epoch, sink: usize, bytes: usize) -> EpochRows {
         let run = EncodedRows { arena: vec![0; bytes], ..EncodedRows::default() };
@@ -148,5 +150,109 @@ mod tests {
         let lengths = |output: &SinkRows| output.rows.iter().map(|run| run.arena.len()).collect::<Vec<_>>();
         let shown: Vec<_> = joined.iter().map(|output| (output.sink, lengths(output))).collect();
         assert_eq!(shown, [(0, vec![2]), (2, vec![1, 3])]);
+    }
+
+    /// How an append to the cluster ends.
+    #[derive(Debug, Clone, Copy)]
+    enum Ends {
+        Aborted,
+        /// Nobody knows, and nothing was written.
+        Lost,
+        /// Nobody knows, and all was written.
+        Unheard,
+        /// The broker ended a transaction that took too long, or somebody fenced us and is gone again.
+        Fenced,
+        /// Somebody took over.
+        TakenOver,
+    }
+
+    /// A cluster in memory. Its appends of rows end as told, and well afterwards.
+    struct Told {
+        cluster: MemoryJournal,
+        ends: Vec<Ends>,
+    }
+
+    impl Journal for Told {
+        fn acquire(&mut self) -> Result<Vec<Record>, Failure> {
+            self.cluster.acquire()
+        }
+
+        fn read(&mut self) -> Result<Vec<Record>, Failure> {
+            self.cluster.read()
+        }
+
+        fn append(&mut self, records: &[Record], outputs: &[SinkRows]) -> Result<Appended, Failure> {
+            let ends = if outputs.is_empty() { None } else { self.ends.pop() };
+            let away = Failure::outside("kafka.unreachable", "no broker answers");
+            match ends {
+                None => self.cluster.append(records, outputs),
+                Some(Ends::Aborted) => Ok(Appended::Aborted(away)),
+                Some(Ends::Lost) => Ok(Appended::Unknown(away)),
+                Some(Ends::Unheard) => self.cluster.append(records, outputs).map(|_| Appended::Unknown(away)),
+                Some(Ends::Fenced) => Ok(Appended::Fenced(away)),
+                Some(Ends::TakenOver) => {
+                    let owner = Owner { incarnation: 9, host: "elsewhere".into(), pid: 4711, instance: "other".into() };
+                    self.cluster.append(&[Record::Owner(owner)], &[])?;
+                    Ok(Appended::Fenced(away))
+                }
+            }
+        }
+
+        fn trim(&mut self, epoch: Epoch) -> Result<(), Failure> {
+            self.cluster.trim(epoch)
+        }
+
+        fn clear(&mut self) -> Result<(), Failure> {
+            self.cluster.clear()
+        }
+
+        fn describe(&self) -> String {
+            "memory".into()
+        }
+    }
+
+    fn writer(cluster: &MemoryJournal, ends: &[Ends]) -> FurtherWriter {
+        let ends = ends.iter().rev().copied().collect();
+        let log = Told { cluster: cluster.clone(), ends };
+        let owned = Owned::take_over(Box::new(log), &mut Vec::new()).unwrap();
+        FurtherWriter { owned, memory: None, trimmed: Instant::now() }
+    }
+
+    #[test]
+    fn i11_however_a_commit_ends_a_further_cluster_has_each_epoch_once_with_what_says_so() {
+        use Ends::{Aborted, Fenced, Lost, Unheard};
+        for ends in [
+            &[Aborted, Aborted][..],
+            &[Lost],
+            &[Unheard],
+            &[Fenced],
+            &[Lost, Aborted, Unheard, Fenced, Lost, Lost, Unheard, Unheard],
+        ] {
+            let cluster = MemoryJournal::default();
+            let mut writer = writer(&cluster, ends);
+            for epoch in 1..=5 {
+                let epochs = [rows(epoch, 3, epoch as usize)];
+                // As its thread does: what a retry may mend is written again.
+                while let Err(failure) = writer.write("L", &epochs) {
+                    assert!(failure.retry, "{ends:?}: {failure}");
+                }
+            }
+            let lengths: Vec<usize> = cluster.output(3).iter().map(|run| run.arena.len()).collect();
+            assert_eq!(lengths, [1, 2, 3, 4, 5], "{ends:?}");
+            let reached = cluster.records().into_iter().filter_map(|record| match record {
+                Record::Reached { epoch, .. } => Some(epoch),
+                _ => None,
+            });
+            assert_eq!(reached.collect::<Vec<_>>(), [1, 2, 3, 4, 5], "{ends:?}");
+            assert_eq!(writer.progress(), Some(SinkProgress { lineage: "L".into(), epoch: 5 }));
+        }
+    }
+
+    #[test]
+    fn i15_nothing_is_written_to_a_further_cluster_behind_a_newer_owner() {
+        let cluster = MemoryJournal::default();
+        let refused = writer(&cluster, &[Ends::TakenOver]).write("L", &[rows(1, 3, 1)]).unwrap_err();
+        assert!(refused.code == "refused.taken_over" && !refused.retry, "{refused}");
+        assert!(cluster.output(3).is_empty());
     }
 }
