@@ -221,6 +221,23 @@ fn a_port_is_there_only_where_rows_can_leave_by_it() {
 }
 
 #[test]
+fn a_sink_promises_only_what_it_can_keep() {
+    let of = |sink: &str| {
+        let (plans, codes) = of_ratings(&format!("  sinks: {{ out: {{ from: ratings, {sink} }} }}\n"));
+        (plans.first().map(|plan| plan.outline.sinks[0].guarantee.clone()).unwrap_or_default(), codes)
+    };
+    assert_eq!(of("console: {}, delivery: exactly_once").1, ["sink.delivery"]);
+    assert_eq!(of("discard: {}, delivery: exactly_once").1, ["sink.delivery"]);
+    assert_eq!(of("console: {}, delivery: at_least_once").1, [] as [&str; 0]);
+    let kafka = |delivery: &str| of(&format!("kafka: {{ topic: t }}, format: json, delivery: {delivery}"));
+    assert_eq!(kafka("exactly_once"), ("exactly once (in one transaction with the journal)".to_owned(), vec![]));
+    assert_eq!(
+        kafka("at_least_once"),
+        ("at least once (delivered before the journal has the epoch)".to_owned(), vec![])
+    );
+}
+
+#[test]
 fn original_bytes_are_there_until_rows_are_made() {
     let avro = |sink: &str| of_ratings(&format!("  sinks: {{ out: {{ from: ratings, {sink} }} }}\n")).1;
     assert_eq!(avro("file: { path: x }, format: original"), ["format.original"]);
