@@ -13,11 +13,18 @@ fn small_epochs() -> String {
 
 /// Runs a stage's plan in threads until its sources have ended or it fails.
 fn run_job(stage: &Stage, journal: &MemoryJournal, lanes: usize) -> Result<Outcome, Failure> {
+    run_measured(stage, journal, lanes).map(|(outcome, _)| outcome)
+}
+
+/// The same; also the most bytes that it held.
+fn run_measured(stage: &Stage, journal: &MemoryJournal, lanes: usize) -> Result<(Outcome, u64), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let options = RunOptions { start: StartOptions { lanes: Some(lanes), ..StartOptions::default() } };
     let (plan, journal) = (stage.given.plan.clone(), Box::new(journal.clone()));
     let job = Job::start(plan, journal, options, SystemClock::shared(), runtime.handle())?;
-    runtime.block_on(job.join())
+    let metrics = job.metrics.clone();
+    let outcome = runtime.block_on(job.join())?;
+    Ok((outcome, metrics.snapshot().memory_max))
 }
 
 fn push(source: &MemorySource, partition: Partition, timestamp: Millis) {
@@ -98,6 +105,54 @@ fn i6_state_that_does_not_fit_ends_the_run_and_with_more_memory_it_goes_on_witho
     assert_eq!(values.len(), ROWS as usize, "every group once");
     let ranges = epochs(&journal).into_iter().map(|epoch| epoch.partitions["s"][&0.into()].read);
     assert_eq!(ranges.sum::<u64>(), ROWS as u64);
+}
+
+/// Each partition has partials of its own, and stands in every record of the journal.
+#[test]
+fn i6_ten_thousand_partitions_of_windows_stay_within_their_memory() {
+    const PARTITIONS: Partition = 10_000;
+    const SECONDS_EACH: Millis = 4;
+    let memory = 64 << 20;
+    let grouped = SECONDS
+        .replace("aggregate: { c: count(*) }", "group_by: [x], aggregate: { c: count(*), mean: avg(x), most: max(x) }")
+        .replace("spec:", "spec:\n  memory: 64MiB");
+    let stage = Stage::of(&grouped, PARTITIONS, Vec::new());
+    let source = &stage.given.sources[0];
+    source.poll_at_most(1);
+    for partition in 0..PARTITIONS {
+        for second in 0..SECONDS_EACH {
+            let value = Some(format!("{{\"x\":{}}}", partition % 3).into_bytes());
+            let timestamp = Some(BEGINNING + second * 1_000);
+            source.push(partition, MemoryRecord { timestamp, value, ..MemoryRecord::default() });
+        }
+    }
+    source.end();
+    // A lane that has a row of each holds the most.
+    let options = StartOptions { lanes: Some(1), ..StartOptions::default() };
+    let (nothing, clock) = (Box::new(MemoryJournal::default()), ManualClock::at(BEGINNING));
+    let mut started = start(&stage.given.plan, nothing, options, clock, &Arc::default()).unwrap();
+    assert_eq!(started.seats[0].step().unwrap(), PARTITIONS as usize);
+    let held = started.seats[0].held();
+    assert!((1 << 20..memory / 2).contains(&held), "a lane holds {held} bytes");
+    drop(started);
+
+    let journal = MemoryJournal::default();
+    let (outcome, held) = run_measured(&stage, &journal, 2).unwrap();
+    assert_eq!(outcome, Outcome::Ended);
+    assert!(held < memory as u64, "{held} of {memory} bytes when an epoch was committed");
+    let count = |row: &Written| {
+        let row: serde_json::Value = serde_json::from_slice(row.value.as_ref().unwrap()).unwrap();
+        row["c"].as_i64().unwrap()
+    };
+    let windows = written(&journal.output(stage.sink("windows")));
+    let rows = i64::from(PARTITIONS) * SECONDS_EACH;
+    assert_eq!((windows.len(), windows.iter().map(count).sum::<i64>()), (3 * SECONDS_EACH as usize, rows));
+    let records = epochs(&journal);
+    let largest = records.iter().map(|record| serde_json::to_string(record).unwrap().len()).max().unwrap();
+    assert!(largest <= 256 << 10, "a record of {largest} bytes");
+    // A start on this journal knows every partition.
+    assert_eq!(run_job(&stage, &journal, 2).unwrap(), Outcome::Ended);
+    assert_eq!(epochs(&journal).len(), records.len());
 }
 
 #[test]
