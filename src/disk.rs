@@ -2,6 +2,7 @@
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// Replaces a file as a whole: after a crash it has the old bytes or the new ones.
@@ -25,6 +26,25 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 pub fn remove(path: &Path) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => sync_folder(path),
+    }
+}
+
+/// Makes a folder, with those above it, so that it is there after a crash; one that is there is no error. `mode` is
+/// that of the folders that are made.
+///
+/// # Errors
+/// The disk's.
+pub fn make_folder(path: &Path, mode: u32) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        make_folder(above, mode)?;
+    }
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
+        // Somebody else made it meanwhile.
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
         _ => sync_folder(path),
     }
 }
@@ -68,7 +88,10 @@ mod tests {
     #[test]
     fn a_file_is_replaced_and_removed_and_locked_once() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.json");
+        let folder = folder.path().join("deep/er");
+        make_folder(&folder, 0o700).unwrap();
+        make_folder(&folder, 0o700).unwrap();
+        let path = folder.join("a.json");
         replace(&path, b"one").unwrap();
         replace(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
@@ -79,6 +102,6 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         remove(&path).unwrap();
         remove(&path).unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
     }
 }

@@ -8,7 +8,6 @@
 //! A submission may hold values that are secrets: only the owner may read the folder.
 
 use std::fs::File;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -70,9 +69,8 @@ impl Store {
     /// `state.locked` while another server has the folder; `serve.store` for the disk's.
     pub fn open(states: &Path) -> Result<Store, Failure> {
         let folder = states.join("pipelines");
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(&folder).map_err(|error| failed("made", &folder, error))?;
+        disk::make_folder(states, 0o755).map_err(|error| failed("made", states, error))?;
+        disk::make_folder(&folder, 0o700).map_err(|error| failed("made", &folder, error))?;
         let path = states.join("serve.lock");
         let lock = disk::try_lock(&path).map_err(|error| failed("locked", &path, error))?;
         let Some(lock) = lock else {
@@ -107,7 +105,7 @@ impl Store {
     pub fn put(&self, kept: &Kept) -> Result<(), Failure> {
         let path = self.path(&kept.name);
         let folder = path.parent().unwrap_or(&self.folder);
-        std::fs::create_dir_all(folder).map_err(|error| failed("made", folder, error))?;
+        disk::make_folder(folder, 0o700).map_err(|error| failed("made", folder, error))?;
         let bytes = serde_json::to_vec(kept)
             .map_err(|error| Failure::bug("serve.store", "a pipeline cannot be written as JSON").because(error))?;
         disk::replace(&path, &bytes).map_err(|error| failed("written", &path, error))

@@ -29,7 +29,7 @@ use crate::engine::metrics::Snapshot;
 use crate::engine::{Job, Metrics, Outcome, RunOptions};
 use crate::plan::describe;
 use crate::plan::resolve::Servers;
-use crate::report::{Diagnostics, Failure, to_json};
+use crate::report::{Blame, Diagnostics, Failure, to_json};
 use crate::time::{Clock, Millis};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -583,7 +583,8 @@ fn of_failure(failure: &Failure, is_start: bool) -> Trouble {
         hint: failure.hint.clone(),
         diagnostics: None,
     };
-    Trouble { reason, retry: failure.retry, waits: is_start && failure.retry }
+    // A bug of ours may not meet the same moment again, and a pipeline that stands still helps nobody.
+    Trouble { reason, retry: failure.retry || failure.blame == Blame::Us, waits: is_start && failure.retry }
 }
 
 fn of_diagnostics(wrong: &Diagnostics) -> Trouble {

@@ -45,7 +45,7 @@ impl EmbeddedRegistry {
     /// `registry.store` if the directory cannot be made, or what is in it cannot be read.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, Failure> {
         let directory = directory.into();
-        std::fs::create_dir_all(&directory).map_err(|error| store_failure("made", &directory, error))?;
+        disk::make_folder(&directory, 0o755).map_err(|error| store_failure("made", &directory, error))?;
         let clock = SystemClock::shared();
         let registry = EmbeddedRegistry { directory, clock, read: Mutex::default(), by_id: Mutex::default() };
         registry.book()?;

@@ -240,6 +240,72 @@ fn one_that_fails_or_waits_touches_no_other() {
 }
 
 #[test]
+fn what_panics_is_started_again_and_touches_no_other() {
+    let folder = Folder::new();
+    let server = Server::start(folder.path(), &[]);
+    server.put_yaml("good", &numbers("good", ""));
+    server.until_rows("good", 1);
+    let since = server.pipeline("good")["since"].clone();
+    let panics = numbers("odd", "")
+        .replace("  sinks:", "  transforms: { odd: { from: rows, fail: { after: 50, as: panic } } }\n  sinks:")
+        .replace("out: { from: rows", "out: { from: odd");
+    assert_eq!(server.put_yaml("odd", &panics).status(), 201);
+    let restarted = server.until("odd", "restarted", |shown| shown["restarts"] == 1 && shown["state"] == "running");
+    assert_eq!(restarted["reason"]["code"], "job.panic", "the last reason stays in sight: {restarted:#}");
+    let rows = restarted["metrics"]["rows_out"].as_u64().unwrap();
+    server.until_rows("odd", rows + 50);
+    server.put("odd/stop");
+    server.until_state("odd", "stopped");
+    assert!(counted(&folder, "odd") >= 50);
+    assert_eq!(server.pipeline("good")["since"], since);
+    let logged = server.get("/v1/pipelines/odd/logs").to_string();
+    assert!(logged.contains("is started again in 1 s"), "{logged}");
+}
+
+/// What a pipeline registers in the embedded registry is what the server serves, and what the next one reads.
+#[test]
+fn pipelines_on_kafka_share_the_registry_that_is_served() {
+    let folder = Folder::new();
+    let server = Server::start(folder.path(), &["--registry", "127.0.0.1:0"]);
+    let topic = crate::servers::topic("served", 1);
+    let namespace = crate::servers::unique("t");
+    let connection = format!(
+        "  connections: {{ c: {{ kafka: {{ brokers: \"{}\" }}, registry: embedded }} }}\n",
+        crate::servers::kafka()
+    );
+    let head = |name: &str| {
+        format!(
+            "---\napiVersion: runner/v1\nkind: Pipeline\nmetadata: {{ name: {name}, namespace: {namespace} }}\nspec:\n{connection}"
+        )
+    };
+    // The reader stands first: it is given what it needs all the same.
+    folder.write("specs.yaml", &format!(
+        "{}  sources: {{ rows: {{ kafka: {{ topic: {topic} }}, format: avro, connection: c }} }}
+  sinks: {{ out: {{ from: rows, file: {{ path: read.jsonl }}, format: json }} }}
+{}  sources: {{ rows: {{ datagen: {{ columns: {{ n: {{ type: long, iteration: {{ start: 0 }} }} }}, rate: 500, count: 200 }} }} }}
+  sinks: {{ out: {{ from: rows, kafka: {{ topic: {topic} }}, format: avro, connection: c }} }}
+",
+        head("reads"),
+        head("writes")
+    ));
+    let applied = crate::runner::run(&["apply", "--server", &server.api, "specs.yaml"], folder.path()).with_code(0);
+    assert!(applied.stdout.contains(&format!("{namespace}/reads: submitted; running")), "{}", applied.stdout);
+    let query = |name: &str| format!("{name}?namespace={namespace}");
+    server.until_state(&query("writes"), "ended");
+    server.until_rows(&query("reads"), 200);
+    server.put(&query("reads/pause"));
+    server.until_state(&query("reads"), "paused");
+    assert_eq!(counted(&folder, "read"), 200);
+    let registry = server.registry.as_ref().unwrap();
+    let latest = Client::new().get(format!("{registry}/subjects/{topic}-value/versions/latest")).send().unwrap();
+    let latest: Value = latest.json().unwrap();
+    let bytes = crate::servers::read(&topic)[0].value.clone().unwrap();
+    assert_eq!(json!(i32::from_be_bytes(bytes[1..5].try_into().unwrap())), latest["id"], "{latest}");
+    let renewed = Client::new().get(format!("{registry}/schemas/ids/{}/schema", latest["id"])).send().unwrap();
+    assert!(renewed.text().unwrap().contains("\"name\":\"n\""));
+}
+
+#[test]
 fn of_ten_that_submit_the_same_name_at_once_one_does() {
     let folder = Folder::new();
     let server = Server::start(folder.path(), &[]);
