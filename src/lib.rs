@@ -26,6 +26,7 @@ pub mod plan;
 // Floor 7
 pub mod engine;
 // Floor 8
+pub mod chaos;
 pub mod deploy;
 pub mod testing;
 pub mod verify;

@@ -4,6 +4,7 @@
 //! 2 the spec (or the command line) is wrong, 3 refused, 4 the answer is no.
 
 mod apply;
+mod chaos;
 mod completions;
 mod generate;
 mod journal;
@@ -91,6 +92,8 @@ enum Verb {
     Reset(reset::Args),
     /// Compare sources with sinks: is anything lost, doubled or out of order?
     Verify(verify::Args),
+    /// Run a pipeline, hurt it again and again, and prove that nothing was lost or doubled.
+    Chaos(chaos::Args),
     /// Make data: users on their devices, in visits, with features. To stdout, files or Kafka.
     Generate(generate::Args),
     /// Look into a pipeline's journal.
@@ -125,6 +128,7 @@ pub fn main() -> ExitCode {
         Verb::Logs(args) => pipelines::logs(&args, &common),
         Verb::Reset(args) => reset::run(args, &common),
         Verb::Verify(args) => verify::run(args, &common),
+        Verb::Chaos(args) => chaos::run(args, &common),
         Verb::Generate(args) => generate::run(args, &common),
         Verb::Journal(verb) => journal::run(verb, &common),
         Verb::Schema(verb) => schema::run(verb),

@@ -53,7 +53,7 @@ pub struct HowArgs {
     orders: Vec<OrderArg>,
     /// The pipeline is running: what is behind the last record found may still come.
     #[arg(long)]
-    live: bool,
+    pub live: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -89,7 +89,7 @@ impl HowArgs {
 
 /// What came of it.
 #[derive(Default)]
-struct Verified {
+pub struct Verified {
     reports: Vec<Report>,
     /// Sinks that cannot be judged, and why.
     skipped: Vec<String>,
@@ -99,13 +99,18 @@ pub fn run(args: Args, common: &Common) -> Exit {
     let Args { paths, values, sinks, from, to, cluster, how } = args;
     let verified = match (from, to) {
         (Some(from), Some(to)) => {
-            cluster.cluster().and_then(|cluster| topics(&cluster, &from, &to, &how, common.output))
+            let report = cluster.cluster().and_then(|cluster| topics(&cluster, &from, &to, &how, common.output));
+            let verified = report.map(|report| Verified { reports: vec![report], skipped: Vec::new() });
+            verified.map_err(|failure| output::failure(&failure, common.output))
         }
-        _ => return pipelines(&SpecArgs { paths, values }, &sinks, &how, common.output),
+        _ => pipelines(&SpecArgs { paths, values }, &sinks, &how, common.output),
     };
     match verified {
-        Ok(report) => tell(&Verified { reports: vec![report], skipped: Vec::new() }, how.live, common.output),
-        Err(failure) => output::failure(&failure, common.output),
+        Ok(verified) => {
+            verified.tell(how.live, common.output);
+            if verified.is_clean(how.live) { Exit::Done } else { Exit::AnswerIsNo }
+        }
+        Err(exit) => exit,
     }
 }
 
@@ -124,22 +129,18 @@ fn with_progress<T>(output: Output, act: impl FnOnce(&mut dyn FnMut(f64)) -> T) 
     act(&mut |share| progress.at((share * 1_000.0) as u64))
 }
 
-/// Verifies every sink of the specs that can be judged.
-pub fn pipelines(specs: &SpecArgs, sinks: &[String], how: &HowArgs, output: Output) -> Exit {
-    let (mut documents, found) = match documents(specs, output) {
-        Ok(read) => read,
-        Err(exit) => return exit,
-    };
+/// Verifies every sink of the specs that can be judged. What goes wrong is printed.
+pub fn pipelines(specs: &SpecArgs, sinks: &[String], how: &HowArgs, output: Output) -> Result<Verified, Exit> {
+    let (mut documents, found) = documents(specs, output)?;
     documents.pipelines.iter_mut().for_each(|pipeline| read_until_end(&mut pipeline.spec, false));
     let (plans, warnings) = planned(&documents, found, &Servers::default());
     if let Some(exit) = output::diagnostics(&warnings, output) {
-        return exit;
+        return Err(exit);
     }
     let mut verified = Verified::default();
     for plan in plans {
-        if let Err(failure) = pipeline(plan, &documents, sinks, how, output, &mut verified) {
-            return output::failure(&failure, output);
-        }
+        let done = pipeline(plan, &documents, sinks, how, output, &mut verified);
+        done.map_err(|failure| output::failure(&failure, output))?;
     }
     if verified.reports.is_empty() {
         let all = verified.skipped.join("; ");
@@ -149,9 +150,9 @@ pub fn pipelines(specs: &SpecArgs, sinks: &[String], how: &HowArgs, output: Outp
             _ => Failure::user("verify.nothing", format!("no sink can be verified: {all}")),
         };
         output::failure(&failure, output);
-        return Exit::SpecWrong;
+        return Err(Exit::SpecWrong);
     }
-    tell(&verified, how.live, output)
+    Ok(verified)
 }
 
 fn pipeline(
@@ -222,17 +223,22 @@ fn journaled_starts(plan: &Plan) -> Result<Starts, Failure> {
     Ok(plans.into_iter().next().unwrap_or_default())
 }
 
-fn tell(verified: &Verified, live: bool, output: Output) -> Exit {
-    let is_clean = verified.reports.iter().all(|report| report.is_clean(live));
-    if output.is_json() {
-        output.print(
-            &serde_json::json!({ "clean": is_clean, "reports": verified.reports, "not_verified": verified.skipped }),
-        );
-    } else {
-        verified.reports.iter().for_each(|report| print(report, live));
-        verified.skipped.iter().for_each(|skipped| say!("not verified: {skipped}"));
+impl Verified {
+    pub fn is_clean(&self, live: bool) -> bool {
+        self.reports.iter().all(|report| report.is_clean(live))
     }
-    if is_clean { Exit::Done } else { Exit::AnswerIsNo }
+
+    pub fn as_json(&self, live: bool) -> serde_json::Value {
+        serde_json::json!({ "clean": self.is_clean(live), "reports": self.reports, "not_verified": self.skipped })
+    }
+
+    pub fn tell(&self, live: bool, output: Output) {
+        if output.is_json() {
+            return output.print(&self.as_json(live));
+        }
+        self.reports.iter().for_each(|report| print(report, live));
+        self.skipped.iter().for_each(|skipped| say!("not verified: {skipped}"));
+    }
 }
 
 fn print(report: &Report, live: bool) {

@@ -3,7 +3,7 @@
 //! The one room that names librdkafka. `native` owns its handles and callbacks, `consumer` its
 //! assigned partitions, `producer` its transactions; above them stand [`Cluster`] (where, and with
 //! which properties), [`Topics`] (questions and administration), [`KafkaSource`] with its reader,
-//! [`KafkaSink`] and [`KafkaJournal`], which writes those sinks; and [`Scan`], for tools.
+//! [`KafkaSink`] and [`KafkaJournal`], which writes those sinks; and [`Scan`] and [`Tail`], for tools.
 //!
 //! Everything here blocks; every call that leaves the process has a time limit, and a cluster that
 //! is away is named within two seconds (`kafka.unreachable`, a retry helps). So is one that refuses our
@@ -23,6 +23,7 @@ mod reader;
 mod scan;
 mod sink;
 mod source;
+mod tail;
 mod tails;
 mod topics;
 mod watch;
@@ -35,4 +36,5 @@ pub use properties::Properties;
 pub use scan::{Scan, Scanned};
 pub use sink::{KafkaSink, Written};
 pub use source::{GroupPosition, KafkaSource};
+pub use tail::Tail;
 pub use topics::{Bounds, NewTopic, SinkLimits, Topics};

@@ -80,7 +80,16 @@ impl Topics {
     /// Within two seconds: `kafka.unreachable` with the address and the reason (a retry helps),
     /// `kafka.authentication`, `kafka.certificate`, or `kafka.property`.
     pub fn connect(cluster: &Cluster) -> Result<Topics, Failure> {
-        let client = cluster.client(Role::Consumer, &[], &[("isolation.level", "read_committed")])?;
+        Topics::connect_as(cluster, "read_committed")
+    }
+
+    /// The same; the ends of partitions are those of all that was written, whether it is committed or not.
+    pub(super) fn seeing_uncommitted(cluster: &Cluster) -> Result<Topics, Failure> {
+        Topics::connect_as(cluster, "read_uncommitted")
+    }
+
+    fn connect_as(cluster: &Cluster, isolation: &str) -> Result<Topics, Failure> {
+        let client = cluster.client(Role::Consumer, &[], &[("isolation.level", isolation)])?;
         let topics = Topics { client, cluster: cluster.clone() };
         let mut outcome = Ok(());
         for timeout in NAMED_WITHIN {

@@ -1,0 +1,74 @@
+//! `runner chaos`: the product hurts and judges itself, and what it says is compared with what is there.
+
+use super::*;
+
+const SPEC: &str = "  epoch: { max_bytes: 64KiB }
+  sources:
+    rows: { kafka: { topic: INPUT, properties: PROPERTIES }, format: json, columns: { n: long, k: string, v: int } }
+  transforms:
+    good: { from: rows, where: v >= 5 }
+  sinks:
+    traced: { from: good, kafka: { topic: TRACED }, format: json, headers: provenance }
+    plain: { from: good, kafka: { topic: PLAIN }, format: json }
+";
+
+/// A pipeline that is busy for long, and its topics.
+fn place(name: &str, rows: &[Row]) -> (Place, [String; 2]) {
+    let place = Place::new(name);
+    let input = servers::topic_with("chaos-in", 3, &[("retention.ms", "-1")]);
+    fill(servers::kafka(), &input, rows);
+    let sinks = ["traced", "plain"].map(|sink| servers::unique(&format!("chaos-{sink}")));
+    let spec = SPEC.replace("INPUT", &input).replace("PROPERTIES", &throttled(100, 100));
+    place.spec(&spec.replace("TRACED", &sinks[0]).replace("PLAIN", &sinks[1]));
+    (place, sinks)
+}
+
+fn chaos(place: &Place, more: &[&str]) -> Ended {
+    let runner = Runner::spawn(&[&["chaos", "spec.yaml"], more].concat(), place.folder.path());
+    runner.wait_within(3 * PATIENCE)
+}
+
+#[test]
+fn whichever_way_it_is_hurt_it_comes_back_and_is_found_whole() {
+    let rows: Vec<Row> = rows(&[150_000, 120_000, 90_000], 200_000, 1_000, 3).collect();
+    let (place, sinks) = place("chaos", &rows);
+    let how = ["--kill", "stop,term,kill,suspend", "--every", "300ms", "--for", "3s", "--suspended", "300ms"];
+    let ended = chaos(&place, &[&how[..], &["--seed", "2", "--output", "json"]].concat()).with_code(0);
+
+    let report = json(&ended.stdout);
+    let hurts = report["chaos"]["hurts"].as_array().unwrap();
+    assert!(hurts.len() >= 2, "it was hurt {} times only: {report}", hurts.len());
+    assert!(hurts.iter().all(|hurt| hurt["recovery_ms"].is_u64()), "there was work left each time: {report}");
+    assert!(report["chaos"]["recovery_ms"]["p50"].as_u64() > Some(0), "{report}");
+    assert_eq!(report["verified"]["clean"], true);
+    let wanted: Vec<i64> = rows.iter().filter(|row| row.v >= 5).map(|row| row.n).collect();
+    for (index, sink) in sinks.iter().enumerate() {
+        let judged = &report["verified"]["reports"][index];
+        assert_eq!((judged["read"].as_u64(), judged["expected"].as_u64()), (Some(360_000), Some(wanted.len() as u64)));
+        let numbers: Vec<i64> = place.committed(sink).iter().map(|row| long(row, "n")).collect();
+        assert_each_once_in_order(&numbers, wanted.clone(), sink);
+    }
+    assert!(ended.stderr.contains("seed 2"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_it_finds_wrong_ends_with_4() {
+    let rows: Vec<Row> = rows(&[300, 200, 100], 200_000, 1_000, 3).collect();
+    let (place, sinks) = place("chaos-wrong", &rows);
+    servers::create_topic(servers::kafka(), &sinks[1], 1, &[]);
+    servers::produce(&sinks[1], &[TestRecord::to(0, "{\"n\":-1}")]);
+    let ended = chaos(&place, &["--for", "1ms", "--every", "50ms"]).with_code(4);
+    assert!(ended.stdout.contains("first output after"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("unexpected: 1"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("clean: nothing is lost"), "the other sink is whole: {}", ended.stdout);
+}
+
+#[test]
+fn a_pipeline_that_fails_by_itself_is_told_with_its_last_words() {
+    let (place, _) = place("chaos-failing", &rows(&[300, 200, 100], 200_000, 1_000, 3).collect::<Vec<_>>());
+    let text = std::fs::read_to_string(place.path("spec.yaml")).unwrap();
+    std::fs::write(place.path("spec.yaml"), text.replace("v: int }", "v: int, missing: int }")).unwrap();
+    let failed = chaos(&place, &["--for", "1s"]).with_code(1);
+    assert!(failed.stderr.contains("ended by itself, with exit code"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("`missing`"), "{}", failed.stderr);
+}
