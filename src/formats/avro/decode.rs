@@ -18,6 +18,7 @@ use arrow_avro::reader::{Decoder as RowDecoder, ReaderBuilder};
 use arrow_avro::schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore};
 
 use super::check::{Fault, check};
+use super::flat::Flat;
 use super::model::{Field, Kind, Record, Type};
 use super::{MAGIC, PREFIX_BYTES, WriterSchemas, schema};
 use crate::formats::retype::retype;
@@ -106,7 +107,7 @@ impl AvroDecoder {
         let unresolved: Vec<i32> =
             groups.iter().map(|group| group.id).filter(|id| !self.resolved.contains_key(id)).collect();
         for (id, text) in self.writers.texts(&unresolved)? {
-            let resolved = match Writer::new(id, &text, &self.reader) {
+            let resolved = match Writer::new(id, &text, &self.reader, &self.columns) {
                 Ok(writer) => Resolved::Readable(Box::new(writer)),
                 Err(reason) => Resolved::Refused(reason),
             };
@@ -234,13 +235,15 @@ struct Writer {
     bare_bytes: bool,
     /// Each value is walked before it is decoded: see [`Type::has_weightless_items`].
     suspicious: bool,
+    /// For what is as it should be, where the schema is simple.
+    flat: Option<Flat>,
     /// Discarded after each error.
     decoder: Option<RowDecoder>,
     scratch: Vec<u8>,
 }
 
 impl Writer {
-    fn new(id: i32, text: &str, reader: &Type) -> Result<Writer, String> {
+    fn new(id: i32, text: &str, reader: &Type, columns: &Fields) -> Result<Writer, String> {
         let ty = Type::parse(text)?;
         let (is_record, wants_record) = (matches!(ty.kind, Kind::Record(_)), matches!(reader.kind, Kind::Record(_)));
         let refusal = || format!("{} (schema id {id}) cannot be read as {}", ty.describe(), reader.describe());
@@ -252,8 +255,9 @@ impl Writer {
         let reader = aligned_field(reader, &ty).into_record();
         let message = refusal();
         let record = ty.into_record();
+        let flat = if bare_bytes { None } else { Flat::new(&record, &reader, columns) };
         let ty = Type::plain(Kind::Record(Box::new(record)));
-        let mut writer = Writer { id, ty, reader, bare_bytes, suspicious, decoder: None, scratch: Vec::new() };
+        let mut writer = Writer { id, ty, reader, bare_bytes, suspicious, flat, decoder: None, scratch: Vec::new() };
         writer.decoder = Some(writer.open().map_err(|error| format!("{message}: {error}"))?);
         Ok(writer)
     }
@@ -340,6 +344,13 @@ impl Writer {
 
     /// All of these values or none; after an error the decoder is a new one.
     fn decode_all(&mut self, values: &BinaryArray, indexes: &[u32], columns: &Fields) -> Result<Part, String> {
+        if let Some(columns) = self.flat.as_mut().and_then(|flat| flat.decode(values, indexes, columns)) {
+            return Ok(Part { indexes: indexes.to_vec(), columns });
+        }
+        self.decode_generally(values, indexes, columns)
+    }
+
+    fn decode_generally(&mut self, values: &BinaryArray, indexes: &[u32], columns: &Fields) -> Result<Part, String> {
         let mut decoder = match self.decoder.take() {
             Some(decoder) => decoder,
             None => self.open().map_err(|error| error.to_string())?,
@@ -452,7 +463,8 @@ fn aligned_field(reader: &Type, writer: &Type) -> Type {
     }
 }
 
-fn matching<'a>(field: &Field, writer: &'a Record) -> Option<&'a Field> {
+/// What the writer's record has for a field of the reader's.
+pub(super) fn matching<'a>(field: &Field, writer: &'a Record) -> Option<&'a Field> {
     let named = |name: &str| writer.fields.iter().find(|written| written.name == name);
     named(&field.name).or_else(|| field.aliases.iter().find_map(|alias| named(alias)))
 }
@@ -462,5 +474,80 @@ fn default_first(field: &mut Field) {
         && let Some(null) = branches.iter().position(|branch| branch.kind == Kind::Null)
     {
         branches[..=null].rotate_right(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::encode::put_long;
+    use super::*;
+
+    const FLAT: &str = r#"{"type":"record","name":"F","fields":[{"name":"id","type":"long"},{"name":"e","type":{"type":"enum","name":"E","symbols":["A","B"]}},{"name":"s","type":["null","string"]},{"name":"i","type":"int"},{"name":"n","type":{"type":"record","name":"N","fields":[{"name":"a","type":["string","null"]},{"name":"x","type":{"type":"fixed","name":"X","size":3}}]}},{"name":"t","type":{"type":"long","logicalType":"timestamp-millis"}},{"name":"b","type":"boolean"},{"name":"d","type":["double","null"]},{"name":"y","type":"bytes"}]}"#;
+
+    type Row = (i64, u8, Option<String>, i32, i64, Option<f64>, Vec<u8>);
+
+    fn row() -> impl Strategy<Value = Row> {
+        let (text, bytes) = (prop::option::of("\\PC{0,9}"), prop::collection::vec(any::<u8>(), 0..9));
+        (any::<i64>(), 0..4u8, text, any::<i32>(), any::<i64>(), prop::option::of(any::<f64>()), bytes)
+    }
+
+    fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+        put_long(bytes.len() as i64, out);
+        out.extend_from_slice(bytes);
+    }
+
+    fn written((id, e, s, i, t, d, y): &Row) -> Vec<u8> {
+        let mut out = vec![0, 0, 0, 0, 1];
+        // Of 64 bits one is left over for each number: see `Rest::long`.
+        put_long(*id >> 2, &mut out);
+        put_long(i64::from(*e), &mut out);
+        out.push(if s.is_some() { 2 } else { 0 });
+        s.iter().for_each(|s| put_bytes(s.as_bytes(), &mut out));
+        put_long(i64::from(*i), &mut out);
+        out.extend_from_slice(&[0, 2, b'a', 1, 2, 3]);
+        put_long(*t >> 2, &mut out);
+        out.push(e & 1);
+        out.push(if d.is_some() { 0 } else { 2 });
+        d.iter().for_each(|d| out.extend_from_slice(&d.to_le_bytes()));
+        put_bytes(y, &mut out);
+        out
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        /// What one pass over the bytes gives, the general decoder gives too: of good values, of damaged ones, and of
+        /// fields that are looked at and passed over.
+        #[test]
+        fn one_pass_gives_what_the_general_decoder_gives(
+            rows in prop::collection::vec(row(), 1..5),
+            damage in prop::option::of((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0..3usize)),
+        ) {
+            let mut values: Vec<Vec<u8>> = rows.iter().map(written).collect();
+            if let Some((value, byte, to, cut)) = &damage {
+                let value = value.index(values.len());
+                let body = values[value].len() - PREFIX_BYTES;
+                values[value][PREFIX_BYTES + byte.index(body)] = *to;
+                values[value].truncate(PREFIX_BYTES + body - cut);
+            }
+            let values = BinaryArray::from_iter_values(&values);
+            let indexes: Vec<u32> = (0..values.len() as u32).collect();
+            for wanted in [&["id", "s", "i", "t", "b", "d", "y"][..], &["d", "s"], &["y", "id"], &[]] {
+                let names: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+                let projected = schema::reader_schema(FLAT, Some(&names)).unwrap();
+                let columns = schema::arrow_schema(&projected).unwrap().fields;
+                let mut writer = Writer::new(1, FLAT, &schema::parse(&projected).unwrap(), &columns).unwrap();
+                let flat = writer.flat.as_mut().unwrap().decode(&values, &indexes, &columns);
+                prop_assert!(flat.is_some() || damage.is_some());
+                if let Some(flat) = flat {
+                    let general = writer.decode_generally(&values, &indexes, &columns);
+                    // NaNs differ from themselves.
+                    let shown = |columns: &[ArrayRef]| format!("{columns:?}");
+                    prop_assert_eq!(Ok(shown(&flat)), general.map(|part| shown(&part.columns)));
+                }
+            }
+        }
     }
 }

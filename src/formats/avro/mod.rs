@@ -1,7 +1,8 @@
 //! Avro: single records behind Confluent's five bytes (0x00 and the schema's id), and schemas.
 //!
 //! Reading goes through arrow-avro's row decoder, one per writer schema, each resolved to the
-//! reader schema ([`decode`], [`writers`]); a record that does not decode is found by walking its bytes
+//! reader schema ([`decode`], [`writers`]), or, where a record is flat and read as it was written, in one pass over the
+//! bytes ([`flat`]); a record that does not decode is found by walking its bytes
 //! ([`check`]). Writing is our own, column by column, pinned to the very schema that is
 //! registered ([`encode`]). [`schema`] translates between Arrow's schemas and Avro's.
 //!
@@ -11,6 +12,7 @@ mod check;
 mod compat;
 mod decode;
 mod encode;
+mod flat;
 mod model;
 mod schema;
 #[cfg(test)]
