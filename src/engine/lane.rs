@@ -366,6 +366,9 @@ impl Lane {
             .downcast_ref::<TimestampMillisecondArray>()
             .ok_or_else(|| Failure::bug("lane.time_type", "an event time is not a timestamp"))?;
         let limit = at.clock.saturating_add(time.max_ahead_ms);
+        if values.null_count() == 0 && compute::max(values).is_none_or(|newest| newest <= limit) {
+            return with_times(batch, index, times.clone());
+        }
         errors.reverse();
         let mut pass = Vec::with_capacity(count);
         let mut bad: Vec<(usize, &'static str, String)> = Vec::new();
@@ -379,14 +382,7 @@ impl Lane {
             }
             pass.push(bad.last().is_none_or(|(last, ..)| *last != row));
         }
-        let mut columns = batch.rows.columns().to_vec();
-        columns[index] = times;
-        let options = RecordBatchOptions::new().with_row_count(Some(count));
-        let rows = RecordBatch::try_new_with_options(batch.rows.schema(), columns, &options).map_err(arrow_bug)?;
-        let batch = Batch { rows, ..batch };
-        if bad.is_empty() {
-            return Ok(batch);
-        }
+        let batch = with_times(batch, index, times.clone())?;
         for (row, code, reason) in bad {
             rejected.push(offsets[row]);
             if self.failed.takes(offsets[row], &reason) {
@@ -466,6 +462,15 @@ fn timestamps(raw: &RawBatch) -> TimestampMillisecondArray {
         Some(times) => TimestampMillisecondArray::from(times.clone()).with_timezone("UTC"),
         None => TimestampMillisecondArray::from(vec![None; raw.len()]).with_timezone("UTC"),
     }
+}
+
+/// The batch with these event times in column `index`.
+fn with_times(batch: Batch, index: usize, times: ArrayRef) -> Result<Batch, Failure> {
+    let mut columns = batch.rows.columns().to_vec();
+    columns[index] = times;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.rows.num_rows()));
+    let rows = RecordBatch::try_new_with_options(batch.rows.schema(), columns, &options).map_err(arrow_bug)?;
+    Ok(Batch { rows, ..batch })
 }
 
 fn max_time(batch: &Batch) -> Option<Millis> {

@@ -58,6 +58,18 @@ impl Windows {
         floor(time, self.pane_ms, self.offset_ms)
     }
 
+    /// Starts of the panes that hold these times. Neighbours are mostly of one pane: a division for each would be most of
+    /// the work.
+    pub fn panes_of(&self, times: &[Millis]) -> Vec<Millis> {
+        let mut pane = None;
+        let pane_of = |time: &Millis| match pane {
+            // Panes at the ends of time are cut off; nothing is concluded from them.
+            Some(pane) if pane > Millis::MIN / 2 && pane <= *time && time.saturating_sub(pane) < self.pane_ms => pane,
+            _ => *pane.insert(self.pane_of(*time)),
+        };
+        times.iter().map(pane_of).collect()
+    }
+
     /// Start of the newest window that holds `time`.
     pub fn last_start_of(&self, time: Millis) -> Millis {
         floor(time, self.every_ms, self.offset_ms)
@@ -118,6 +130,16 @@ mod tests {
     fn times_before_1970_are_floored() {
         assert_eq!(FIVE_SECONDS.pane_of(-1), -5_000);
         assert_eq!(FIVE_SECONDS.end_of(-5_000), 0);
+    }
+
+    #[test]
+    fn panes_of_many_times_are_those_of_each() {
+        for windows in [FIVE_SECONDS, Windows::hopping(5_000, 2_000, 700)] {
+            let ends = [Millis::MIN, Millis::MIN + 1, Millis::MIN + 5_001, Millis::MAX - 1, Millis::MAX];
+            let times: Vec<Millis> = ends.into_iter().chain((-30_000..30_000).step_by(333)).chain(ends).collect();
+            let panes: Vec<Millis> = times.iter().map(|time| windows.pane_of(*time)).collect();
+            assert_eq!(windows.panes_of(&times), panes);
+        }
     }
 
     #[test]

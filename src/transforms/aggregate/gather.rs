@@ -9,7 +9,7 @@ use arrow::datatypes::TimestampMillisecondType;
 use arrow::error::ArrowError;
 use arrow_row::Rows;
 
-use super::keys::{KeyTable, Keys, hash_of};
+use super::keys::{KeyTable, Keys};
 use super::{ENDLESS, Shape};
 use crate::data::{Batch, DeadLetter, Partition, SourceIndex, dead_letter, meta};
 use crate::expr::Accumulators;
@@ -119,10 +119,10 @@ impl Shape {
         };
         let starts = pane_starts(batch, windows)?;
         let first_open = windows.first_open(watermark, self.options.grace_ms);
-        let is_late: BooleanArray = starts.iter().map(|pane| Some(*pane < first_open)).collect();
-        if is_late.true_count() == 0 {
+        if starts.iter().all(|pane| *pane >= first_open) {
             return Ok(Incoming { batch: batch.clone(), starts });
         }
+        let is_late: BooleanArray = starts.iter().map(|pane| Some(*pane < first_open)).collect();
         late.push(filtered(batch, &is_late)?);
         Incoming { batch: batch.clone(), starts }.keep(&arrow::compute::not(&is_late).map_err(broken)?)
     }
@@ -163,7 +163,7 @@ fn pane_starts(batch: &Batch, windows: Windows) -> Result<Vec<Millis>, Failure> 
         .column_by_name(meta::TIME)
         .and_then(|times| times.as_primitive_opt::<TimestampMillisecondType>())
         .ok_or_else(|| Failure::bug("aggregate.time", "rows came to a windowed aggregate without `_time`"))?;
-    Ok(times.values().iter().map(|time| windows.pane_of(*time)).collect())
+    Ok(windows.panes_of(times.values()))
 }
 
 impl Incoming {
@@ -202,7 +202,7 @@ impl Table {
             let key = keys.row(row).data();
             let group = match last {
                 Some((last_key, group)) if last_key == key => group,
-                _ => self.keys.group(hash_of(key), key),
+                _ => self.keys.find(key),
             };
             if group == self.starts.len() {
                 self.starts.push(*start);

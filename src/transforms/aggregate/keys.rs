@@ -78,6 +78,23 @@ pub(super) struct KeyTable {
     newest: HashMap<u64, u32, BuildHasherDefault<HashIsKey>>,
     /// Per group, the one before it with the same hash.
     older: Vec<u32>,
+    /// Groups that [`KeyTable::find`] came to lately, each at its key's spot.
+    recent: Vec<u32>,
+}
+
+/// Spots for groups that were found lately: a power of two.
+const RECENT: usize = 128;
+
+/// Where a key's group is kept when it was found: for nearly nothing, and with no secret. Whoever makes all keys fall
+/// into one spot makes them be hashed, as they would be anyway.
+fn spot_of(key: &[u8]) -> usize {
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = key.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
+    let mixed = words.fold(key.len() as u64, |mixed, word| (mixed ^ word).wrapping_mul(MIX).rotate_left(29));
+    (mixed.wrapping_mul(MIX) >> (u64::BITS - RECENT.ilog2())) as usize
 }
 
 impl KeyTable {
@@ -87,6 +104,21 @@ impl KeyTable {
 
     pub fn into_keys(self) -> Keys {
         self.keys
+    }
+
+    /// The number of a key that is likely to be asked for often; a new key gets the next one.
+    pub fn find(&mut self, key: &[u8]) -> usize {
+        if self.recent.is_empty() {
+            self.recent = vec![NONE; RECENT];
+        }
+        let spot = spot_of(key);
+        let recent = self.recent[spot];
+        if recent != NONE && self.keys.key(recent as usize) == key {
+            return recent as usize;
+        }
+        let group = self.group(hash_of(key), key);
+        self.recent[spot] = group as u32;
+        group
     }
 
     /// The key's number; a new key gets the next one.
@@ -109,7 +141,8 @@ impl KeyTable {
     pub fn size(&self) -> usize {
         // Of eight buckets seven are used, and each has a byte of its own.
         let buckets = self.newest.capacity().div_ceil(7) * 8;
-        self.keys.size() + self.older.capacity() * size_of::<u32>() + buckets * (size_of::<(u64, u32)>() + 1)
+        let numbers = self.older.capacity() + self.recent.capacity();
+        self.keys.size() + numbers * size_of::<u32>() + buckets * (size_of::<(u64, u32)>() + 1)
     }
 }
 
@@ -142,6 +175,20 @@ mod tests {
             ["b", "a", "b", "", "a"].iter().map(|k| table.group(hash_of(k.as_bytes()), k.as_bytes())).collect();
         assert_eq!(groups, [0, 1, 0, 2, 1]);
         assert_eq!(table.keys().sorted(vec![0, 1, 2]), [2, 1, 0]);
+    }
+
+    #[test]
+    fn keys_that_share_a_spot_stay_apart() {
+        let keys: Vec<Vec<u8>> = (0..1_000u32).map(|n| n.to_be_bytes()[..(n % 5) as usize].to_vec()).collect();
+        let (mut found, mut grouped) = (KeyTable::default(), KeyTable::default());
+        for key in keys.iter().chain(&keys) {
+            assert_eq!(found.find(key), grouped.group(hash_of(key), key));
+        }
+        let more = 10 * RECENT as u32;
+        assert!(
+            (0..more)
+                .all(|n| found.find(&n.to_le_bytes()) == grouped.group(hash_of(&n.to_le_bytes()), &n.to_le_bytes()))
+        );
     }
 
     #[test]
