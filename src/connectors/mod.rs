@@ -205,6 +205,11 @@ pub trait Reader: Send {
     /// offset within each. Does not wait. `clock` is the epoch's clock, for generated `now` columns.
     fn poll(&mut self, rows_max: usize, clock: Millis) -> Result<Vec<Fetched>, Failure>;
 
+    /// False where the last poll took all that was at hand: one right behind it would bring nothing.
+    fn has_more(&self) -> bool {
+        true
+    }
+
     /// Waits until there may be something to poll, the bell rings, or the time is over.
     fn wait(&mut self, bell: &Bell, timeout: Duration);
 

@@ -38,6 +38,9 @@ use crate::report::Failure;
 use crate::time::{Clock, Millis};
 
 const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// Rows that trickle in are left to gather for so long while the epoch before is being committed: a poll for every
+/// few of them would cost more than they do. A cut takes in what has gathered.
+const GATHER: Duration = Duration::from_millis(2);
 /// How long a job that failed waits for its workers to end in good order.
 const FAILED_PATIENCE: Duration = Duration::from_secs(10);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -527,9 +530,13 @@ impl LaneThread {
     fn run(mut self) -> Result<(), Failure> {
         let mut reported = None;
         let mut pause = Duration::from_millis(50);
+        let mut gathering = false;
         loop {
             match self.control.try_recv() {
                 Ok(ToLane::Cut) => {
+                    if std::mem::take(&mut gathering) && !self.stop.halted.load(Relaxed) && !self.is_full() {
+                        self.take_gathered()?;
+                    }
                     if !self.hand_over()? {
                         return Ok(());
                     }
@@ -578,10 +585,14 @@ impl LaneThread {
                 continue;
             }
             pause = Duration::from_millis(50);
+            gathering = false;
             if halted || full {
                 self.bell.wait(&[], IDLE_WAIT);
             } else if rows == 0 {
                 self.seat.wait(&self.bell, IDLE_WAIT);
+            } else if self.seat.is_drained() {
+                gathering = true;
+                self.bell.wait(&[], GATHER);
             }
         }
     }
@@ -599,6 +610,15 @@ impl LaneThread {
             }
         }
         self.seat.step()
+    }
+
+    /// What came since the last poll belongs to the epoch that is about to end.
+    fn take_gathered(&mut self) -> Result<(), Failure> {
+        match self.seat.step() {
+            // What could not be taken in waits for the next epoch.
+            Err(failure) if !failure.retry => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     /// I6, I13: columns and records may take more memory than the bytes that they stand for, and a record may

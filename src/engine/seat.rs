@@ -19,6 +19,8 @@ const KEEPS_UP_MS: Millis = 1_000;
 const UNSEEN_MS: Millis = 1_000;
 /// About how many rows a poll may bring.
 pub const POLL_ROWS_MAX: usize = 10_000;
+/// A poll that takes all there is, and so few rows, is no part of a backlog.
+const TRICKLE_ROWS_MAX: usize = 500;
 
 /// The clock of the epoch that is filling, shared by all lanes (I3): fixed when the first row
 /// arrives, never going backwards.
@@ -129,12 +131,26 @@ impl Seat {
         let before = self.lane.rows();
         let is_asked = self.waiting.is_empty();
         let polled = self.poll();
-        self.drained = matches!(polled, Ok(true));
+        let rows = (self.lane.rows() - before) as usize;
+        self.drained = match polled {
+            Ok(nothing) => nothing || (is_asked && rows <= TRICKLE_ROWS_MAX && !self.reader.has_more()),
+            Err(_) => false,
+        };
         if is_asked {
             self.look_for_quiet();
         }
         polled?;
-        Ok((self.lane.rows() - before) as usize)
+        Ok(rows)
+    }
+
+    /// True if the last step took all that there was.
+    pub fn is_drained(&self) -> bool {
+        self.drained
+    }
+
+    /// Rows of the open epoch.
+    pub fn rows(&self) -> u64 {
+        self.lane.rows()
     }
 
     /// One poll; true if it brought nothing. What waits since a poll before comes first, under the

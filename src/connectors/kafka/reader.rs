@@ -475,6 +475,10 @@ impl Reader for KafkaReader {
         Ok(fetched)
     }
 
+    fn has_more(&self) -> bool {
+        self.more
+    }
+
     fn wait(&mut self, bell: &Bell, timeout: Duration) {
         if self.more || self.failed.is_some() {
             return;
