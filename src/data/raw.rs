@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array, BinaryArray, BinaryBuilder};
+use arrow::array::{Array, ArrayBuilder, BinaryArray, BinaryBuilder};
 
 use super::{Offset, Partition, SourceIndex};
 use crate::time::Millis;
@@ -106,6 +106,7 @@ pub struct RawBatchBuilder {
     offsets: Vec<Offset>,
     timestamps: Vec<Millis>,
     has_timestamps: bool,
+    /// Up to the last record that has one.
     keys: BinaryBuilder,
     values: BinaryBuilder,
     headers: Vec<Vec<(String, Option<Vec<u8>>)>>,
@@ -161,8 +162,17 @@ impl RawBatchBuilder {
         self.offsets.push(offset);
         self.has_timestamps |= timestamp.is_some();
         self.timestamps.push(timestamp.unwrap_or_default());
-        self.keys.append_option(key);
+        // Where nobody asked for keys there is none, and nothing is written down for that.
+        if let Some(key) = key {
+            self.fill_keys(self.offsets.len() - 1);
+            self.keys.append_value(key);
+        }
         self.values.append_option(value);
+    }
+
+    /// So many keys: those that are not there yet are null.
+    fn fill_keys(&mut self, count: usize) {
+        self.keys.append_nulls(count - self.keys.len());
     }
 
     /// Makes room with the first record, so that a partition without any holds none.
@@ -171,7 +181,7 @@ impl RawBatchBuilder {
         let Size { records, key_bytes, value_bytes } = self.last;
         self.offsets.reserve(more(records));
         self.timestamps.reserve(more(records));
-        self.keys = BinaryBuilder::with_capacity(more(records), more(key_bytes));
+        self.keys = BinaryBuilder::with_capacity(if key_bytes > 0 { more(records) } else { 0 }, more(key_bytes));
         self.values = BinaryBuilder::with_capacity(more(records), more(value_bytes));
     }
 
@@ -195,6 +205,13 @@ impl RawBatchBuilder {
             key_bytes: self.keys.values_slice().len(),
             value_bytes: self.values.values_slice().len(),
         };
+        let keys = match self.keys.is_empty() {
+            true => BinaryArray::new_null(count),
+            false => {
+                self.fill_keys(count);
+                self.keys.finish()
+            }
+        };
         let timestamps = std::mem::take(&mut self.timestamps);
         let mut headers = std::mem::take(&mut self.headers);
         if !headers.is_empty() {
@@ -206,9 +223,26 @@ impl RawBatchBuilder {
             partition: self.partition,
             offsets: std::mem::take(&mut self.offsets),
             timestamps: self.has_timestamps.then_some(timestamps),
-            keys: self.keys.finish(),
+            keys,
             values: self.values.finish(),
             headers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_without_a_key_have_none_wherever_they_stand() {
+        let mut builder = RawBatchBuilder::new(0, "t".into(), 0);
+        for keys in [&[None, Some("a"), None, Some(""), None][..], &[None, None], &[Some("b")]] {
+            for (offset, key) in (0..).zip(keys) {
+                builder.push(offset, None, key.map(str::as_bytes), None);
+            }
+            let expected: Vec<Option<&[u8]>> = keys.iter().map(|key| key.map(str::as_bytes)).collect();
+            assert_eq!(builder.finish().keys, BinaryArray::from(expected));
         }
     }
 }
