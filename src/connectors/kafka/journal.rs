@@ -201,10 +201,12 @@ impl KafkaJournal {
         producer.begin().map_err(|error| (Stage::Begin, error))?;
         faults::point("transaction.begun");
         let at_produce = |error| (Stage::Produce, error);
-        // SAFETY: passed on to our caller.
-        unsafe { self.produce(producer, outputs) }.map_err(at_produce)?;
+        // The journal first: librdkafka tells the coordinator of the partitions that it knows of a moment after the first
+        // record, and of one that comes later with another request.
         // SAFETY: passed on to our caller.
         unsafe { producer.produce(self.sinks.len(), journal) }.map_err(at_produce)?;
+        // SAFETY: passed on to our caller.
+        unsafe { self.produce(producer, outputs) }.map_err(at_produce)?;
         faults::point("transaction.produced");
         faults::point("transaction.ending");
         producer.commit().map_err(|error| (Stage::Commit, error))?;
