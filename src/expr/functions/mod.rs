@@ -6,6 +6,7 @@
 mod access;
 mod json;
 mod sum;
+mod variance;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -15,6 +16,7 @@ use datafusion_expr::{AggregateUDF, ScalarUDF, Volatility};
 pub(super) use access::PathPlanner;
 pub(super) use json::JsonPlanner;
 pub(super) use sum::CheckedSum;
+pub(super) use variance::{Spread, Variance};
 
 /// Our own functions; users write them as `a.b`, `m['k']`, `j->'k'` and `j->>'k'`.
 const FUNCTIONS: &[fn() -> Arc<ScalarUDF>] = &[json::json_get, json::json_get_text];
