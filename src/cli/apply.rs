@@ -139,7 +139,7 @@ fn run_all(
     let mut outcome = Ok(());
     for plan in plans {
         let plan = Arc::new(plan);
-        let start = || Job::start(plan.clone(), open_journal(&plan)?, options, clock.clone(), runtime.handle());
+        let start = || Job::start(plan.clone(), open_journal(&plan)?, options.clone(), clock.clone(), runtime.handle());
         match patience.until_done(start) {
             Ok(Some(job)) => {
                 voice.started(&plan.name, &job.report);
@@ -239,12 +239,18 @@ impl Voice {
         } else if report.first_run {
             eprintln!("{name}: starts; journal in {}", report.journal);
         } else {
+            let snapshot = report.snapshot.as_ref().map_or(String::new(), |found| {
+                let (epoch, rows, bytes) = (found.epoch, counted(found.rows, "row"), size(found.bytes as usize));
+                format!(", with the state in the snapshot of epoch {epoch} ({rows}, {bytes})")
+            });
             let replayed = match report.replayed_epochs {
                 0 => String::new(),
-                1 => format!(", after replaying 1 epoch ({} rows)", report.replayed_rows),
-                epochs => format!(", after replaying {epochs} epochs ({} rows)", report.replayed_rows),
+                epochs => {
+                    let (epochs, rows) = (counted(epochs, "epoch"), counted(report.replayed_rows, "row"));
+                    format!(", after replaying {epochs} ({rows})")
+                }
             };
-            eprintln!("{name}: resumes behind epoch {}{replayed}", report.last_epoch);
+            eprintln!("{name}: resumes behind epoch {}{snapshot}{replayed}", report.last_epoch);
         }
     }
 
@@ -305,6 +311,10 @@ impl Voice {
             size(sum.memory_max as usize)
         );
     }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn sum(metrics: &[(String, Arc<Metrics>)]) -> Snapshot {

@@ -1,5 +1,7 @@
 //! `runner reset`: forgets how far pipelines were. The output that they wrote stays.
 
+use std::sync::Arc;
+
 use super::Common;
 use super::output::{self, Exit, say};
 use super::specs::{SpecArgs, plans};
@@ -7,6 +9,7 @@ use crate::deploy::open_journal;
 use crate::plan::Plan;
 use crate::plan::resolve::Servers;
 use crate::report::Failure;
+use crate::state::{Shelf, Store};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -50,6 +53,9 @@ fn reset(plan: &Plan, really: bool) -> Result<String, Failure> {
     if really {
         journal.acquire()?;
         journal.clear()?;
+        if let Some(store) = Store::existing(&plan.snapshot_dir())? {
+            Shelf::look(Arc::new(store), &plan.namespace, &plan.name)?.remove_others(None)?;
+        }
     }
     Ok(journal.describe())
 }

@@ -219,6 +219,8 @@ pub struct MemoryJournal {
 #[derive(Debug, Default)]
 struct Kept {
     records: Vec<Record>,
+    /// What was trimmed.
+    trimmed: Vec<Record>,
     outputs: BTreeMap<usize, Vec<EncodedRows>>,
     /// The append of this epoch record fails as if the process died before it.
     dies_before: Option<Epoch>,
@@ -227,6 +229,12 @@ struct Kept {
 impl MemoryJournal {
     pub fn records(&self) -> Vec<Record> {
         lock(&self.kept).records.clone()
+    }
+
+    /// All that ever were, also those that were trimmed.
+    pub fn history(&self) -> Vec<Record> {
+        let kept = lock(&self.kept);
+        kept.trimmed.iter().chain(&kept.records).cloned().collect()
     }
 
     /// What was committed to a sink, in order.
@@ -264,7 +272,11 @@ impl Journal for MemoryJournal {
     }
 
     fn trim(&mut self, epoch: Epoch) -> Result<(), Failure> {
-        lock(&self.kept).records.retain(|record| !matches!(record, Record::Epoch(record) if record.epoch < epoch));
+        let mut kept = lock(&self.kept);
+        let is_old = |record: &Record| matches!(record, Record::Epoch(record) if record.epoch < epoch);
+        let (old, records) = std::mem::take(&mut kept.records).into_iter().partition(is_old);
+        kept.trimmed.extend::<Vec<Record>>(old);
+        kept.records = records;
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use super::metrics::Metrics;
 use super::recovery::History;
 use super::restart;
 use super::sinks::SinkThread;
+use super::snapshots::{Snapshots, StateBehind};
 use crate::connectors::{Delivery, EpochRows};
 use crate::data::{EncodedRows, Epoch};
 use crate::faults;
@@ -44,6 +45,10 @@ pub struct Committer {
     /// *needed* of the epochs that the slowest sink lacks, and of the last it has.
     needed: BTreeMap<Epoch, Epoch>,
     trimmed: Instant,
+    /// What snapshots covered then.
+    covered: Epoch,
+    /// Of the state; `None`: none is kept.
+    snapshots: Option<Snapshots>,
     metrics: Arc<Metrics>,
 }
 
@@ -59,7 +64,47 @@ impl Committer {
         let forgetful = sinks.iter().enumerate().filter(|(_, sink)| sink.forgets);
         let journaled = forgetful.map(|(index, sink)| (index, sink.durable())).collect();
         let needed = history.epochs.iter().map(|(epoch, record)| (*epoch, record.needed)).collect();
-        Committer { plan, owned, sinks, journaled, needed, trimmed: Instant::now(), metrics }
+        Committer {
+            plan,
+            owned,
+            sinks,
+            journaled,
+            needed,
+            trimmed: Instant::now(),
+            covered: 0,
+            snapshots: None,
+            metrics,
+        }
+    }
+
+    /// Takes snapshots from here on.
+    pub fn take_snapshots(&mut self, snapshots: Snapshots) {
+        self.snapshots = Some(snapshots);
+    }
+
+    /// Takes over what the steps kept behind the last epoch that was committed.
+    pub fn offer(&mut self, state: StateBehind) {
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.offer(state);
+        }
+        self.advance_snapshots();
+    }
+
+    /// I18: lets a snapshot be published that every sink has the epoch of.
+    fn advance_snapshots(&mut self) {
+        let slowest = self.slowest();
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.advance(slowest);
+        }
+    }
+
+    /// The last epoch that every sink has for certain: of those without a memory, by the journal.
+    fn slowest(&self) -> Epoch {
+        let of = |(index, sink): (usize, &SinkThread)| match self.journaled.get(&index) {
+            Some(journaled) => *journaled,
+            None => sink.durable(),
+        };
+        self.sinks.iter().enumerate().map(of).min().unwrap_or(Epoch::MAX)
     }
 
     /// Makes an epoch durable. Returns when the journal has it; slow sinks follow in their threads.
@@ -80,6 +125,7 @@ impl Committer {
         self.metrics.rows_out.fetch_add(count as u64, Relaxed);
         self.metrics.epochs.fetch_add(1, Relaxed);
         self.give(epoch, rows)?;
+        self.advance_snapshots();
         self.trim()
     }
 
@@ -112,13 +158,22 @@ impl Committer {
             self.owned.append(&records, &[], &|_| false)?;
             self.journaled.extend(progress);
         }
+        self.advance_snapshots();
         Ok(())
     }
 
-    /// Waits for all sinks, notes their progress.
-    pub fn finish(&mut self) -> Result<(), Failure> {
+    /// Waits for all sinks, notes their progress, and lets a last snapshot be there.
+    pub fn finish(&mut self, last: Option<StateBehind>) -> Result<(), Failure> {
         let ended: Vec<Result<(), Failure>> = self.sinks.iter_mut().map(SinkThread::finish).collect();
         self.note_progress()?;
+        let slowest = self.slowest();
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.finish(slowest);
+            if let Some(state) = last {
+                snapshots.offer(state);
+                snapshots.finish(slowest);
+            }
+        }
         ended.into_iter().collect()
     }
 
@@ -138,21 +193,23 @@ impl Committer {
 
     /// I16: drops what neither replay nor any sink needs; the epoch before it stays for its watermark.
     fn trim(&mut self) -> Result<(), Failure> {
-        if self.trimmed.elapsed() < faults::patience(TRIM_EVERY, "trim.") {
+        let covered = self.snapshots.as_ref().and_then(Snapshots::covered).unwrap_or(0);
+        if self.trimmed.elapsed() < faults::patience(TRIM_EVERY, "trim.") && covered == self.covered {
             return Ok(());
         }
+        self.covered = covered;
         self.trimmed = Instant::now();
         let Some(last) = self.needed.keys().next_back().copied() else { return Ok(()) };
-        let slowest = self.sinks.iter().map(SinkThread::durable).chain(self.journaled.values().copied());
-        let slowest = slowest.min().unwrap_or(last).min(last);
+        let slowest = self.slowest().min(last);
         let mut oldest = self.needed[&last].min(slowest + 1);
         if let Some(needed) = self.needed.get(&slowest) {
             oldest = oldest.min(*needed);
         } else if slowest < last {
             return Ok(());
         }
-        // The record of the slowest sink's last epoch says what it needs, so it stays too.
-        let keep = oldest.saturating_sub(1).min(slowest);
+        // The record of the slowest sink's last epoch says what it needs, so it stays too. A snapshot has what was needed
+        // before it, and its epoch's record says where it goes on.
+        let keep = oldest.saturating_sub(1).max(covered).min(slowest);
         match self.owned.journal().trim(keep) {
             Ok(()) => self.needed = self.needed.split_off(&keep),
             // What stays too long hurts nobody, and the epoch is committed.
@@ -232,6 +289,7 @@ mod tests {
             journal: JournalPlace::File("j".into()),
             restart: crate::plan::RestartPlan::Journal,
             state_dir: "s".into(),
+            snapshots: Default::default(),
             fingerprint: String::new(),
         };
         journal.records.lock().unwrap().push(Record::Owner(owner("us")));

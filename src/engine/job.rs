@@ -28,6 +28,7 @@ use super::metrics::Metrics;
 use super::pieces::Chain;
 use super::reported;
 use super::seat::{EpochClock, Seat};
+use super::snapshots::{Pace, StateBehind};
 use super::start::{StartOptions, StartReport, Started, start};
 use super::trunk::{Reading, Trunk};
 use crate::connectors::{Bell, PartitionStart};
@@ -53,7 +54,7 @@ const LAST_REPORT: Duration = Duration::from_secs(2);
 const NEIGHBOUR_GONE: &str = "job.neighbour_gone";
 
 /// How to run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct RunOptions {
     pub start: StartOptions,
 }
@@ -145,10 +146,16 @@ struct ToTrunk {
     ended: bool,
 }
 
-struct ToCommitter {
-    commit: Commit,
-    /// End plus grace of each open window, and what all steps hold; `None`: more of the epoch's output follows.
-    done: Option<(Vec<Millis>, usize)>,
+enum ToCommitter {
+    Commit {
+        commit: Box<Commit>,
+        /// End plus grace of each open window, and what all steps hold; `None`: more of the epoch's output follows.
+        done: Option<(Vec<Millis>, usize)>,
+    },
+    /// What the steps keep behind the last commit.
+    State(StateBehind),
+    /// The same, and nothing follows.
+    LastState(StateBehind),
 }
 
 impl Job {
@@ -216,8 +223,18 @@ impl Threads {
         metrics: Arc<Metrics>,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Job, Failure> {
-        let Started { seats, trunk, coordinator, committer, clock: epoch_clock, memory, open, incarnation, report } =
-            started;
+        let Started {
+            seats,
+            trunk,
+            coordinator,
+            committer,
+            pace,
+            clock: epoch_clock,
+            memory,
+            open,
+            incarnation,
+            report,
+        } = started;
         let lane_count = seats.len();
         let (events, receiver) = mpsc::channel(1_024);
         let (outputs_in, outputs) = sync_channel(lane_count.max(1) * 2);
@@ -272,6 +289,9 @@ impl Threads {
             incarnation,
             metrics: metrics.clone(),
             kept: kept.clone(),
+            pace,
+            clock: clock.clone(),
+            state_bytes_max: memory.shares.state,
         };
         workers.push(thread("trunk".into(), &events, move || trunk.run())?);
         let work = CommitThread {
@@ -661,10 +681,15 @@ struct TrunkThread {
     metrics: Arc<Metrics>,
     /// What the epoch that commits holds.
     kept: Gauge,
+    /// Of snapshots; `None`: no state is kept.
+    pace: Option<Pace>,
+    clock: Arc<dyn Clock>,
+    state_bytes_max: usize,
 }
 
 impl TrunkThread {
     fn run(mut self) -> Result<(), Failure> {
+        let mut last = None;
         while let Ok(ToTrunk { mark, ranges, ended }) = self.jobs.recv() {
             let mut outputs: Vec<Option<Output>> = (0..self.lane_count).map(|_| None).collect();
             while outputs.iter().any(Option::is_none) {
@@ -686,13 +711,46 @@ impl TrunkThread {
                 let commit = Commit { record, rows: piece.rows };
                 self.kept.add(kept_bytes(&commit));
                 let done = (!more).then_some((piece.open_ends, state_bytes));
-                if self.commits.send(ToCommitter { commit, done }).is_err() {
+                let epoch = commit.record.epoch;
+                if self.commits.send(ToCommitter::Commit { commit: Box::new(commit), done }).is_err() {
                     return Ok(());
                 }
-                if !more {
-                    break;
+                if more {
+                    continue;
                 }
+                last = Some(epoch);
+                if let Some(state) = self.due_snapshot(epoch, rows_read)?
+                    && self.commits.send(ToCommitter::State(state)).is_err()
+                {
+                    return Ok(());
+                }
+                break;
             }
+        }
+        self.last_snapshot(last)
+    }
+
+    /// I19: what the steps keep, if a snapshot is due. It is taken while the epoch commits.
+    fn due_snapshot(&mut self, epoch: Epoch, rows: u64) -> Result<Option<StateBehind>, Failure> {
+        let Some(pace) = &mut self.pace else { return Ok(None) };
+        let now = self.clock.monotonic();
+        pace.note(epoch, rows, now);
+        if !pace.is_due(self.trunk.needed(), now) {
+            return Ok(None);
+        }
+        let state = self.trunk.freeze(epoch)?;
+        pace.took(now, self.clock.monotonic());
+        Ok(Some(state))
+    }
+
+    /// At the end of a run, however it ends: what is not committed then is in no snapshot. State for which there is no
+    /// memory is not copied.
+    fn last_snapshot(mut self, last: Option<Epoch>) -> Result<(), Failure> {
+        let is_behind = self.pace.as_ref().is_some_and(Pace::is_behind) && self.trunk.needed().is_some();
+        if let Some(epoch) = last.filter(|_| is_behind && self.trunk.state_bytes() <= self.state_bytes_max) {
+            let state = self.trunk.freeze(epoch)?;
+            // Nobody there: the committer has failed, and says why.
+            let _ = self.commits.send(ToCommitter::LastState(state));
         }
         Ok(())
     }
@@ -757,13 +815,16 @@ struct CommitThread {
 
 impl CommitThread {
     fn run(mut self) -> Result<(), Failure> {
+        let mut last = None;
         loop {
             match self.commits.recv_timeout(PROGRESS_EVERY) {
-                Ok(ToCommitter { commit, done }) => {
+                Ok(ToCommitter::State(state)) => self.committer.offer(state),
+                Ok(ToCommitter::LastState(state)) => last = Some(state),
+                Ok(ToCommitter::Commit { commit, done }) => {
                     let epoch = commit.record.epoch;
                     let reached = positions(&self.plan, &commit.record);
                     let kept = kept_bytes(&commit);
-                    self.committer.commit(commit)?;
+                    self.committer.commit(*commit)?;
                     self.kept.sub(kept);
                     let mut known = self.positions.lock().unwrap_or_else(|poison| poison.into_inner());
                     known.epoch = epoch;
@@ -773,11 +834,11 @@ impl CommitThread {
                     let Some((open_ends, state_bytes)) = done else { continue };
                     let done = ToCoordinator::Event(Event::Committed { epoch, open_ends, state_bytes });
                     if self.events.blocking_send(done).is_err() {
-                        return self.committer.finish();
+                        return self.committer.finish(last);
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.committer.note_progress()?,
-                Err(RecvTimeoutError::Disconnected) => return self.committer.finish(),
+                Err(RecvTimeoutError::Disconnected) => return self.committer.finish(last),
             }
         }
     }

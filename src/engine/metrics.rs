@@ -15,6 +15,9 @@ pub struct Metrics {
     /// Rows that were made again after a restart from the sink's times and left out, as the sink has that time.
     pub already_out: AtomicU64,
     pub epochs: AtomicU64,
+    /// Snapshots of the state that were published, and that could not be written.
+    pub snapshots: AtomicU64,
+    pub snapshots_failed: AtomicU64,
     /// Records between the positions and the ends, where the sources know.
     pub behind: AtomicU64,
     /// Milliseconds; `i64::MIN` before the first.
@@ -36,6 +39,8 @@ pub struct Snapshot {
     pub expired: u64,
     pub already_out: u64,
     pub epochs: u64,
+    pub snapshots: u64,
+    pub snapshots_failed: u64,
     pub behind: u64,
     pub watermark: Option<i64>,
     pub memory: u64,
@@ -60,6 +65,8 @@ impl Metrics {
             expired: self.expired.load(Relaxed),
             already_out: self.already_out.load(Relaxed),
             epochs: self.epochs.load(Relaxed),
+            snapshots: self.snapshots.load(Relaxed),
+            snapshots_failed: self.snapshots_failed.load(Relaxed),
             behind: self.behind.load(Relaxed),
             memory: self.memory.load(Relaxed),
             memory_max: self.memory_max.load(Relaxed),
@@ -87,6 +94,8 @@ impl Snapshot {
             expired: self.expired + other.expired,
             already_out: self.already_out + other.already_out,
             epochs: self.epochs + other.epochs,
+            snapshots: self.snapshots + other.snapshots,
+            snapshots_failed: self.snapshots_failed + other.snapshots_failed,
             behind: self.behind + other.behind,
             memory: self.memory + other.memory,
             memory_max: self.memory_max + other.memory_max,

@@ -22,6 +22,7 @@ mod reported;
 mod restart;
 pub mod seat;
 pub mod sinks;
+pub mod snapshots;
 pub mod start;
 pub mod trunk;
 

@@ -82,6 +82,8 @@ pub struct Recovery {
     pub first_run: bool,
     /// Last committed epoch; 0 for none.
     pub last: Epoch,
+    /// The epoch behind which a snapshot has the state; `None`: replay begins without any.
+    pub snapshot: Option<Epoch>,
     /// First epoch to replay; `last + 1` when there is nothing to replay.
     pub replay_from: Epoch,
     /// Per sink of the plan: the last epoch that it has.
@@ -121,6 +123,10 @@ pub struct PlanFacts<'a> {
     pub writes: &'a BTreeMap<String, String>,
     /// `--fresh` was given: other lineages in sinks are adopted.
     pub fresh: bool,
+    /// Epochs of this lineage of which there is a snapshot with the state of all steps.
+    pub snapshots: &'a [Epoch],
+    /// There are snapshots, and the journal is empty.
+    pub left_state: bool,
 }
 
 /// Decides where to go on. `new_lineage` is used when the journal is empty.
@@ -150,7 +156,12 @@ pub fn decide(
         return Err(half_written(last));
     }
     let known = sinks.iter().map(|sink| last_epoch(sink, plan, history, last, facts)).collect::<Result<Vec<_>, _>>()?;
-    let replay_from = replay_start(history, sinks, &known, last)?;
+    let snapshot = newest_usable(history, facts.snapshots, &known);
+    let (snapshot, replay_from) = match (snapshot, replay_start(history, sinks, &known, last)) {
+        (Some(epoch), Ok(from)) if from > epoch => (None, from),
+        (Some(epoch), _) => (Some(epoch), epoch + 1),
+        (None, from) => (None, from?),
+    };
     let plan_changed = plan.fingerprint != facts.fingerprint;
     if plan_changed && replay_from <= last {
         return Err(Failure::user(
@@ -172,6 +183,7 @@ pub fn decide(
         lineage: plan.lineage.clone(),
         first_run: false,
         last,
+        snapshot,
         replay_from,
         sinks: known,
         watermark: record.map_or(Watermark::NONE, |record| record.watermark),
@@ -244,10 +256,20 @@ fn first_run(
         )
         .hint("bring the journal back; or start over with `--fresh`, which writes behind what is there; or remove the output"));
     }
+    if facts.left_state && !facts.fresh {
+        return Err(Failure::user(
+            "refused.lineage",
+            "there are snapshots of an earlier run's state, but the journal is empty",
+        )
+        .hint(
+            "bring the journal back; or start over with `--fresh`, which reads the sources from their `start` again",
+        ));
+    }
     Ok(Recovery {
         lineage: new_lineage.to_owned(),
         first_run: true,
         last: 0,
+        snapshot: None,
         replay_from: 1,
         sinks: vec![0; sinks.len()],
         watermark: Watermark::NONE,
@@ -296,6 +318,13 @@ fn last_epoch(
         .hint("the journal was set back: bring it forward again, or start over with `--fresh`")),
         (Delivery::Remembers, Some(progress)) => Ok(progress.epoch.max(nothing_yet)),
     }
+}
+
+/// I18: of an epoch that the journal holds and every sink has. Behind it no sink is owed anything of before.
+fn newest_usable(history: &History, snapshots: &[Epoch], known: &[Epoch]) -> Option<Epoch> {
+    let is_whole = |epoch: &&Epoch| history.epochs.get(epoch).is_some_and(|record| record.cursor.is_none());
+    let every_sink_has = |epoch: &&Epoch| known.iter().all(|last| *last >= **epoch);
+    snapshots.iter().filter(is_whole).filter(every_sink_has).max().copied()
 }
 
 fn replay_start(history: &History, sinks: &[SinkMemory], known: &[Epoch], last: Epoch) -> Result<Epoch, Failure> {

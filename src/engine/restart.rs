@@ -170,6 +170,7 @@ pub fn recovery(plan: &Plan, origin: &Origin, lineage: String) -> Recovery {
         lineage,
         first_run: true,
         last: origin.epoch,
+        snapshot: None,
         replay_from: origin.epoch + 1,
         sinks: vec![origin.epoch; plan.sinks.len()],
         watermark: Watermark::NONE,

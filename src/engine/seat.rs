@@ -427,6 +427,7 @@ mod tests {
             journal: JournalPlace::File("j".into()),
             restart: crate::plan::RestartPlan::Journal,
             state_dir: "s".into(),
+            snapshots: Default::default(),
             fingerprint: String::new(),
         });
         let graph = Graph::of(&plan);

@@ -19,14 +19,16 @@ use super::reported;
 use super::restart;
 use super::seat::{EpochClock, Seat};
 use super::sinks::{Limits, Opened, SinkThread};
+use super::snapshots::{self, Opening, Pace, Restored, RestoredReport};
 use super::trunk::{Reading, Trunk};
 use crate::connectors::{Bell, Delivery, EpochRows, Gone, Known, MemberSink, PartitionStart, Wanted, Writer};
 use crate::data::{Epoch, Mark, PartitionName, Position};
 use crate::expr::type_word;
 use crate::faults;
 use crate::journal::{Appended, EpochRecord, Journal, Jump, Owned, PlanRecord, Record};
-use crate::plan::{EpochSettings, JournalPlace, Plan, RestartPlan, SourcePlan, Step};
+use crate::plan::{EpochSettings, JournalPlace, Plan, RestartPlan, SnapshotSettings, SourcePlan, Step};
 use crate::report::Failure;
+use crate::state::{Shelf, Store};
 use crate::time::{Clock, Millis};
 
 /// `time.align` is no smaller than this by itself.
@@ -40,6 +42,8 @@ pub struct Started {
     pub trunk: Trunk,
     pub coordinator: Coordinator,
     pub committer: Committer,
+    /// Of snapshots; `None`: no step keeps state, or nobody wants them.
+    pub pace: Option<Pace>,
     pub clock: Arc<EpochClock>,
     pub memory: Arc<Memory>,
     /// By lane: what its open epoch holds.
@@ -58,6 +62,8 @@ pub struct StartReport {
     pub last_epoch: Epoch,
     /// What the sink had, where it says how far the pipeline is.
     pub found: Option<String>,
+    /// Where the state was found; `None`: it was replayed, or there is none.
+    pub snapshot: Option<RestoredReport>,
     pub replayed_epochs: u64,
     pub replayed_rows: u64,
     pub journal: String,
@@ -66,7 +72,7 @@ pub struct StartReport {
 }
 
 /// How to start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct StartOptions {
     /// Forget the journal and begin where the spec's `start` says.
     pub fresh: bool,
@@ -74,6 +80,21 @@ pub struct StartOptions {
     pub lanes: Option<usize>,
     /// What one commit carries at most, over all sinks (I10); `None`: 16 MiB.
     pub piece_bytes: Option<usize>,
+    pub snapshots: SnapshotPlace,
+}
+
+/// Where snapshots of the state are kept.
+#[derive(Debug, Clone, Default)]
+pub enum SnapshotPlace {
+    /// In the plan's state directory, written by a thread.
+    #[default]
+    StateDir,
+    /// Here, written by whoever runs the pipeline; so far apart, whatever the plan says.
+    Store {
+        store: Arc<Store>,
+        every_ms: Millis,
+    },
+    Nowhere,
 }
 
 /// I10: over all sinks of a commit.
@@ -96,18 +117,22 @@ pub fn start(
     // Sinks lock what they write: whoever cannot have them must not take the journal from one that has.
     let mut writers = open_writers(plan)?;
     let mut records = journal.acquire()?;
+    let shelf = open_shelf(plan, &options.snapshots)?;
     // Whoever wrote before is fenced, and what a dead instance left open is aborted: the sink stands still.
     let origin = restart::origin(plan, options.fresh)?;
     if (options.fresh || origin.is_some()) && !records.is_empty() {
         journal.clear()?;
         records = journal.acquire()?;
     }
+    if let Some(shelf) = shelf.as_ref().filter(|_| options.fresh) {
+        shelf.remove_others(None)?;
+    }
     let mut owned = Owned::take_over(journal, &mut records)?;
     let history = History::of(records);
     preload(plan, &history);
-    let mut recovery = match &origin {
-        Some(origin) => restart::recovery(plan, origin, uuid::Uuid::new_v4().to_string()),
-        None => recover(plan, &history, &writers, options)?,
+    let Begun { mut recovery, restored, kept } = match &origin {
+        Some(origin) => Begun::with(restart::recovery(plan, origin, uuid::Uuid::new_v4().to_string())),
+        None => recover(plan, &history, &writers, &options, shelf.as_deref())?,
     };
     reported::refuse_moved(plan, &history, &recovery)?;
     let ids = topic_ids(plan, &history)?;
@@ -122,9 +147,13 @@ pub fn start(
         must_append(owned.journal(), Record::Plan(record))?;
         faults::point("plan.appended");
     }
+    // What an earlier lineage has left is in the way of nobody but the disk.
+    if let Some(Err(failure)) = shelf.as_ref().map(|shelf| shelf.remove_others(Some(&recovery.lineage))) {
+        tracing::warn!("{failure}; old snapshots are removed later");
+    }
     let graph = Graph::of(plan);
     let clock = EpochClock::new(clock, recovery.clock);
-    let lanes = lane_counts(plan, &discovered, options);
+    let lanes = lane_counts(plan, &discovered, &options);
     let fetching = plan.sources.iter().zip(&lanes).filter(|(source, _)| source.source.fetches_ahead());
     let memory = Memory::new(Shares::of(plan, fetching.map(|(_, lanes)| lanes).sum(), writers.len()));
     memory.gauge("clients' queues").set(memory.shares.queues);
@@ -138,6 +167,10 @@ pub fn start(
     let whole = matches!(plan.restart, RestartPlan::Offsets { .. });
     let piece_bytes = if whole { usize::MAX } else { options.piece_bytes.unwrap_or(PIECE_BYTES) };
     let mut trunk = Trunk::open(plan, &graph, &memory, metrics.clone(), piece_bytes)?;
+    let snapshot = restored.map(|restored| {
+        trunk.adopt(restored.operators);
+        restored.report
+    });
     trunk.resume(recovery.watermark);
     trunk.remember(&recovery.last_windows);
     if let (RestartPlan::Watermark { step, .. }, Some(floor)) =
@@ -152,6 +185,7 @@ pub fn start(
         first_run: recovery.first_run,
         last_epoch: recovery.last,
         found: origin.map(|origin| origin.found),
+        snapshot,
         replayed_epochs: recovery.last + 1 - recovery.replay_from,
         replayed_rows: 0,
         journal: owned.journal().describe(),
@@ -159,12 +193,34 @@ pub fn start(
     };
     let incarnation = owned.owner().incarnation;
     let mut committer = Committer::new(plan.clone(), owned, sinks, &history, metrics.clone());
+    let mut pace = None;
+    if let Some(shelf) = shelf {
+        let (snapshots, paced) = Opening {
+            kept,
+            shelf,
+            lineage: recovery.lineage.clone(),
+            incarnation,
+            held: memory.gauge("snapshot"),
+            metrics: metrics.clone(),
+            here: matches!(options.snapshots, SnapshotPlace::Store { .. }),
+            name: plan.name.clone(),
+            settings: match options.snapshots {
+                SnapshotPlace::Store { every_ms, .. } => SnapshotSettings { every_ms, ..plan.snapshots },
+                _ => plan.snapshots,
+            },
+            now: clock.monotonic(),
+        }
+        .open()?;
+        committer.take_snapshots(snapshots);
+        pace = Some(paced);
+    }
     let mut replay = Replay {
         plan,
         history: &history,
         recovery: &recovery,
         seats: &mut seats,
         trunk: &mut trunk,
+        pace: &mut pace,
         clock: &clock,
         shortened: &gone,
         missing: BTreeMap::new(),
@@ -183,7 +239,7 @@ pub fn start(
     let open = seats.iter().map(|_| memory.gauge("epochs")).collect();
     let positions = latest_positions(plan, &history, &recovery, &discovered);
     let report = StartReport { replayed_rows, positions, ..report };
-    Ok(Started { seats, trunk, coordinator, committer, clock, memory, open, incarnation, report })
+    Ok(Started { seats, trunk, coordinator, committer, pace, clock, memory, open, incarnation, report })
 }
 
 /// I8: what earlier runs learnt from registries is not asked again; replay needs none.
@@ -232,7 +288,89 @@ fn adopt(writers: &mut [Written], recovery: &Recovery) -> Result<(), Failure> {
     Ok(())
 }
 
-fn recover(plan: &Plan, history: &History, writers: &[Written], options: StartOptions) -> Result<Recovery, Failure> {
+/// Where a plan whose steps keep state has its snapshots.
+fn open_shelf(plan: &Plan, place: &SnapshotPlace) -> Result<Option<Arc<Shelf>>, Failure> {
+    if !plan.keeps_state() || plan.restart != RestartPlan::Journal {
+        return Ok(None);
+    }
+    let store = match place {
+        SnapshotPlace::Nowhere => return Ok(None),
+        SnapshotPlace::Store { store, .. } => store.clone(),
+        SnapshotPlace::StateDir => Arc::new(Store::in_folder(&plan.snapshot_dir())?),
+    };
+    Shelf::open(store, &plan.namespace, &plan.name).map(|shelf| Some(Arc::new(shelf)))
+}
+
+/// Where a run goes on, and with what.
+struct Begun {
+    recovery: Recovery,
+    restored: Option<Restored>,
+    /// Epochs whose snapshots can be begun from.
+    kept: BTreeSet<Epoch>,
+}
+
+impl Begun {
+    fn with(recovery: Recovery) -> Begun {
+        Begun { recovery, restored: None, kept: BTreeSet::new() }
+    }
+}
+
+/// Decides where to go on, with the state of the newest snapshot that can be used where that is nearer.
+fn recover(
+    plan: &Plan,
+    history: &History,
+    writers: &[Written],
+    options: &StartOptions,
+    shelf: Option<&Shelf>,
+) -> Result<Begun, Failure> {
+    let lineage = history.plan.as_ref().map(|plan| plan.lineage.clone());
+    let mut manifests = match (shelf, lineage) {
+        (Some(shelf), Some(lineage)) => shelf.list(&lineage, true)?,
+        _ => Vec::new(),
+    };
+    let left_state = match shelf.filter(|_| history.plan.is_none()) {
+        Some(shelf) => !shelf.lineages()?.is_empty(),
+        None => false,
+    };
+    // Of the same steps, made of the same.
+    manifests.retain(|manifest| {
+        let same = |step: &&crate::plan::StepPlan| {
+            manifest.steps.get(&step.name).is_some_and(|state| state.fingerprint == step.fingerprint)
+        };
+        plan.steps.iter().filter(|step| matches!(step.step, Step::Stateful(_))).all(|step| same(&step))
+    });
+    loop {
+        let epochs: Vec<Epoch> = manifests.iter().map(|manifest| manifest.epoch).collect();
+        let recovery = decide(plan, history, writers, options, &epochs, left_state)?;
+        let kept = epochs.into_iter().filter(|epoch| history.epochs.contains_key(epoch)).collect();
+        let (Some(epoch), Some(shelf)) = (recovery.snapshot, shelf) else {
+            return Ok(Begun { recovery, restored: None, kept });
+        };
+        let manifest = manifests.iter().find(|manifest| manifest.epoch == epoch);
+        let manifest =
+            manifest.ok_or_else(|| Failure::bug("start.snapshot", "a snapshot was chosen that is not there"))?;
+        match snapshots::restore(plan, shelf, manifest) {
+            Ok(restored) => return Ok(Begun { recovery, restored: Some(restored), kept }),
+            Err(failure) => {
+                tracing::warn!("{}: the snapshot of epoch {epoch} is not used: {failure}", plan.name);
+                // It would stand in the way of a whole one of the same epoch.
+                if !failure.retry {
+                    shelf.remove(manifest)?;
+                }
+                manifests.retain(|manifest| manifest.epoch != epoch);
+            }
+        }
+    }
+}
+
+fn decide(
+    plan: &Plan,
+    history: &History,
+    writers: &[Written],
+    options: &StartOptions,
+    snapshots: &[Epoch],
+    left_state: bool,
+) -> Result<Recovery, Failure> {
     let memory = |(index, sink): (usize, &crate::plan::SinkPlan)| SinkMemory {
         name: sink.name.clone(),
         delivery: sink.sink.delivery(),
@@ -248,6 +386,8 @@ fn recover(plan: &Plan, history: &History, writers: &[Written], options: StartOp
         kept: &kept(plan),
         writes: &writes(plan),
         fresh: options.fresh,
+        snapshots,
+        left_state,
     };
     recovery::decide(history, facts, &sinks, &uuid::Uuid::new_v4().to_string())
 }
@@ -435,7 +575,7 @@ fn settings(plan: &Plan, memory: &Memory) -> Settings {
 }
 
 /// How many lanes each source gets.
-fn lane_counts(plan: &Plan, discovered: &[Vec<PartitionStart>], options: StartOptions) -> Vec<usize> {
+fn lane_counts(plan: &Plan, discovered: &[Vec<PartitionStart>], options: &StartOptions) -> Vec<usize> {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let lanes_max = options.lanes.or(plan.lanes).unwrap_or(cores).max(1);
     discovered.iter().map(|partitions| lanes_max.min(partitions.len()).max(1)).collect()
@@ -570,6 +710,7 @@ struct Replay<'a> {
     recovery: &'a Recovery,
     seats: &'a mut Vec<Seat>,
     trunk: &'a mut Trunk,
+    pace: &'a mut Option<Pace>,
     clock: &'a EpochClock,
     /// Partitions of which replay may give less than was recorded (I17).
     shortened: &'a Shortened,
@@ -602,6 +743,9 @@ impl Replay<'_> {
                 self.trunk.remember(&last.last_windows);
             }
             rows += read;
+            if last.cursor.is_none() {
+                self.take_snapshot(last.epoch, read, committer)?;
+            }
         }
         self.seats.iter_mut().for_each(Seat::go_live);
         for ((source, partition), missing) in &self.missing {
@@ -612,6 +756,19 @@ impl Replay<'_> {
             self.metrics.expired.fetch_add(*missing, Relaxed);
         }
         Ok(rows)
+    }
+
+    /// I19: a long replay that is cut short does not begin anew.
+    fn take_snapshot(&mut self, epoch: Epoch, rows: u64, committer: &mut Committer) -> Result<(), Failure> {
+        let Some(pace) = self.pace else { return Ok(()) };
+        let now = self.clock.monotonic();
+        pace.note(epoch, rows, now);
+        if pace.is_due(self.trunk.needed(), now) {
+            let state = self.trunk.freeze(epoch)?;
+            pace.took(now, self.clock.monotonic());
+            committer.offer(state);
+        }
+        Ok(())
     }
 
     /// Gives the sinks what they lack of an epoch's output, cut up as it was committed.

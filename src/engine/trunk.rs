@@ -22,10 +22,12 @@ use super::graph::{Branch, Graph};
 use super::memory::{Gauge, Memory};
 use super::metrics::Metrics;
 use super::pieces::{Cursor, Filling, Piece, SinkRuns, Waiting};
+use super::snapshots::StateBehind;
 use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, NO_SOURCE, Partition, SourceIndex, meta, partition};
 use crate::journal::LastWindow;
-use crate::plan::{ErrorPolicy, Plan, RecordEncoder, RestartPlan, Step};
+use crate::plan::{ErrorPolicy, Plan, RecordEncoder, RestartPlan, Step, StepPlan};
 use crate::report::Failure;
+use crate::state::StepState;
 use crate::time::{Millis, Watermark};
 use crate::transforms::{At, Needed, Partial, StatefulOperator, StepMark};
 
@@ -154,6 +156,33 @@ impl Trunk {
         for (step, stateful) in &mut self.steps {
             stateful.operator.remember(last_windows.get(&self.plan.steps[*step].name).copied());
         }
+    }
+
+    /// Steps go on with what a snapshot had of them.
+    pub fn adopt(&mut self, operators: BTreeMap<usize, Box<dyn StatefulOperator>>) {
+        for (step, operator) in operators {
+            if let Some(stateful) = self.steps.get_mut(&step) {
+                stateful.operator = operator;
+            }
+        }
+    }
+
+    /// What the steps keep behind the last epoch, whose output is given: a copy.
+    ///
+    /// # Errors
+    /// An operator cannot give it (ours).
+    pub fn freeze(&mut self, epoch: Epoch) -> Result<StateBehind, Failure> {
+        if self.emission.is_some() {
+            return Err(Failure::bug("trunk.unfinished", "a snapshot was asked for within an epoch"));
+        }
+        let plan = &self.plan;
+        let of = |(step, stateful): (&usize, &mut Stateful)| {
+            let StepPlan { name, fingerprint, .. } = &plan.steps[*step];
+            let state = StepState { fingerprint: fingerprint.clone(), since: 1, parts: Vec::new() };
+            Ok((name.clone(), state, stateful.operator.freeze()?))
+        };
+        let steps = self.steps.iter_mut().map(of).collect::<Result<_, Failure>>()?;
+        Ok(StateBehind { epoch, steps })
     }
 
     fn last_windows(&self) -> BTreeMap<String, LastWindow> {
@@ -352,7 +381,7 @@ impl Trunk {
 
     /// I13: the oldest epoch from which a replay with empty state yields this very state.
     /// `None`: no state is kept.
-    fn needed(&self) -> Option<Epoch> {
+    pub fn needed(&self) -> Option<Epoch> {
         let needed = self.steps.values().filter_map(|step| match step.operator.needed() {
             Needed::Nothing => None,
             Needed::From(first) => Some(first),

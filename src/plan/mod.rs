@@ -53,8 +53,9 @@ pub struct Plan {
     pub lanes: Option<usize>,
     pub journal: JournalPlace,
     pub restart: RestartPlan,
-    /// Journal file, embedded registry, locks: `.runner/NAMESPACE/PIPELINE`.
+    /// Snapshots, journal file, embedded registry, locks: `.runner/NAMESPACE/PIPELINE`.
     pub state_dir: PathBuf,
+    pub snapshots: SnapshotSettings,
     /// Equal for plans that compute the same thing; what makes a journal usable.
     pub fingerprint: String,
     /// For people, and for what must be there before a start. The engine needs none of it.
@@ -79,6 +80,16 @@ pub enum Input {
 }
 
 impl Plan {
+    /// True if a step keeps anything between epochs.
+    pub fn keeps_state(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.step, Step::Stateful(_)))
+    }
+
+    /// Where its snapshots are.
+    pub fn snapshot_dir(&self) -> PathBuf {
+        self.state_dir.join("snapshots")
+    }
+
     /// The columns of the rows that an input gives.
     pub fn columns(&self, input: Input) -> SchemaRef {
         match input {
@@ -172,6 +183,8 @@ pub struct StepPlan {
     pub name: String,
     pub input: Input,
     pub step: Step,
+    /// Equal where its rows, and what it keeps, are made of the same in the same way.
+    pub fingerprint: String,
 }
 
 /// A list in `from`.
@@ -267,6 +280,21 @@ pub struct EpochSettings {
 impl Default for EpochSettings {
     fn default() -> Self {
         EpochSettings { min_ms: 10, interval_ms: 100, max_bytes: 8 << 20 }
+    }
+}
+
+/// When snapshots of state are taken (I19).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotSettings {
+    /// At most so far apart.
+    pub every_ms: Millis,
+    /// How long a replay since the last one may take.
+    pub target_ms: Millis,
+}
+
+impl Default for SnapshotSettings {
+    fn default() -> Self {
+        SnapshotSettings { every_ms: 30_000, target_ms: 5_000 }
     }
 }
 

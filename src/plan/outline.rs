@@ -25,8 +25,6 @@ pub struct Outline {
     pub subjects: Vec<SubjectOutline>,
     /// What could not be checked, as sentences.
     pub unchecked: Vec<String>,
-    /// An aggregate without a window is in it: a restart reads the journal from its beginning.
-    pub replays_everything: bool,
     /// Where a start finds out how far the pipeline is, if not from the journal: in words.
     pub restart: Option<String>,
 }

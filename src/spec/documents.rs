@@ -326,11 +326,13 @@ pub enum ErrorsSpec {
     FailAbove(f64),
 }
 
-/// `{store: file:///…}`.
+/// `{store: file:///…, every: 30s, recovery_target: 5s}`; `None`: the engine's default.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StateSpec {
     /// A `file:///…` URL or a path; default `.runner/NAMESPACE/PIPELINE` under the working directory.
     pub store: Option<Spanned<String>>,
+    pub every: Option<DurationMs>,
+    pub recovery_target: Option<DurationMs>,
 }
 
 /// `{min, interval, max_bytes}`; `None`: the engine's default.

@@ -179,25 +179,25 @@ impl FromNode for EpochSpec {
 }
 
 crate::options! {
-    /// Where the pipeline keeps its state.
+    /// Where the pipeline keeps its state, and how often it takes snapshots of it.
     pub struct StateKeys {
         /// A `file:///…` URL or a path; default `.runner/NAMESPACE/PIPELINE` under the working directory.
         pub store: Option<Spanned<String>>,
+        /// Snapshots are at most so far apart, while epochs are committed. Default 30s.
+        pub every: Option<DurationMs>,
+        /// How long a restart may read again what the steps with state have seen since the last snapshot; one is taken earlier where it would take longer. Default 5s.
+        pub recovery_target: Option<DurationMs>,
     }
 }
 
 impl FromNode for StateSpec {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let mut map = MapReader::new(node, out)?;
-        let later = ["every", "recovery_target"].into_iter().filter(|key| map.later(key, out)).count();
-        let keys = StateKeys::read_keys(&mut map, out);
-        map.finish(out);
-        let StateKeys { store } = keys?;
+        let StateKeys { store, every, recovery_target } = FromNode::from_node(node, out)?;
         if let Some(store) = store.as_ref().filter(|store| !is_local(&store.value)) {
             out.push(not_available("a store that is not a local folder", &store.place));
             return None;
         }
-        (later == 0).then_some(StateSpec { store })
+        Some(StateSpec { store, every, recovery_target })
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {

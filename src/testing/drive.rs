@@ -10,11 +10,12 @@ use crate::engine::coordinator::{Action, Event};
 use crate::engine::job::record;
 use crate::engine::metrics::Metrics;
 use crate::engine::pieces::Chain;
-use crate::engine::start::{StartOptions, Started, start};
+use crate::engine::start::{SnapshotPlace, StartOptions, Started, start};
 use crate::engine::trunk::Reading;
 use crate::journal::{Journal, Record};
 use crate::plan::Plan;
 use crate::report::Failure;
+use crate::state::Store;
 use crate::time::{Clock, ManualClock, Millis};
 
 /// Virtual time at the beginning of every test: 2026-01-01T00:00:00Z.
@@ -57,6 +58,8 @@ pub struct Variant {
     pub poll_rows: usize,
     /// What one commit carries at most; 0: as usual.
     pub piece_bytes: usize,
+    /// A snapshot of the state is taken whenever an epoch is committed and one that is so old is the last; `None`: never.
+    pub snapshots_ms: Option<Millis>,
     pub crash: Option<CrashAt>,
 }
 
@@ -80,6 +83,11 @@ impl std::fmt::Display for Variant {
         }
         if self.piece_bytes > 0 {
             words.push(format!("{} bytes a commit", self.piece_bytes));
+        }
+        match self.snapshots_ms {
+            Some(0) => words.push("a snapshot of each epoch".to_owned()),
+            Some(ms) => words.push(format!("a snapshot each {ms} ms")),
+            None => {}
         }
         match self.crash {
             Some(CrashAt::Before(epoch)) => words.push(format!("crash before epoch {epoch} commits")),
@@ -115,6 +123,18 @@ pub fn run_on(
     journal: &MemoryJournal,
     open: &dyn Fn(MemoryJournal) -> Box<dyn Journal>,
 ) -> Result<(), Failure> {
+    let store = Arc::new(Store::in_memory()?);
+    run_with(given, variant, journal, store, open).map(drop)
+}
+
+/// The same with snapshots here, which may be there already.
+pub fn run_with(
+    given: &Given,
+    variant: Variant,
+    journal: &MemoryJournal,
+    store: Arc<Store>,
+    open: &dyn Fn(MemoryJournal) -> Box<dyn Journal>,
+) -> Result<Starts, Failure> {
     for source in &given.sources {
         source.reset();
         source.poll_at_most(variant.poll_rows);
@@ -123,21 +143,47 @@ pub fn run_on(
     if let Some(CrashAt::Before(epoch)) = variant.crash {
         journal.die_before(epoch);
     }
-    let mut drive = Drive { given, variant, clock, journal, open, stage: None, died_after: false, finished: false };
+    let snapshots = match variant.snapshots_ms {
+        Some(every_ms) => SnapshotPlace::Store { store, every_ms },
+        None => SnapshotPlace::Nowhere,
+    };
+    let mut drive = Drive {
+        given,
+        variant,
+        snapshots,
+        clock,
+        journal,
+        open,
+        stage: None,
+        starts: Starts::default(),
+        died_after: false,
+        finished: false,
+    };
     for item in &given.script {
         drive.item(item)?;
     }
     given.sources.iter().for_each(MemorySource::end);
-    drive.surviving(Drive::reach_end)
+    drive.surviving(Drive::reach_end)?;
+    Ok(drive.starts)
+}
+
+/// How a run was started, each time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Starts {
+    pub count: usize,
+    /// From a snapshot.
+    pub restored: usize,
 }
 
 struct Drive<'a> {
     given: &'a Given,
     variant: Variant,
+    snapshots: SnapshotPlace,
     clock: Arc<ManualClock>,
     journal: &'a MemoryJournal,
     open: &'a dyn Fn(MemoryJournal) -> Box<dyn Journal>,
     stage: Option<Started>,
+    starts: Starts,
     died_after: bool,
     finished: bool,
 }
@@ -173,11 +219,15 @@ impl Drive<'_> {
             let options = StartOptions {
                 lanes: Some(self.variant.lanes.max(1)),
                 piece_bytes: (self.variant.piece_bytes > 0).then_some(self.variant.piece_bytes),
+                snapshots: self.snapshots.clone(),
                 ..StartOptions::default()
             };
             let journal = (self.open)(self.journal.clone());
             let metrics = Arc::new(Metrics::default());
-            self.stage = Some(start(&self.given.plan, journal, options, self.clock.clone(), &metrics)?);
+            let started = start(&self.given.plan, journal, options, self.clock.clone(), &metrics)?;
+            self.starts.count += 1;
+            self.starts.restored += usize::from(started.report.snapshot.is_some());
+            self.stage = Some(started);
         }
         Ok(self.stage.as_mut().expect("it was just made"))
     }
@@ -258,7 +308,7 @@ impl Drive<'_> {
                 Action::Mark { mark, ranges, ended } => self.commit(mark, ranges, ended)?,
                 Action::Finished => {
                     self.finished = true;
-                    self.stage()?.committer.finish()?;
+                    self.stage()?.committer.finish(None)?;
                 }
             }
         }
@@ -290,9 +340,25 @@ impl Drive<'_> {
                 return Err(Failure::outside(DIED, "the process dies here").no_retry());
             }
             if !more {
+                self.take_snapshot(epoch, rows_read)?;
                 return self.feed(Event::Committed { epoch, open_ends: piece.open_ends, state_bytes });
             }
         }
+    }
+}
+
+impl Drive<'_> {
+    /// As the trunk's thread does it.
+    fn take_snapshot(&mut self, epoch: Epoch, rows: u64) -> Result<(), Failure> {
+        let now = self.clock.monotonic();
+        let Started { pace: Some(pace), trunk, committer, .. } = self.stage()? else { return Ok(()) };
+        pace.note(epoch, rows, now);
+        if pace.is_due(trunk.needed(), now) {
+            let state = trunk.freeze(epoch)?;
+            pace.took(now, now);
+            committer.offer(state);
+        }
+        Ok(())
     }
 }
 
@@ -308,6 +374,6 @@ fn observed(given: &Given, journal: &MemoryJournal) -> Observed {
         };
         values.iter().flat_map(parse).collect()
     };
-    let epochs = journal.records().iter().filter(|record| matches!(record, Record::Epoch(_))).count();
+    let epochs = journal.history().iter().filter(|record| matches!(record, Record::Epoch(_))).count();
     Observed { rows: (0..given.plan.sinks.len()).map(|sink| (sink, rows(sink))).collect(), epochs: epochs as Epoch }
 }

@@ -42,7 +42,7 @@ pub fn judge(case: &Case) -> Verdict {
         verdict.wrong = Some((Variant::default(), Wrong::Rows(mismatches)));
         return verdict;
     }
-    for variant in variants(verdict.observed.epochs) {
+    for variant in variants(case, verdict.observed.epochs) {
         if tried(case, variant, &mut verdict).is_none() {
             return verdict;
         }
@@ -68,13 +68,17 @@ fn tried(case: &Case, variant: Variant, verdict: &mut Verdict) -> Option<u64> {
     verdict.wrong.is_none().then_some(epochs)
 }
 
-fn variants(epochs: u64) -> Vec<Variant> {
+fn variants(case: &Case, epochs: u64) -> Vec<Variant> {
     let mut variants = vec![
         Variant { poll_rows: 1, ..Variant::default() },
         Variant { lanes: 4, ..Variant::default() },
         Variant { lanes: 4, poll_rows: 1, ..Variant::default() },
     ];
     variants.extend(crashes(epochs).map(|crash| Variant { crash: Some(crash), ..Variant::default() }));
+    if case.given.plan.keeps_state() {
+        let with_snapshots = |crash| Variant { crash: Some(crash), snapshots_ms: Some(0), ..Variant::default() };
+        variants.extend(crashes(epochs).map(with_snapshots));
+    }
     variants
 }
 

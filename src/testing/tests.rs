@@ -17,15 +17,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::case::TestWorld;
-use super::drive::{BEGINNING, CrashAt, Given, Item, Variant, run_on};
+use super::drive::{BEGINNING, CrashAt, Given, Item, Variant, run_on, run_with};
 use crate::connectors::memory::{MemoryJournal, MemoryRecord, MemorySink, MemorySource};
 use crate::connectors::{Delivery, EpochRows, Sink, SinkProgress, Wanted, Writer};
 use crate::data::{EncodedRecord, EncodedRows, Epoch, Partition};
-use crate::engine::start::{StartOptions, start};
+use crate::engine::start::{SnapshotPlace, StartOptions, start};
 use crate::journal::{Appended, EpochRecord, Journal, Owner, Record, SinkRows};
 use crate::plan::{Plan, build};
 use crate::report::{Failure, Style, render};
 use crate::spec::{self, Values};
+use crate::state::Store;
 use crate::time::{ManualClock, Millis, Watermark};
 
 /// A pipeline of everything whose result could depend on order, with JSON in and JSON and Avro out.
@@ -227,7 +228,7 @@ fn epochs(journal: &MemoryJournal) -> Vec<EpochRecord> {
         Record::Epoch(epoch) => Some(EpochRecord { lineage: String::new(), ..epoch }),
         _ => None,
     };
-    journal.records().into_iter().filter_map(epoch).collect()
+    journal.history().into_iter().filter_map(epoch).collect()
 }
 
 fn bytes(journal: &MemoryJournal, sinks: usize) -> (Vec<String>, Vec<Vec<Written>>) {

@@ -21,6 +21,7 @@ use crate::data::{Batch, DeadLetter, Epoch, Partition, SourceIndex};
 pub use crate::expr::At;
 use crate::journal::LastWindow;
 use crate::report::Failure;
+use crate::state::Rows;
 use crate::time::{Millis, Watermark};
 
 /// A step that needs one row at a time: where, check, add, select, drop.
@@ -61,6 +62,15 @@ pub trait StatefulTransform: Debug + Send + Sync {
     /// The half in the trunk, with empty state. `wants_rest`: it also gives the rows that it holds back
     /// ([`Emitted::rest`]), which somebody reads.
     fn open(&self, wants_rest: bool) -> Box<dyn StatefulOperator>;
+    /// Columns of what it keeps, as [`StatefulOperator::freeze`] gives them. A stored format: the same names and types
+    /// mean the same for ever.
+    fn state(&self) -> SchemaRef;
+}
+
+/// What a step kept at a mark: a copy, so that the step goes on. It is made into rows elsewhere, later.
+pub trait Frozen: Rows + Send {
+    /// Bytes held.
+    fn size(&self) -> usize;
 }
 
 /// What a lane's half hands to the trunk's; only the transform knows what is in it.
@@ -140,6 +150,11 @@ pub trait StatefulOperator: Send {
     /// row's time is its window's end − 1 ms, and it leaves when the watermark has reached end plus grace. What stands
     /// behind it has a watermark that is earlier by as much, and finds none of its rows late.
     fn grace_ms(&self) -> Millis;
+    /// A copy of what it keeps, when all rows of a mark have left: behind [`StatefulOperator::thaw`] of its rows everything
+    /// else goes on to the same bit. It holds the pipeline up, so it copies and does nothing else.
+    fn freeze(&mut self) -> Result<Box<dyn Frozen>, Failure>;
+    /// Takes rows of what was frozen in again, all of them in order, before the first mark.
+    fn thaw(&mut self, rows: &RecordBatch) -> Result<(), Failure>;
     /// Bytes held.
     fn size(&self) -> usize;
 }

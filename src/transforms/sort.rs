@@ -6,14 +6,23 @@
 //! Rows are kept in chunks that are sorted by time, so that what leaves is the front of each of them. Every row keeps
 //! the epoch that it came in: *needed* is the lowest of those that are held (I13).
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, TimestampMillisecondArray, UInt32Array};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, TimestampMillisecondArray, UInt16Array,
+    UInt32Array, UInt64Array,
+};
 use arrow::compute::{filter_record_batch, interleave_record_batch, not, take_record_batch};
-use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
+use arrow::datatypes::{
+    DataType, Field, Int32Type, Schema, SchemaRef, TimestampMillisecondType, UInt16Type, UInt64Type,
+};
 use arrow::error::ArrowError;
 
-use super::{At, Emitted, Gather, Needed, Partial, StatefulOperator, StatefulTransform, StepMark};
+use super::{At, Emitted, Frozen, Gather, Needed, Partial, StatefulOperator, StatefulTransform, StepMark};
 use crate::data::{Batch, DeadLetter, Epoch, Partition, SourceIndex, meta};
 use crate::report::Failure;
+use crate::state::Rows;
 use crate::time::{Millis, Watermark};
 
 /// More chunks than this are put together, pair by pair.
@@ -22,6 +31,11 @@ const CHUNKS_MAX: usize = 512;
 const CHUNK_ROWS_MAX: usize = 1 << 16;
 /// About as many times are told of as still to come, however many rows wait.
 const ENDS_MAX: usize = 4_096;
+
+/// In front of the rows that are kept: the epoch that each came in, and from where.
+const EPOCH: &str = "_epoch";
+const SOURCE: &str = "_source";
+const PARTITION: &str = "_of_partition";
 
 /// The `sort` transform.
 #[derive(Debug, Clone)]
@@ -55,7 +69,13 @@ impl StatefulTransform for Sort {
     }
 
     fn open(&self, _wants_rest: bool) -> Box<dyn StatefulOperator> {
-        Box::new(SortOperator { within_ms: self.within_ms, chunks: Vec::new(), leaving: None })
+        Box::new(SortOperator { of: self.clone(), within_ms: self.within_ms, chunks: Vec::new(), leaving: None })
+    }
+
+    fn state(&self) -> SchemaRef {
+        let kept = [(EPOCH, DataType::UInt64), (SOURCE, DataType::UInt16), (PARTITION, DataType::Int32)];
+        let kept = kept.map(|(name, data_type)| Arc::new(Field::new(name, data_type, false)));
+        Arc::new(Schema::new(kept.into_iter().chain(self.schema.fields().iter().cloned()).collect::<Vec<_>>()))
     }
 }
 
@@ -179,6 +199,7 @@ impl Chunk {
 
 /// The trunk's half: holds what has not left yet.
 struct SortOperator {
+    of: Sort,
     within_ms: Millis,
     /// As they came.
     chunks: Vec<Chunk>,
@@ -298,6 +319,73 @@ impl StatefulOperator for SortOperator {
         self.within_ms
     }
 
+    fn freeze(&mut self) -> Result<Box<dyn Frozen>, Failure> {
+        let of = |chunk: &Chunk| {
+            let (waiting, count) = (chunk.waiting(), chunk.waiting().len());
+            FrozenChunk {
+                rows: chunk.rows.slice(waiting.start, count),
+                keys: chunk.keys[waiting.clone()].to_vec(),
+                epochs: chunk.epochs[waiting].to_vec(),
+                bytes: chunk.bytes,
+            }
+        };
+        Ok(Box::new(FrozenChunks { schema: self.of.state(), chunks: self.chunks.iter().map(of).collect() }))
+    }
+
+    fn thaw(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
+        let epochs = rows.column(0).as_primitive::<UInt64Type>().values().to_vec();
+        let sources = rows.column(1).as_primitive::<UInt16Type>().values();
+        let partitions = rows.column(2).as_primitive::<Int32Type>().values();
+        let rows = RecordBatch::try_new(self.of.schema.clone(), rows.columns()[3..].to_vec()).map_err(broken)?;
+        let places = sources.iter().zip(partitions);
+        let key = |(time, (source, partition)): (&Millis, (&SourceIndex, &Partition))| Key {
+            time: *time,
+            source: *source,
+            partition: *partition,
+        };
+        let keys = times(&rows)?.values().iter().zip(places).map(key).collect();
+        // Rows of one chunk may come in several batches: those of equal keys still follow one another.
+        self.chunks.push(Chunk::of(rows, keys, epochs)?);
+        Ok(())
+    }
+
+    fn size(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.bytes).sum()
+    }
+}
+
+/// What waited at a mark. The rows themselves are shared.
+struct FrozenChunks {
+    schema: SchemaRef,
+    chunks: VecDeque<FrozenChunk>,
+}
+
+struct FrozenChunk {
+    rows: RecordBatch,
+    keys: Vec<Key>,
+    epochs: Vec<Epoch>,
+    bytes: usize,
+}
+
+impl Rows for FrozenChunks {
+    fn next_rows(&mut self, rows_max: usize) -> Result<Option<RecordBatch>, Failure> {
+        let Some(mut chunk) = self.chunks.pop_front() else { return Ok(None) };
+        let count = chunk.keys.len().min(rows_max.max(1));
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt64Array::from_iter_values(chunk.epochs.drain(..count))),
+            Arc::new(UInt16Array::from_iter_values(chunk.keys[..count].iter().map(|key| key.source))),
+            Arc::new(Int32Array::from_iter_values(chunk.keys.drain(..count).map(|key| key.partition))),
+        ];
+        columns.extend(chunk.rows.slice(0, count).columns().iter().cloned());
+        if !chunk.keys.is_empty() {
+            chunk.rows = chunk.rows.slice(count, chunk.keys.len());
+            self.chunks.push_front(chunk);
+        }
+        RecordBatch::try_new(self.schema.clone(), columns).map(Some).map_err(broken)
+    }
+}
+
+impl Frozen for FrozenChunks {
     fn size(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.bytes).sum()
     }

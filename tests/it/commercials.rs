@@ -118,7 +118,6 @@ fn the_commercials_are_generated_registered_and_counted() {
             format!("key: brand (avro, subject `{windowed}-key`)"),
             "exactly once (in one transaction with the journal)".into(),
             format!("topic `runner.{name}.brand-metrics.journal` of connection `default`"),
-            "warning[plan.replays_everything]: `per_brand` has no window".into(),
         ],
     );
     assert!(!servers::exists(&ratings), "a plan changes nothing");

@@ -10,6 +10,8 @@ const FACTS: PlanFacts<'static> = PlanFacts {
     kept: &BTreeMap::new(),
     writes: &BTreeMap::new(),
     fresh: false,
+    snapshots: &[],
+    left_state: false,
 };
 
 fn plan_record(sinks: &[(&str, Epoch)]) -> Record {

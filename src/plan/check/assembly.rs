@@ -1,6 +1,6 @@
 //! The parts of a checked pipeline, put together: what is in use, with indexes instead of names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{Target, Wiring};
 use super::round::{Round, early_aggregates};
@@ -8,10 +8,10 @@ use super::shape::Shape;
 use super::sinks::SinkDraft;
 use super::{Extent, PipelineCheck, restart, settings, shown_input, sinks, sources, steps};
 use crate::connectors::Delivery;
-use crate::plan::outline::{StepOutline, TopicState};
+use crate::plan::outline::StepOutline;
 use crate::plan::{ErrorPolicy, Input, Plan, RestartPlan, SinkPlan, SourcePlan, StepPlan, UnionPlan, fingerprint};
 use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::{Port, Verb};
+use crate::spec::Port;
 
 impl PipelineCheck<'_> {
     #[expect(clippy::too_many_arguments, reason = "the parts of a plan, put together once")]
@@ -44,6 +44,7 @@ impl PipelineCheck<'_> {
                 name: transform.name.value.clone(),
                 input: places.input(target, port)?,
                 step: round.compiled.remove(&index)?,
+                fingerprint: String::new(),
             });
         }
         let mut unions = Vec::new();
@@ -51,8 +52,6 @@ impl PipelineCheck<'_> {
             let inputs = wiring.unions[index].iter().map(|(from, target)| places.input(*target, from.port));
             unions.push(UnionPlan { inputs: inputs.collect::<Option<_>>()?, union: round.unions.remove(&index)? });
         }
-        self.outline.replays_everything =
-            shapes.values().any(|shape| shape.group.as_ref().is_some_and(|group| !group.windowed));
 
         let mut dead_letter = match dead_letter {
             Some(draft) => Some(draft?),
@@ -70,12 +69,14 @@ impl PipelineCheck<'_> {
             dead_letter_index = Some(plans.len());
             plans.push(draft.plan_dead(&mut self.outline)?);
         }
-        self.warn_of_replay(out);
         let restart = match self.scope.extent {
             Extent::InUse => self.restart(&wiring, &sources, &steps, &plans, out)?,
             Extent::Everything => RestartPlan::Journal,
         };
-        let fingerprint = self.fingerprint(&wiring, &sources);
+        let meanings = self.meanings(&wiring, &sources);
+        for step in 0..steps.len() {
+            steps[step].fingerprint = meanings.of_step(step, &steps, &unions);
+        }
         Some(Plan {
             namespace: self.scope.pipeline.metadata.namespace.clone(),
             name: self.scope.pipeline.metadata.name.value.clone(),
@@ -91,7 +92,8 @@ impl PipelineCheck<'_> {
             journal,
             restart,
             state_dir: self.scope.state_dir.clone(),
-            fingerprint,
+            snapshots: settings::snapshot_settings(spec),
+            fingerprint: fingerprint::of(&meanings.sources, &meanings.steps),
             outline: self.outline,
         })
     }
@@ -130,47 +132,45 @@ impl PipelineCheck<'_> {
         Some(plan)
     }
 
-    fn fingerprint(&self, wiring: &Wiring, sources: &[(SourcePlan, Shape)]) -> String {
+    fn meanings(&self, wiring: &Wiring, sources: &[(SourcePlan, Shape)]) -> Meanings {
         let spec = &self.scope.pipeline.spec;
         let early = early_aggregates(spec, wiring);
-        let sources: Vec<_> = wiring
+        let sources = wiring
             .used_sources()
             .zip(sources)
             .map(|(index, (plan, _))| sources::meaning(&spec.sources[index], plan))
             .collect();
-        let steps: Vec<_> =
+        let steps =
             wiring.used_steps().map(|index| steps::meaning(&spec.transforms[index], early.contains(&index))).collect();
-        fingerprint::of(&sources, &steps)
+        Meanings { sources, steps }
     }
+}
 
-    /// I17: until such an aggregate has snapshots, a restart needs everything that was ever read.
-    fn warn_of_replay(&self, out: &mut Diagnostics) {
-        if !self.outline.replays_everything {
-            return;
-        }
-        let endless = self
-            .scope
-            .pipeline
-            .spec
-            .transforms
-            .iter()
-            .find(|transform| matches!(&transform.verb, Verb::Aggregate(aggregate) if aggregate.window.is_none()));
-        let Some(endless) = endless else { return };
-        let kept = self.outline.topics.iter().filter_map(|topic| match &topic.state {
-            TopicState::Exists(info) => {
-                let ms = info.retention_ms?;
-                Some(format!("topic `{}` keeps its records for {}", topic.name, crate::time::duration::format(ms)))
+/// What of the plan's sources and steps changes results, in its order.
+struct Meanings {
+    sources: Vec<serde_json::Value>,
+    steps: Vec<serde_json::Value>,
+}
+
+impl Meanings {
+    /// The fingerprint of a step with all that stands before it.
+    fn of_step(&self, step: usize, steps: &[StepPlan], unions: &[UnionPlan]) -> String {
+        let (mut its_sources, mut its_steps) = (BTreeSet::new(), BTreeSet::from([step]));
+        let mut inputs = vec![steps[step].input];
+        while let Some(input) = inputs.pop() {
+            match input {
+                Input::Source(source) | Input::SourceFailed(source) => _ = its_sources.insert(source),
+                Input::Step(step) | Input::Late(step) | Input::Rest(step) | Input::Failed(step) => {
+                    its_steps.insert(step);
+                    inputs.push(steps[step].input);
+                }
+                Input::Union(union) => inputs.extend(&unions[union].inputs),
             }
-            _ => None,
-        });
-        let mut warning = Diagnostic::warning(
-            "plan.replays_everything",
-            format!("`{}` has no window: a restart reads its sources again from the beginning", endless.name.value),
-        )
-        .at(&endless.name.place)
-        .note("snapshots of such state come in a later release");
-        warning.notes.extend(kept);
-        out.push(warning);
+        }
+        let of = |meanings: &[serde_json::Value], indexes: BTreeSet<usize>| -> Vec<serde_json::Value> {
+            indexes.into_iter().map(|index| meanings[index].clone()).collect()
+        };
+        fingerprint::of(&of(&self.sources, its_sources), &of(&self.steps, its_steps))
     }
 }
 

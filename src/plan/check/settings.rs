@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::plan::{DEFAULT_MEMORY, EpochSettings, ErrorPolicy};
+use crate::plan::{DEFAULT_MEMORY, EpochSettings, ErrorPolicy, SnapshotSettings};
 use crate::report::{Diagnostic, Diagnostics};
 use crate::spec::{Document, ErrorsSpec, PipelineSpec};
 
@@ -59,6 +59,14 @@ pub(super) fn epoch_settings(spec: &PipelineSpec) -> EpochSettings {
         min_ms: spec.epoch.min.map_or(defaults.min_ms, |min| min.0),
         interval_ms: spec.epoch.interval.map_or(defaults.interval_ms, |interval| interval.0),
         max_bytes: spec.epoch.max_bytes.map_or(defaults.max_bytes, |bytes| bytes.0 as usize),
+    }
+}
+
+pub(super) fn snapshot_settings(spec: &PipelineSpec) -> SnapshotSettings {
+    let (defaults, state) = (SnapshotSettings::default(), &spec.state);
+    SnapshotSettings {
+        every_ms: state.every.map_or(defaults.every_ms, |every| every.0),
+        target_ms: state.recovery_target.map_or(defaults.target_ms, |target| target.0),
     }
 }
 

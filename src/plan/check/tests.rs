@@ -59,7 +59,7 @@ fn an_endless_aggregate_is_never_final() {
     assert_eq!(of_ratings(&append).1, ["modes.never_final"]);
     let default = format!("{endless}  sinks: {{ out: {{ from: per_brand, console: {{}} }} }}\n");
     let (plans, codes) = of_ratings(&default);
-    assert_eq!((plans[0].sinks[0].mode, codes), (Mode::Update, vec!["plan.replays_everything"]));
+    assert_eq!((plans[0].sinks[0].mode, codes), (Mode::Update, vec![]));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn only_rows_that_are_final_are_aggregated_again() {
         ))
     };
     let (plans, codes) = first(", window: { tumbling: 5s }", "");
-    assert_eq!((plans.len(), codes), (1, vec!["plan.replays_everything"]));
+    assert_eq!((plans.len(), codes), (1, vec![]));
     assert!(first(", window: { tumbling: 5s }", ", mode: update").1.contains(&"modes.never_final"));
     assert!(first("", "").1.contains(&"modes.never_final"));
 }

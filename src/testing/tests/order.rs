@@ -71,3 +71,36 @@ fn i13_windows_over_windows_are_rebuilt_from_the_oldest_open_one() {
         }
     }
 }
+
+#[test]
+fn i19_a_restart_from_a_snapshot_changes_no_bit_of_the_output() {
+    let stage = Stage::of(EVERYTHING, 3, uneven_rows(3, 600, 50));
+    // The reason of a time that is too far ahead says how far: an epoch that is read anew has another clock.
+    let dead_letters = stage.given.plan.dead_letter.unwrap();
+    let output = |journal: &MemoryJournal| {
+        let values = |sink: usize| {
+            let mut rows = written(&journal.output(sink));
+            if sink == dead_letters {
+                rows.iter_mut().for_each(|row| row.headers.clear());
+            }
+            rows
+        };
+        (0..stage.given.plan.sinks.len()).map(values).collect::<Vec<_>>()
+    };
+    let expected = output(&stage.run(Variant::default()));
+    for epoch in 1..=10 {
+        for (crash, snapshots_ms) in
+            [(CrashAt::Before(epoch), 0), (CrashAt::After(epoch), 0), (CrashAt::Before(epoch), 25)]
+        {
+            let variant = Variant { crash: Some(crash), snapshots_ms: Some(snapshots_ms), ..Variant::default() };
+            let (journal, store) = (MemoryJournal::default(), Arc::new(Store::in_memory().unwrap()));
+            let open = |journal| -> Box<dyn Journal> { Box::new(journal) };
+            let starts = run_with(&stage.given, variant, &journal, store, &open).unwrap();
+            assert_eq!(starts.count, 2, "{variant}");
+            assert_eq!(starts.restored, usize::from(epoch > 3 || snapshots_ms == 0 && epoch > 1), "{variant}");
+            for (sink, (actual, expected)) in output(&journal).iter().zip(&expected).enumerate() {
+                assert!(actual == expected, "`{}` differs: {variant}", stage.given.plan.sinks[sink].name);
+            }
+        }
+    }
+}

@@ -89,10 +89,11 @@ fn fill(given: &Given) {
 }
 
 fn restarted(stage: &Stage, journal: &MemoryJournal, piece_bytes: usize) {
-    let options = StartOptions { piece_bytes: Some(piece_bytes), ..StartOptions::default() };
+    let options =
+        StartOptions { piece_bytes: Some(piece_bytes), snapshots: SnapshotPlace::Nowhere, ..StartOptions::default() };
     let clock = ManualClock::at(BEGINNING);
     let mut started = start(&stage.given.plan, Box::new(journal.clone()), options, clock, &Arc::default()).unwrap();
-    started.committer.finish().unwrap();
+    started.committer.finish(None).unwrap();
 }
 
 #[test]
@@ -158,7 +159,7 @@ fn i17_an_output_that_is_shorter_than_its_cursor_is_not_gone_on_with() {
         rows.encode = Arc::new(crate::plan::records::lines::Counted { mode: crate::plan::Mode::Append });
     });
     fill(&fewer.given);
-    let options = StartOptions::default();
+    let options = StartOptions { snapshots: SnapshotPlace::Nowhere, ..StartOptions::default() };
     let refused = start(&fewer.given.plan, Box::new(journal), options, ManualClock::at(BEGINNING), &Arc::default());
     let refused = refused.err().unwrap();
     assert_eq!(refused.code, "refused.source_changed");

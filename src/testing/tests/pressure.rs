@@ -1,7 +1,7 @@
 //! I6 with the job's own threads: partitions that are far apart in time, and too little memory.
 
 use super::*;
-use crate::engine::start::StartOptions;
+use crate::engine::start::{SnapshotPlace, StartOptions};
 use crate::engine::{Job, Outcome, RunOptions};
 use crate::time::SystemClock;
 
@@ -19,7 +19,9 @@ fn run_job(stage: &Stage, journal: &MemoryJournal, lanes: usize) -> Result<Outco
 /// The same; also the most bytes that it held.
 fn run_measured(stage: &Stage, journal: &MemoryJournal, lanes: usize) -> Result<(Outcome, u64), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let options = RunOptions { start: StartOptions { lanes: Some(lanes), ..StartOptions::default() } };
+    let options = RunOptions {
+        start: StartOptions { lanes: Some(lanes), snapshots: SnapshotPlace::Nowhere, ..StartOptions::default() },
+    };
     let (plan, journal) = (stage.given.plan.clone(), Box::new(journal.clone()));
     let job = Job::start(plan, journal, options, SystemClock::shared(), runtime.handle())?;
     let metrics = job.metrics.clone();

@@ -99,11 +99,18 @@ struct Seen {
     repeated: usize,
     late: usize,
     dead: usize,
+    restored: usize,
+    failed_snapshots: usize,
+    damaged_snapshots: usize,
 }
 
 impl Seen {
     fn add(&mut self, other: &Seen) {
-        let Seen { epochs, aborts, losses, fences, takeovers, crashes, failed_writes, repeated, late, dead } = other;
+        let Seen { epochs, aborts, losses, fences, takeovers, crashes, failed_writes, repeated, late, dead, .. } =
+            other;
+        self.restored += other.restored;
+        self.failed_snapshots += other.failed_snapshots;
+        self.damaged_snapshots += other.damaged_snapshots;
         self.epochs += epochs;
         self.aborts += aborts;
         self.losses += losses;
@@ -118,8 +125,13 @@ impl Seen {
 
     fn shows_enough(&self) {
         println!("{self:?}");
-        let Seen { epochs, aborts, losses, fences, takeovers, crashes, failed_writes, repeated, late, dead } = *self;
-        let least = [aborts, losses, fences, takeovers, crashes, failed_writes, repeated, late, dead].into_iter().min();
+        let Seen { epochs, aborts, losses, fences, takeovers, crashes, failed_writes, repeated, late, dead, .. } =
+            *self;
+        let Seen { restored, failed_snapshots, damaged_snapshots, .. } = *self;
+        let of_journal = [aborts, losses, fences, takeovers, crashes];
+        let of_sinks = [failed_writes, repeated, late, dead];
+        let of_snapshots = [restored, failed_snapshots, damaged_snapshots];
+        let least = of_journal.into_iter().chain(of_sinks).chain(of_snapshots).min();
         assert!(epochs > 10_000 && least > Some(50), "the weather was too fine: {self:?}");
     }
 }
@@ -149,6 +161,44 @@ impl Weather {
 
     fn saw(&self, what: impl FnOnce(&mut Seen)) {
         what(&mut self.seen.lock().unwrap());
+    }
+
+    /// Somewhere snapshots are kept, but not always.
+    fn exposed_store(&self) -> Arc<Store> {
+        let (store, weather) = (Store::in_memory().unwrap(), self.apart());
+        store.disturb(move |name| {
+            let strikes = name.contains('/') && weather.below(12) == 0;
+            weather.saw(|seen| seen.failed_snapshots += usize::from(strikes));
+            strikes
+        });
+        Arc::new(store)
+    }
+
+    /// The newest of two snapshots may be damaged when a run begins: the other one is there for that.
+    fn damage(&self, store: &Store) {
+        let lineages = store.list("").unwrap().folders;
+        let objects: Vec<String> = lineages.iter().flat_map(|folder| store.list(folder).unwrap().objects).collect();
+        let is_manifest = |name: &&String| name.ends_with(".json");
+        let mut manifests: Vec<&String> = objects.iter().filter(is_manifest).collect();
+        manifests.sort();
+        let Some(newest) = manifests.last().filter(|_| manifests.len() > 1 && self.below(3) == 0) else { return };
+        let stem = newest.trim_end_matches(".json");
+        let hit = |name: &&String| name.starts_with(stem) && (self.below(2) == 0 || is_manifest(name));
+        let Some(hit) = objects.iter().find(hit) else { return };
+        let mut bytes = store.read(hit).unwrap().unwrap();
+        if bytes.is_empty() {
+            return;
+        }
+        let at = self.below(bytes.len() as u64) as usize;
+        bytes[at] ^= 1 << self.below(8);
+        store.overwrite(hit, bytes);
+        self.saw(|seen| seen.damaged_snapshots += 1);
+    }
+
+    /// The same with draws of its own: what happens when a sink's thread is so far must not change what happens to the
+    /// journal.
+    fn apart(&self) -> Weather {
+        Weather { random: Arc::new(Mutex::new(Uneven(self.below(u64::from(u32::MAX))))), ..self.clone() }
     }
 
     /// What becomes of an append.
@@ -207,9 +257,7 @@ impl Outdoors {
     }
 
     fn begin(&self, weather: &Weather) {
-        // Draws of its own: threads of sinks must not change what happens to the journal.
-        let random = Arc::new(Mutex::new(Uneven(weather.below(u64::from(u32::MAX)))));
-        *self.weather.lock().unwrap() = Weather { random, ..weather.clone() };
+        *self.weather.lock().unwrap() = weather.apart();
         let mut written = self.written.lock().unwrap();
         *written = Outside { writer: written.writer + 1, ..Outside::default() };
     }
@@ -315,6 +363,11 @@ impl Simulation {
             poll_rows: weather.below(20) as usize,
             // Some runs commit a record or a few at a time, in continuations (I10).
             piece_bytes: if weather.below(3) == 0 { 1 + weather.below(800) as usize } else { 0 },
+            snapshots_ms: match weather.below(4) {
+                0 => None,
+                1 | 2 => Some(0),
+                _ => Some(weather.below(1_000) as Millis),
+            },
             crash,
         };
         weather.saw(|seen| {
@@ -322,17 +375,20 @@ impl Simulation {
             seen.crashes += scripted + usize::from(crash.is_some());
         });
         self.stage.given.script = script;
+        let store = weather.exposed_store();
         for _ in 0..=RESTARTS_MAX {
-            let exposed = weather.clone();
+            let (exposed, shelf, of_shelf) = (weather.clone(), store.clone(), weather.apart());
             let open = move |journal: MemoryJournal| -> Box<dyn Journal> {
                 let weather = exposed.clone();
+                of_shelf.damage(&shelf);
                 Disturbed::boxed(journal, move |records, _| {
                     let hit = records.iter().any(|record| matches!(record, Record::Epoch(_) | Record::Progress { .. }));
                     hit.then(|| weather.disturbance()).flatten()
                 })
             };
-            match run_on(&self.stage.given, variant, &journal, &open) {
-                Ok(()) => {
+            match run_with(&self.stage.given, variant, &journal, store.clone(), &open) {
+                Ok(starts) => {
+                    weather.saw(|seen| seen.restored += starts.restored);
                     self.check(&rows, &journal, &weather);
                     return std::mem::take(&mut *weather.seen.lock().unwrap());
                 }

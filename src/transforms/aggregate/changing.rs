@@ -14,6 +14,7 @@ use arrow::datatypes::Int8Type;
 use arrow_row::Rows;
 
 use super::codec::RowCodec;
+use super::frozen::{FrozenPane, FrozenPanes, Kept, RowBytes};
 use super::gather::PanePartial;
 use super::keys::KeyTable;
 use super::{Shape, opened, row_times};
@@ -22,7 +23,7 @@ use crate::data::meta::{self, Change};
 use crate::expr::Accumulators;
 use crate::report::Failure;
 use crate::time::{Millis, Windows};
-use crate::transforms::{At, Emitted, Needed, Partial, StatefulOperator, StepMark};
+use crate::transforms::{At, Emitted, Frozen, Needed, Partial, StatefulOperator, StepMark};
 
 pub(super) struct ChangingOperator {
     shape: Arc<Shape>,
@@ -139,6 +140,42 @@ impl StatefulOperator for ChangingOperator {
 
     fn grace_ms(&self) -> Millis {
         self.shape.options.grace_ms
+    }
+
+    fn freeze(&mut self) -> Result<Box<dyn Frozen>, Failure> {
+        let of = |window: &Window| FrozenPane {
+            first_epoch: window.first_epoch,
+            keys: window.keys.keys().copied(),
+            kept: Kept::Bytes {
+                states: RowBytes::of(window.groups.iter().map(|group| group.state.as_deref())),
+                shown: RowBytes::of(window.groups.iter().map(|group| group.shown.as_deref())),
+            },
+        };
+        let panes = self.windows.values().map(of).collect();
+        Ok(Box::new(FrozenPanes::new(self.shape.clone(), panes)))
+    }
+
+    fn thaw(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
+        let thawed = self.shape.thawed(rows)?;
+        let tools = match &mut self.tools {
+            Some(tools) => tools,
+            none => none.insert(Tools::new(&self.shape)?),
+        };
+        let states = tools.states.encode(&thawed.states, rows.num_rows())?;
+        let shown = thawed.shown_bytes(&tools.results)?;
+        for pane in thawed.panes {
+            let window = self.windows.entry(pane.start).or_insert_with(|| Window::new(pane.first_epoch));
+            for (index, row) in pane.rows.enumerate() {
+                let group = window.keys.group(pane.keys.hash(index), pane.keys.key(index));
+                if group == window.groups.len() {
+                    window.groups.push(Group::default());
+                }
+                let Group { state, shown: shown_last, .. } = &mut window.groups[group];
+                replace(state, Some(states.row(row).data().into()), &mut window.bytes);
+                replace(shown_last, shown.get(row).map(Box::from), &mut window.bytes);
+            }
+        }
+        Ok(())
     }
 
     fn size(&self) -> usize {

@@ -14,6 +14,7 @@ use arrow::compute::{filter_record_batch, not};
 use arrow::error::ArrowError;
 
 use super::fill::Gap;
+use super::frozen::{FrozenPane, FrozenPanes, Kept};
 use super::gather::PanePartial;
 use super::keys::{KeyTable, Keys};
 use super::{Shape, opened, row_times};
@@ -22,7 +23,7 @@ use crate::expr::{Accumulators, Finished};
 use crate::journal::LastWindow;
 use crate::report::Failure;
 use crate::time::{Millis, Watermark, Windows};
-use crate::transforms::{At, Emitted, Needed, Partial, StatefulOperator, StepMark};
+use crate::transforms::{At, Emitted, Frozen, Needed, Partial, StatefulOperator, StepMark};
 
 pub(super) struct ClosingOperator {
     shape: Arc<Shape>,
@@ -243,6 +244,25 @@ impl StatefulOperator for ClosingOperator {
 
     fn grace_ms(&self) -> Millis {
         self.shape.options.grace_ms
+    }
+
+    fn freeze(&mut self) -> Result<Box<dyn Frozen>, Failure> {
+        let mut panes = VecDeque::new();
+        for pane in self.panes.values_mut() {
+            let (first_epoch, keys) = (pane.first_epoch, pane.keys.keys().copied());
+            panes.push_back(FrozenPane { first_epoch, keys, kept: Kept::States(pane.states(true)?) });
+        }
+        Ok(Box::new(FrozenPanes::new(self.shape.clone(), panes)))
+    }
+
+    fn thaw(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
+        let thawed = self.shape.thawed(rows)?;
+        for pane in thawed.panes {
+            let states: Vec<ArrayRef> =
+                thawed.states.iter().map(|state| state.slice(pane.rows.start, pane.rows.len())).collect();
+            self.pane(pane.start, pane.first_epoch)?.merge(&pane.keys, &states)?;
+        }
+        Ok(())
     }
 
     fn size(&self) -> usize {

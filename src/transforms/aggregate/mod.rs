@@ -16,6 +16,7 @@ mod changing;
 mod closing;
 mod codec;
 mod fill;
+mod frozen;
 mod gather;
 mod keys;
 
@@ -136,6 +137,10 @@ impl StatefulTransform for Aggregate {
             Some(windows) => Box::new(ClosingOperator::new(self.shape.clone(), windows, wants_rest)),
             None => Box::new(ChangingOperator::new(self.shape.clone())),
         }
+    }
+
+    fn state(&self) -> SchemaRef {
+        self.shape.state()
     }
 }
 
