@@ -2,6 +2,7 @@
 //! kill -9.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use reqwest::blocking::{Client, Response};
@@ -19,11 +20,12 @@ const TYPE: &str = "application/vnd.schemaregistry.v1+json";
 /// One of this process, for tests that use subjects of their own.
 pub fn served() -> &'static str {
     static URL: OnceLock<String> = OnceLock::new();
-    URL.get_or_init(|| serve(tempfile::tempdir().unwrap().keep()))
+    // Among what was built: nobody is left to remove it when the process ends.
+    URL.get_or_init(|| serve(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep().as_path()))
 }
 
 /// Serves a folder as long as this process lives.
-fn serve(folder: std::path::PathBuf) -> String {
+fn serve(folder: &Path) -> String {
     let registry = Arc::new(EmbeddedRegistry::open(folder).unwrap());
     let listener: TcpListener = runner::server::listen("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -39,16 +41,20 @@ fn serve(folder: std::path::PathBuf) -> String {
 struct Asked {
     client: Client,
     url: String,
+    /// Of one of the test's own.
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Asked {
     fn at(url: impl Into<String>) -> Asked {
-        Asked { client: Client::new(), url: url.into() }
+        Asked { client: Client::new(), url: url.into(), _folder: None }
     }
 
-    /// One of the test's own, with a folder that goes away with the machine's temporary files.
+    /// One of the test's own.
     fn new() -> Asked {
-        Asked::at(serve(tempfile::tempdir().unwrap().keep()))
+        let folder = tempfile::tempdir().unwrap();
+        let asked = Asked::at(serve(folder.path()));
+        Asked { _folder: Some(folder), ..asked }
     }
 
     fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Response {
