@@ -245,4 +245,17 @@ mod tests {
             assert_eq!(builder.finish().keys, BinaryArray::from(expected));
         }
     }
+
+    #[test]
+    fn i6_what_is_held_of_a_paused_partition_has_its_headers_too() {
+        let mut builder = RawBatchBuilder::new(0, "t".into(), 0);
+        builder.push(0, Some(1), None, Some(b"v"));
+        let bare = builder.bytes();
+        builder.headers(vec![("trace".into(), Some(vec![0; 1_000])), ("none".into(), None)]);
+        assert!(builder.bytes() >= bare + 1_009, "{} bytes with headers, {bare} without", builder.bytes());
+        builder.push(1, Some(2), None, Some(b"v"));
+        let batch = builder.finish();
+        assert_eq!((batch.headers.len(), batch.headers[0].len(), batch.headers[1].len()), (2, 2, 0));
+        assert_eq!(builder.bytes(), 0);
+    }
 }

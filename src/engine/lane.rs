@@ -507,3 +507,28 @@ fn missing_column(name: &str) -> Failure {
 fn arrow_bug(error: arrow::error::ArrowError) -> Failure {
     Failure::bug("lane.arrow", "rows do not fit their schema").because(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{Field, Schema};
+
+    use super::*;
+
+    /// One row far ahead stopped its partition until all its other rows were late.
+    #[test]
+    fn i6_one_time_that_is_far_off_says_nothing_about_where_a_partition_is_read() {
+        let schema = Arc::new(Schema::new(vec![Field::new(meta::TIME, meta::time_type(), true)]));
+        let reached = |times: Vec<Millis>| {
+            let times = TimestampMillisecondArray::from(times).with_timezone("UTC");
+            let rows = RecordBatch::try_new(schema.clone(), vec![Arc::new(times)]).unwrap();
+            typical_time(&Batch { source: 0, partition: 0, rows })
+        };
+        assert_eq!((reached(vec![]), reached(vec![5])), (None, Some(5)));
+        for (row, far) in [(0, Millis::MAX), (0, 0), (500, Millis::MAX), (999, Millis::MAX), (999, 0)] {
+            let mut times: Vec<Millis> = (10_000..11_000).collect();
+            times[row] = far;
+            let reached = reached(times).unwrap();
+            assert!((10_300..10_700).contains(&reached), "{reached}, where row {row} is at {far}");
+        }
+    }
+}

@@ -593,4 +593,17 @@ mod tests {
         assert!(!reader.status(0).at_end, "what was seen before the outage says nothing about now");
         assert_eq!(reader.position(0), Position::offset(7));
     }
+
+    /// Going on would leave a partition unread for ever.
+    #[test]
+    fn a_reader_whose_assignment_failed_ends() {
+        let cluster = Cluster::new("127.0.0.1:1", BTreeMap::new()).unwrap();
+        let share = [PartitionStart { partition: 0, start: Position::offset(7), end: None, max_timestamp: None }];
+        let source = KafkaSource::new(cluster, ["t"], "g", Start::Earliest, None);
+        let mut reader = KafkaReader::open(&source, 0, &share, Wanted::default()).unwrap();
+        // The client reads it already, and refuses to read it twice.
+        reader.slots.get_mut(0).unwrap().assigned = false;
+        let failure = reader.assign_unparked().unwrap_err();
+        assert!(!failure.retry, "{failure}");
+    }
 }
