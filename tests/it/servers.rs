@@ -122,6 +122,17 @@ impl Broker {
         (Broker { address: addresses.open.clone(), script, answers }, addresses)
     }
 
+    /// Three of them as one cluster: every record is on all, and two must have it. `address` names all.
+    pub fn start_three() -> Broker {
+        let (script, answers, address) = start("cluster.sh", &[], "").unwrap();
+        Broker { address, script, answers }
+    }
+
+    /// kill -9 for one of three, numbered from 1.
+    pub fn kill_node(&mut self, node: u64) {
+        self.ask(&format!("kill {node}"));
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.ask("kill");
@@ -216,9 +227,9 @@ pub fn topic_with(name: &str, partitions: i32, settings: &[(&str, &str)]) -> Str
     name
 }
 
-/// Makes a topic.
+/// Makes a topic, on as many brokers as the cluster says.
 pub fn create_topic(brokers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-    let mut new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let mut new = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
     for (key, value) in settings {
         new = new.set(key, value);
     }
