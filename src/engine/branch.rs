@@ -19,7 +19,6 @@ use crate::transforms::union::{Union, by_offset};
 use crate::transforms::{At, Gather, Left, Partial, RowOperator};
 
 /// Why rows are on a port.
-const LATE: &str = "its window had closed";
 const NOT_PASSED: &str = "it did not pass `where`";
 pub const HELD_BACK: &str = "it did not pass `having`";
 
@@ -42,7 +41,7 @@ pub struct Running {
 
 enum RunningConsumer {
     Rows { operator: Box<dyn RowOperator>, name: String, then: Running, rest: Running, failed: Running },
-    Stateful { step: usize, name: String, gather: Box<dyn Gather>, late: Running },
+    Stateful { step: usize, name: String, gather: Box<dyn Gather>, late_because: &'static str, late: Running },
     Sink { sink: usize, name: String, encoder: Box<dyn RecordEncoder> },
     Union { union: usize, slot: usize, columns: Union },
 }
@@ -139,7 +138,8 @@ impl RunningConsumer {
             Consumer::Stateful { step, late } => {
                 let Step::Stateful(transform) = &plan.steps[*step].step else { return Err(wrong_kind(*step)) };
                 let (name, late) = (plan.steps[*step].name.clone(), Running::open(plan, late)?);
-                RunningConsumer::Stateful { step: *step, name, gather: transform.open_gather(), late }
+                let (gather, late_because) = (transform.open_gather(), transform.late_because());
+                RunningConsumer::Stateful { step: *step, name, gather, late_because, late }
             }
             Consumer::Sink { sink } => {
                 let encoder = plan.sinks[*sink].encode.open()?;
@@ -170,10 +170,10 @@ impl RunningConsumer {
                 }
                 return then.run(batch, pass);
             }
-            RunningConsumer::Stateful { name, gather, late, .. } => {
+            RunningConsumer::Stateful { name, gather, late_because, late, .. } => {
                 let mut late_rows = Vec::new();
                 gather.update(&batch, pass.watermark, pass.at, &mut late_rows, &mut pass.output.dead)?;
-                run_late(late_rows, late, pass)?;
+                run_late(late_rows, late_because, late, pass)?;
                 name
             }
             RunningConsumer::Sink { sink, name, encoder } => {
@@ -206,14 +206,14 @@ fn united(mut rows: Vec<(usize, Batch)>) -> Result<Batch, Failure> {
 }
 
 /// I4, I8: late rows leave in the same epoch, counted; those that nothing takes become dead letters.
-fn run_late(late_rows: Vec<Batch>, late: &mut Running, pass: &mut Pass<'_>) -> Result<(), Failure> {
+fn run_late(late_rows: Vec<Batch>, because: &str, late: &mut Running, pass: &mut Pass<'_>) -> Result<(), Failure> {
     for batch in late_rows {
         pass.metrics.late.fetch_add(batch.rows.num_rows() as u64, Relaxed);
         if !late.is_read() && pass.dead_letters_late {
-            pass.output.dead.extend((0..batch.rows.num_rows()).map(|row| dead_letter(&batch, row, "late", LATE)));
+            pass.output.dead.extend((0..batch.rows.num_rows()).map(|row| dead_letter(&batch, row, "late", because)));
         }
         if late.is_read() {
-            late.run(whole_on_port(&batch, LATE)?, pass)?;
+            late.run(whole_on_port(&batch, because)?, pass)?;
         }
     }
     Ok(())

@@ -57,6 +57,8 @@ pub trait StatefulTransform: Debug + Send + Sync {
     fn changes(&self) -> bool;
     /// How much event time it looks at together; `None`: the watermark means nothing to it (I6).
     fn span_ms(&self) -> Option<Millis>;
+    /// Why a row of its `.late` port is there.
+    fn late_because(&self) -> &'static str;
     /// The half in each lane.
     fn open_gather(&self) -> Box<dyn Gather>;
     /// The half in the trunk, with empty state. `wants_rest`: it also gives the rows that it holds back

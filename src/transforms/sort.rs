@@ -64,6 +64,10 @@ impl StatefulTransform for Sort {
         Some(self.within_ms)
     }
 
+    fn late_because(&self) -> &'static str {
+        "rows of its time had left"
+    }
+
     fn open_gather(&self) -> Box<dyn Gather> {
         Box::new(SortGather { within_ms: self.within_ms, held: Default::default() })
     }

@@ -36,17 +36,21 @@ spec:
       group_by: [k]
       aggregate: { c: count(*), total: sum(x), least: min(x) }
       having: c > 1
+    ordered: { from: good, sort: { within: 700ms } }
     all: { from: good, group_by: [k], aggregate: { c: count(*), total: sum(x) } }
   sinks:
     rows: { from: good, kafka: { topic: rows }, format: json }
     windows: { from: wins, kafka: { topic: windows }, format: json }
     table: { from: all, kafka: { topic: table }, format: json, mode: upsert }
     late: { from: wins.late, kafka: { topic: late }, format: json }
+    by_time: { from: ordered, kafka: { topic: by_time }, format: json }
+    too_late: { from: ordered.late, kafka: { topic: too_late }, format: json }
     remembered: { from: wins, kafka: { topic: remembered }, format: json }
     forgotten: { from: good, kafka: { topic: forgotten }, format: json }
   dead_letter: { kafka: { topic: dead } }
 "#;
 const GRACE_MS: Millis = 500;
+const SORT_MS: Millis = 700;
 const WINDOW_MS: Millis = 2_000;
 const FAR: Millis = 90_000_000;
 
@@ -406,6 +410,8 @@ impl Simulation {
         let output = |name: &str| values(&written(&journal.output(self.stage.sink(name))));
         same("rows", &output("rows"), &values_of(&expected.rows));
         same("late", &output("late"), &values_of(&expected.late));
+        same("sorted", &output("by_time"), &values_of(&expected.by_time));
+        same("late for the sort", &output("too_late"), &values_of(&expected.too_late));
         same("windows", &output("windows"), &values_of(&expected.windows));
         assert_eq!(by_key(&output("table")), by_key(&values_of(&expected.table)), "table");
         let dead: Vec<Option<Vec<u8>>> =
@@ -489,6 +495,8 @@ fn script(weather: &Weather) -> (Vec<Item>, Vec<Item>) {
 struct Oracle {
     rows: Vec<Naive>,
     late: Vec<Naive>,
+    by_time: Vec<Naive>,
+    too_late: Vec<Naive>,
     windows: Vec<Naive>,
     table: Vec<Naive>,
     dead: Vec<Option<Vec<u8>>>,
@@ -508,6 +516,8 @@ impl Oracle {
         let mut read: BTreeMap<Partition, i64> = BTreeMap::new();
         let mut open: BTreeMap<(Millis, String), (i64, i64, i64)> = BTreeMap::new();
         let mut totals: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        // What waits for its time: time, partition, offset.
+        let mut waiting: BTreeMap<(Millis, Partition, i64), Naive> = BTreeMap::new();
         let (mut in_force, mut clock, mut epoch) = (Watermark::NONE, Millis::MIN, 0);
         for record in epochs {
             assert_eq!(record.epoch, epoch + 1, "epochs are consecutive");
@@ -520,7 +530,8 @@ impl Oracle {
                 assert_eq!(range.from.as_offset(), Some(*at), "partition {partition} goes on where it was");
                 *at = range.to.as_offset().unwrap();
                 let records = &log.get(&partition).map_or(&[][..], Vec::as_slice);
-                for record in &records[range.from.as_offset().unwrap() as usize..*at as usize] {
+                for offset in range.from.as_offset().unwrap()..*at {
+                    let record = records[offset as usize];
                     let Some((time, key, x)) = decoded(record) else {
                         oracle.dead.push(record.value.clone());
                         continue;
@@ -537,6 +548,13 @@ impl Oracle {
                     let total = totals.entry(key.clone()).or_default();
                     *total = (total.0 + 1, total.1 + x);
                     changed.insert(key.clone());
+                    if in_force.time().is_some_and(|watermark| time + SORT_MS < watermark) {
+                        let mut late = row();
+                        late.push(("_reason", "rows of its time had left".into()));
+                        oracle.too_late.push(late);
+                    } else {
+                        waiting.insert((time, partition, offset), row());
+                    }
                     let end = time.div_euclid(WINDOW_MS) * WINDOW_MS + WINDOW_MS;
                     if in_force.time().is_some_and(|watermark| end + GRACE_MS <= watermark) {
                         let mut late = row();
@@ -553,6 +571,13 @@ impl Oracle {
                 oracle.table.push(vec![("k", key.into()), ("c", c.into()), ("total", total.into())]);
             }
             in_force = record.watermark;
+            while let Some(entry) = waiting.first_entry() {
+                let (time, ..) = *entry.key();
+                if in_force.time().is_none_or(|watermark| time + SORT_MS >= watermark) {
+                    break;
+                }
+                oracle.by_time.push(entry.remove());
+            }
             while let Some(entry) = open.first_entry() {
                 let (end, key) = entry.key().clone();
                 if in_force.time().is_none_or(|watermark| end + GRACE_MS > watermark) {
@@ -570,7 +595,7 @@ impl Oracle {
                 }
             }
         }
-        assert!(open.is_empty(), "the end closes every window");
+        assert!(open.is_empty() && waiting.is_empty(), "the end closes every window, and lets every row out");
         for (partition, records) in &log {
             let read = read.get(partition).copied().unwrap_or(0);
             assert_eq!(read, records.len() as i64, "partition {partition} was read to its end");

@@ -128,6 +128,10 @@ impl StatefulTransform for Aggregate {
         self.shape.options.windows.map(|windows| windows.size_ms())
     }
 
+    fn late_because(&self) -> &'static str {
+        "its window had closed"
+    }
+
     fn open_gather(&self) -> Box<dyn Gather> {
         Box::new(AggregateGather::new(self.shape.clone()))
     }
