@@ -366,7 +366,12 @@ impl Lane {
             .downcast_ref::<TimestampMillisecondArray>()
             .ok_or_else(|| Failure::bug("lane.time_type", "an event time is not a timestamp"))?;
         let limit = at.clock.saturating_add(time.max_ahead_ms);
-        if values.null_count() == 0 && compute::max(values).is_none_or(|newest| newest <= limit) {
+        let timestamps = match time.not_after_timestamp {
+            true => Some(millis(&batch.rows, meta::TIMESTAMP).ok_or_else(|| missing_column(meta::TIMESTAMP))?.clone()),
+            false => None,
+        };
+        if timestamps.is_none() && values.null_count() == 0 && compute::max(values).is_none_or(|newest| newest <= limit)
+        {
             return with_times(batch, index, times.clone());
         }
         errors.reverse();
@@ -379,6 +384,10 @@ impl Lane {
             } else if values.value(row) > limit {
                 let ahead = values.value(row).saturating_sub(at.clock);
                 bad.push((row, "time.future", format!("the event time is {} ms ahead of the clock", ahead)));
+            } else if let Some(timestamps) = timestamps.as_ref().filter(|all| all.value(row) < values.value(row)) {
+                let after = values.value(row).saturating_sub(timestamps.value(row));
+                let reason = format!("the event time is {after} ms after the record's timestamp");
+                bad.push((row, "time.after_timestamp", reason));
             }
             pass.push(bad.last().is_none_or(|(last, ..)| *last != row));
         }
@@ -474,14 +483,17 @@ fn with_times(batch: Batch, index: usize, times: ArrayRef) -> Result<Batch, Fail
 }
 
 fn max_time(batch: &Batch) -> Option<Millis> {
-    let times = batch.rows.column_by_name(meta::TIME)?.as_any().downcast_ref::<TimestampMillisecondArray>()?;
-    compute::max(times)
+    compute::max(millis(&batch.rows, meta::TIME)?)
+}
+
+fn millis<'a>(rows: &'a RecordBatch, name: &str) -> Option<&'a TimestampMillisecondArray> {
+    rows.column_by_name(name)?.as_any().downcast_ref()
 }
 
 /// The median time of a few rows: one that is far off, early or late, must hold nobody back and stop nobody (I6).
 fn typical_time(batch: &Batch) -> Option<Millis> {
     const LOOKED_AT: usize = 9;
-    let times = batch.rows.column_by_name(meta::TIME)?.as_any().downcast_ref::<TimestampMillisecondArray>()?;
+    let times = millis(&batch.rows, meta::TIME)?;
     let step = times.len().div_ceil(LOOKED_AT).max(1);
     let mut some: Vec<Millis> = (0..times.len()).step_by(step).map(|row| times.value(row)).collect();
     some.sort_unstable();

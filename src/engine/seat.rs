@@ -400,8 +400,14 @@ mod tests {
 
     fn seat_at(clock: Arc<ManualClock>, source: &MemorySource, registry: &Registry) -> Seat {
         let time_type = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
-        let time =
-            TimePlan { field: TimeField::Timestamp, lag_ms: 0, idle_ms: Some(1), align_ms: None, max_ahead_ms: 0 };
+        let time = TimePlan {
+            field: TimeField::Timestamp,
+            lag_ms: 0,
+            idle_ms: Some(1),
+            align_ms: None,
+            max_ahead_ms: 0,
+            not_after_timestamp: false,
+        };
         let source_plan = SourcePlan {
             name: "s".into(),
             source: Arc::new(source.clone()),

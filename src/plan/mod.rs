@@ -166,6 +166,8 @@ pub struct TimePlan {
     /// How far a partition may be ahead of the slowest; `None`: what the pipeline's windows and lags ask for.
     pub align_ms: Option<Millis>,
     pub max_ahead_ms: Millis,
+    /// A time that is later than the record's Kafka timestamp is a bad one: the source is sought by timestamps.
+    pub not_after_timestamp: bool,
 }
 
 #[derive(Debug)]

@@ -448,7 +448,11 @@ pub enum RestartSpec {
     /// From its journal.
     Journal,
     /// From the times of the sink's records.
-    Watermark { epsilon: Spanned<DurationMs> },
+    Watermark {
+        epsilon: Spanned<DurationMs>,
+        /// Event times are no later than Kafka timestamps, says the user.
+        not_after_timestamp: bool,
+    },
     /// From what the sink's records say of the sources.
     Offsets,
 }

@@ -247,6 +247,9 @@ crate::options! {
     pub struct WatermarkKeys {
         /// How far rows may come out of the order of their time: above zero. What comes later than that is late. Example: `epsilon: 5s`.
         pub epsilon: Spanned<DurationMs>,
+        /// The `time.field` of the sources never gives a time that is later than the record's Kafka timestamp: only then it
+        /// may be used here. A record for which it does is a bad record. Default false.
+        pub not_after_timestamp: bool = false,
     }
 }
 
@@ -256,8 +259,8 @@ impl FromNode for RestartSpec {
             (Some("journal"), _) => Some(RestartSpec::Journal),
             (Some("offsets"), _) => Some(RestartSpec::Offsets),
             (_, Some([entry])) if entry.key == "watermark" => {
-                let WatermarkKeys { epsilon } = FromNode::from_node(&entry.value, out)?;
-                Some(RestartSpec::Watermark { epsilon })
+                let WatermarkKeys { epsilon, not_after_timestamp } = FromNode::from_node(&entry.value, out)?;
+                Some(RestartSpec::Watermark { epsilon, not_after_timestamp })
             }
             _ => wrong_choice(node, &["journal", "offsets"], &["watermark"], out),
         }

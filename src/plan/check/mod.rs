@@ -46,7 +46,8 @@ use self::sources::SourceDraft;
 use self::topics::Topics;
 use super::outline::Outline;
 use super::resolve::World;
-use super::{Plan, SourcePlan};
+use super::{Plan, SourcePlan, TimeField};
+use crate::data::meta;
 use crate::report::{Diagnostic, Diagnostics, Failure, Place};
 use crate::spec::{Document, Documents, Inputs, PipelineSpec, Port, SinkSpec};
 
@@ -155,6 +156,12 @@ impl<'a> PipelineCheck<'a> {
             }
         }
 
+        let bounds_times = restart::bounds_times(spec);
+        if bounds_times {
+            for index in wiring.used_sources() {
+                first.wanted.entry(Target::Source(index)).or_default().insert(meta::TIMESTAMP.to_owned());
+            }
+        }
         // The second round repeats what the first one said.
         let mut repeated = Diagnostics::default();
         let planned: Option<Vec<(SourcePlan, Shape)>> = wiring
@@ -164,7 +171,10 @@ impl<'a> PipelineCheck<'a> {
                 sources[index].as_ref()?.plan(&first.wanted_of(Target::Source(index)), reads_failed, out)
             })
             .collect();
-        let planned = planned?;
+        let mut planned = planned?;
+        for (plan, _) in &mut planned {
+            plan.time.not_after_timestamp = bounds_times && matches!(plan.time.field, TimeField::Expr(_));
+        }
         let mut shapes: Vec<Option<Shape>> = spec.sources.iter().map(|_| None).collect();
         for (index, (_, shape)) in wiring.used_sources().zip(&planned) {
             shapes[index] = Some(shape.clone());

@@ -28,7 +28,7 @@ pub(super) fn check(spec: &PipelineSpec, documents: &Documents, out: &mut Diagno
     }
     let check = Check { spec, restart };
     let errors = out.0.len();
-    if let RestartSpec::Watermark { epsilon } = &restart.value
+    if let RestartSpec::Watermark { epsilon, .. } = &restart.value
         && epsilon.value.0 == 0
     {
         out.push(
@@ -193,6 +193,12 @@ pub(super) fn append_time(topic: &str, place: &Place) -> Diagnostic {
         .hint("set `message.timestamp.type=CreateTime` on the topic, and begin with an empty one")
 }
 
+/// True if records whose time is later than their timestamp are bad records.
+pub(super) fn bounds_times(spec: &PipelineSpec) -> bool {
+    let restart = spec.restart.as_ref().map(|restart| &restart.value);
+    matches!(restart, Some(RestartSpec::Watermark { not_after_timestamp: true, .. }))
+}
+
 /// What the engine goes by; `sink` is the only sink's index in the plan.
 pub(super) fn plan(
     spec: &PipelineSpec,
@@ -205,8 +211,8 @@ pub(super) fn plan(
     Some(match restart {
         RestartSpec::Journal => RestartPlan::Journal,
         RestartSpec::Offsets => RestartPlan::Offsets { sink },
-        RestartSpec::Watermark { epsilon } => {
-            for (index, source) in sources {
+        RestartSpec::Watermark { epsilon, not_after_timestamp } => {
+            for (index, source) in sources.iter().filter(|_| !not_after_timestamp) {
                 timestamps_only(spec, *index, source, out);
             }
             // The sort stands in front of the windows, where there are any: what comes last is held against the sink.
@@ -238,6 +244,6 @@ fn timestamps_only(spec: &PipelineSpec, index: usize, source: &SourcePlan, out: 
         )
         .at(place)
         .note("a restart seeks the first record that is not older than a time of the sink, and Kafka knows only its own timestamps")
-        .hint("leave out `time.field`, or use `restart: journal`"),
+        .hint("if the field is never later than the timestamp, say so: `not_after_timestamp: true` beside `epsilon`"),
     );
 }

@@ -30,7 +30,7 @@ pub(super) fn written_out(
 }
 
 fn sort_in_front(spec: &mut PipelineSpec, before: Before) {
-    let Some(Spanned { value: RestartSpec::Watermark { epsilon }, place }) = spec.restart.clone() else { return };
+    let Some(Spanned { value: RestartSpec::Watermark { epsilon, .. }, place }) = spec.restart.clone() else { return };
     let from = match before {
         Before::Transform(index) => Some(&mut spec.transforms[index].from),
         Before::Sink => spec.sinks[0].from.as_mut(),

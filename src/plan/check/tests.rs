@@ -350,6 +350,10 @@ fn a_restart_by_watermark_needs_a_time_that_kafka_knows_and_an_epsilon() {
     assert_eq!(of(BY_TIME, ", time: { lag: 1s }"), [] as [&str; 0]);
     assert_eq!(of(BY_TIME, ", time: { field: at }"), ["restart.time"]);
     assert_eq!(of("offsets", ", time: { field: at }"), [] as [&str; 0]);
+    assert_eq!(
+        of("{ watermark: { epsilon: 5s, not_after_timestamp: true } }", ", time: { field: at }"),
+        [] as [&str; 0]
+    );
     assert_eq!(of("{ watermark: { epsilon: 0s } }", ""), ["restart.epsilon"]);
     let append_time = "---\napiVersion: runner/v1\nkind: Topic\nmetadata: { name: u }\nspec: { format: json, config: { message.timestamp.type: LogAppendTime } }\n";
     let source = "r: { kafka: { topic: t }, format: json, columns: { a: int } }";

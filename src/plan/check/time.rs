@@ -52,6 +52,7 @@ pub(super) fn plan(
         idle_ms,
         align_ms: spec.and_then(|spec| spec.align).map(|align| align.0),
         max_ahead_ms: spec.and_then(|spec| spec.max_ahead).map_or(DEFAULT_MAX_AHEAD_MS, |ahead| ahead.0),
+        not_after_timestamp: false,
     };
     Some((plan, reads))
 }

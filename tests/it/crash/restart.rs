@@ -140,7 +140,9 @@ fn by_watermark_a_killed_run_goes_on_behind_the_newest_time_of_its_sink() {
 }
 
 /// Windows that are open when a run is killed are made again from the source: whole, and each once.
-fn windows_by_watermark(name: &str, window: &str, size_ms: i64, every_ms: i64) {
+///
+/// `of_field`: their time is a field, and the timestamps are later.
+fn windows_by_watermark(name: &str, window: &str, size_ms: i64, every_ms: i64, of_field: bool) {
     let mut random = Random::new();
     let place = Place::new(name);
     let (input, output) = (servers::topic_with(name, 3, &[("retention.ms", "-1")]), servers::unique(name));
@@ -148,17 +150,23 @@ fn windows_by_watermark(name: &str, window: &str, size_ms: i64, every_ms: i64) {
     let rows: Vec<Row> = rows(&[6_000, 3_000, 800], 60_000, 800, 5).collect();
     let record = |row: &Row| {
         let Row { n, k, v, .. } = row;
-        TestRecord::to(row.partition, format!("{{\"n\":{n},\"k\":\"{k}\",\"v\":{v}}}")).at(row.time)
+        let text = format!("{{\"n\":{n},\"k\":\"{k}\",\"v\":{v},\"at\":{}}}", row.time);
+        TestRecord::to(row.partition, text).at(if of_field { row.time + n % 700 } else { row.time })
     };
     fill_in_batches(50, &input, rows.iter().map(record));
+    let (says, time) = match of_field {
+        true => (", not_after_timestamp: true", "{ field: at }"),
+        false => ("", "{ lag: 0s }"),
+    };
     place.spec(&format!(
-        "  restart: {{ watermark: {{ epsilon: 900ms }} }}
+        "  restart: {{ watermark: {{ epsilon: 900ms{says} }} }}
   epoch: {{ max_bytes: 16KiB }}
   sources:
     rows:
       kafka: {{ topic: {input}, until: end, properties: {SLOWLY} }}
       format: json
-      columns: {COLUMNS}
+      columns: {{ n: long, k: string, v: int, at: timestamp(ms) }}
+      time: {time}
   transforms:
     good: {{ from: rows, where: v >= 1 }}
     per_k:
@@ -193,8 +201,8 @@ fn windows_by_watermark(name: &str, window: &str, size_ms: i64, every_ms: i64) {
 
 #[test]
 fn by_watermark_open_windows_are_made_again() {
-    windows_by_watermark("tumbling-by-time", "{ tumbling: 2s }", 2_000, 2_000);
-    windows_by_watermark("hopping-by-time", "{ hopping: { size: 3s, every: 1s } }", 3_000, 1_000);
+    windows_by_watermark("tumbling-by-time", "{ tumbling: 2s }", 2_000, 2_000, false);
+    windows_by_watermark("hopping-by-time", "{ hopping: { size: 3s, every: 1s } }", 3_000, 1_000, true);
 }
 
 #[test]
