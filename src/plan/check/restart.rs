@@ -114,6 +114,9 @@ impl<'a> Check<'a> {
         let mut from = sink.from.as_ref()?;
         // Behind the windows rows must stay in their order: one way, without a union.
         while let Some(index) = self.only_transform(from) {
+            if self.refuse_late(from, out) {
+                return None;
+            }
             let transform = &self.spec.transforms[index];
             match &transform.verb {
                 Verb::Aggregate(aggregate) if matches!(self.restart.value, RestartSpec::Watermark { .. }) => {
@@ -129,7 +132,7 @@ impl<'a> Check<'a> {
                     break;
                 }
                 _ => {
-                    self.row_step(transform, from, out);
+                    self.row_step(transform, out);
                     from = &transform.from;
                 }
             }
@@ -150,18 +153,24 @@ impl<'a> Check<'a> {
             let found = self.spec.transforms.iter().position(|transform| transform.name.value == one.name);
             if let Some(index) = found.filter(|index| !std::mem::replace(&mut seen[*index], true)) {
                 let transform = &self.spec.transforms[index];
-                self.row_step(transform, from, out);
+                if !self.refuse_late(from, out) {
+                    self.row_step(transform, out);
+                }
                 self.rows_only(&transform.from, seen, out);
             }
         }
     }
 
-    fn row_step(&self, transform: &TransformSpec, from: &Inputs, out: &mut Diagnostics) {
-        if let Some(late) = from.refs.iter().find(|input| input.port == Port::Late) {
+    fn refuse_late(&self, from: &Inputs, out: &mut Diagnostics) -> bool {
+        let late = from.refs.iter().find(|input| input.port == Port::Late);
+        if let Some(late) = late {
             let title = format!("`restart: {}` cannot tell which late rows are out", self.mode());
             out.push(self.refused(title, &late.place));
-            return;
         }
+        late.is_some()
+    }
+
+    fn row_step(&self, transform: &TransformSpec, out: &mut Diagnostics) {
         match &transform.verb {
             Verb::Rows(_) | Verb::Fail(_) => {}
             Verb::Sort(_) if matches!(self.restart.value, RestartSpec::Watermark { .. }) => {
@@ -211,13 +220,14 @@ pub(super) fn plan(
     Some(match restart {
         RestartSpec::Journal => RestartPlan::Journal,
         RestartSpec::Offsets => RestartPlan::Offsets { sink },
+        // It was refused, and nothing of it will run.
+        RestartSpec::Watermark { .. } if !steps.iter().any(|step| step.name == IN_ORDER) => RestartPlan::Journal,
         RestartSpec::Watermark { epsilon, not_after_timestamp } => {
             for (index, source) in sources.iter().filter(|_| !not_after_timestamp) {
                 timestamps_only(spec, *index, source, out);
             }
             // The sort stands in front of the windows, where there are any: what comes last is held against the sink.
             let step = steps.iter().rposition(|step| matches!(step.step, Step::Stateful(_)))?;
-            debug_assert!(steps.iter().any(|step| step.name == IN_ORDER));
             RestartPlan::Watermark { sink, step, seek_ms: epsilon.value.0 + window_ms(spec) }
         }
     })
