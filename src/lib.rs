@@ -17,6 +17,7 @@ pub mod spec;
 pub mod expr;
 pub mod formats;
 pub mod journal;
+pub mod kafka_connect;
 pub mod state;
 // Floor 5
 pub mod connectors;

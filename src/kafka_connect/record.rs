@@ -1,0 +1,99 @@
+//! A record on its way through converters and transformations, and why it may not go on.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::schema::Schema;
+use super::value::{Struct, Value};
+
+/// A value and its schema; without one the value says itself what it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Datum {
+    pub schema: Option<Arc<Schema>>,
+    pub value: Value,
+}
+
+/// A named value beside a record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Header {
+    pub name: String,
+    pub datum: Datum,
+}
+
+/// A record of a topic, or on its way to one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    pub topic: String,
+    /// `None`: the key decides.
+    pub partition: Option<i32>,
+    /// Where it was read from; `None` on the way to a topic.
+    pub offset: Option<i64>,
+    /// Milliseconds since 1970.
+    pub timestamp: Option<i64>,
+    pub key: Datum,
+    pub value: Datum,
+    /// In order; names may come several times.
+    pub headers: Vec<Header>,
+}
+
+/// A record cannot be converted or transformed (Connect's `DataException`). In Connect's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectError(pub String);
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// An error with this message.
+pub fn refused<T>(message: impl Into<String>) -> Result<T, ConnectError> {
+    Err(ConnectError(message.into()))
+}
+
+impl Datum {
+    /// Nothing, of no type: what Connect calls a tombstone.
+    pub const NULL: Datum = Datum { schema: None, value: Value::Null };
+
+    pub fn schemaless(value: Value) -> Datum {
+        Datum { schema: None, value }
+    }
+
+    pub fn new(schema: Schema, value: Value) -> Datum {
+        Datum { schema: Some(Arc::new(schema)), value }
+    }
+
+    /// A struct, or what stands here instead; `purpose` is Connect's word for what it is needed for.
+    pub fn as_struct(&self, purpose: &str) -> Result<&Struct, ConnectError> {
+        match &self.value {
+            Value::Struct(row) => Ok(row),
+            other => refused(format!("Only Struct objects supported for [{purpose}], found: {}", other.java_class())),
+        }
+    }
+
+    /// A map without schema, or what stands here instead.
+    pub fn as_map(&self, purpose: &str) -> Result<&[(Value, Value)], ConnectError> {
+        match &self.value {
+            Value::Map(entries) => Ok(entries),
+            other => refused(format!(
+                "Only Map objects supported in absence of schema for [{purpose}], found: {}",
+                other.java_class()
+            )),
+        }
+    }
+}
+
+/// The value of a map's key that is a text.
+pub fn map_get<'a>(entries: &'a [(Value, Value)], key: &str) -> Option<&'a Value> {
+    entries.iter().find(|(known, _)| matches!(known, Value::String(text) if text == key)).map(|(_, value)| value)
+}
+
+/// Sets it, in its place or at the end.
+pub fn map_put(entries: &mut Vec<(Value, Value)>, key: &str, value: Value) {
+    match entries.iter_mut().find(|(known, _)| matches!(known, Value::String(text) if text == key)) {
+        Some((_, old)) => *old = value,
+        None => entries.push((Value::String(key.to_owned()), value)),
+    }
+}

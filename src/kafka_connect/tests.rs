@@ -1,0 +1,452 @@
+//! Against what the genuine classes gave: each transformation, the JSON converter, headers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::converters::{
+    AvroConverter, Converter, JsonConverter, SimpleHeaderConverter, avro_schema, connect_schema, converter,
+    header_converter,
+};
+use super::transforms::{Chain, classes};
+use super::{Datum, Header, Record, Schema, Settings, Value};
+use crate::registry::avro::Schema as AvroSchema;
+use crate::registry::{Registered, Registry, Side, Verdict};
+use crate::report::Failure;
+
+fn vectors() -> Json {
+    serde_json::from_str(include_str!("../../tests/data/connect-vectors.json")).unwrap()
+}
+
+fn json_converter(schemas: bool, numeric: bool) -> JsonConverter {
+    JsonConverter { schemas_enable: schemas, decimal_numeric: numeric, replace_null_with_default: true, content: None }
+}
+
+/// An envelope, or nothing.
+fn read(envelope: &Json) -> Datum {
+    match envelope {
+        Json::Null => Datum::NULL,
+        envelope => json_converter(true, true).decode("t", Some(envelope.to_string().as_bytes())).unwrap(),
+    }
+}
+
+fn write(datum: &Datum) -> Result<Json, String> {
+    let bytes = json_converter(true, true).encode("t", datum).map_err(|error| error.0)?;
+    Ok(bytes.map_or(Json::Null, |bytes| serde_json::from_slice(&bytes).unwrap()))
+}
+
+/// `1` and `1.0` are the same here: Java's JSON library prints a decimal as it likes.
+fn same(ours: &Json, theirs: &Json) -> bool {
+    match (ours, theirs) {
+        (Json::Number(a), Json::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Json::Array(a), Json::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Json::Object(a), Json::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, value)| b.get(key).is_some_and(|other| same(value, other)))
+        }
+        _ => ours == theirs,
+    }
+}
+
+/// Where the genuine message is a Java exception's, or names the wrong thing, ours is another.
+const OWN_WORDS: &[(&str, &str)] = &[
+    ("InsertionSpec@", "No value specified for static field"),
+    ("Timestamp missing on record: SinkRecord", "Timestamp missing on record"),
+    ("Illegal pattern character 'q'", "Illegal pattern character 'q'"),
+    ("Invalid regex: Unclosed group", "for configuration regex"),
+    ("No enum constant", "Invalid type found in casting spec: foo"),
+    ("for configuration renames: Invalid rename mapping: a:b:c", "Invalid cast spec: a:b:c"),
+    ("because \"config.format\" is null", "requires format option"),
+    ("java.lang.IllegalArgumentException: Illegal pattern character 'b'", "SimpleDateFormat-compatible pattern"),
+    ("due to serialization error: ", "due to serialization error: "),
+    ("because \"<local7>\" is null", "nothing of the kind"),
+];
+
+fn same_words(ours: &str, theirs: &str) -> bool {
+    let own = OWN_WORDS.iter().find(|(theirs_has, _)| theirs.contains(theirs_has));
+    match own {
+        Some((_, ours_has)) => ours.contains(ours_has),
+        None => ours == theirs,
+    }
+}
+
+fn chain(class: &str, config: &Json) -> Result<Chain, String> {
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    all.insert("transforms".into(), "it".into());
+    all.insert("transforms.it.type".into(), format!("org.apache.kafka.connect.transforms.{class}"));
+    for (key, value) in config.as_object().unwrap() {
+        all.insert(format!("transforms.it.{key}"), value.as_str().unwrap().into());
+    }
+    Chain::new(&all).map_err(|wrong| wrong[0].message.clone())
+}
+
+#[test]
+fn transformations_give_what_the_genuine_ones_give() {
+    let vectors = vectors();
+    let named = |json: &Json| json.as_str().map_or_else(|| json.clone(), |name| vectors["values"][name].clone());
+    let key = serde_json::json!({"schema": {"type": "string", "optional": false}, "payload": "k"});
+    let (mut wrong, mut count) = (String::new(), 0);
+    for vector in vectors["smt"].as_array().unwrap() {
+        let (class, config) = (vector["smt"].as_str().unwrap(), &vector["config"]);
+        let mut say = |what: String| wrong += &format!("{class} {config} of {}: {what}\n", vector["value"]);
+        count += 1;
+        let theirs_wrong = vector.get("config_error").or(vector.get("error")).and_then(Json::as_str);
+        let made = chain(class, config).and_then(|chain| {
+            let header = |pair: &Json| Header {
+                name: pair[0].as_str().unwrap().into(),
+                datum: SimpleHeaderConverter.decode("t", Some(pair[1].as_str().unwrap().as_bytes())).unwrap(),
+            };
+            let record = Record {
+                topic: "topic-1".into(),
+                partition: Some(3),
+                offset: Some(42),
+                timestamp: vector.get("no_timestamp").is_none().then_some(1_700_000_000_123),
+                key: read(&key),
+                value: read(&named(&vector["value"])),
+                headers: vector
+                    .get("headers")
+                    .map_or(Vec::new(), |all| all.as_array().unwrap().iter().map(header).collect()),
+            };
+            let Some(record) = chain.apply(record).map_err(|error| error.0)? else { return Ok(None) };
+            let headers: Result<Vec<Json>, String> = record
+                .headers
+                .iter()
+                .map(|header| Ok(serde_json::json!([header.name, write(&header.datum)?])))
+                .collect();
+            Ok(Some((record.topic.clone(), write(&record.key)?, write(&record.value)?, headers?)))
+        });
+        match (made, theirs_wrong) {
+            (Err(ours), Some(theirs)) if same_words(&ours, theirs) => {}
+            (Err(ours), theirs) => say(format!("{ours}\n   instead of {theirs:?} {}", vector["out"])),
+            (Ok(made), Some(theirs)) => say(format!("{made:?}\n   instead of {theirs}")),
+            (Ok(None), None) => assert_eq!(vector["dropped"], true),
+            (Ok(Some((topic, made_key, value, headers))), None) => {
+                let out = &vector["out"];
+                let wanted_key = out.get("key").map_or(key.clone(), &named);
+                let wanted =
+                    (named(&out["value"]), out.get("headers").cloned().unwrap_or_else(|| Json::Array(Vec::new())));
+                if topic != out.get("topic").map_or("topic-1", |topic| topic.as_str().unwrap()) {
+                    say(format!("topic {topic}"));
+                }
+                if !same(&made_key, &wanted_key) {
+                    say(format!("key {made_key}\n   instead of {wanted_key}"));
+                }
+                if !same(&value, &wanted.0) {
+                    say(format!("{value}\n   instead of {}", wanted.0));
+                }
+                if !same(&Json::Array(headers.clone()), &wanted.1) {
+                    say(format!("headers {headers:?}\n   instead of {}", wanted.1));
+                }
+            }
+        }
+    }
+    assert!(count > 230, "{count}");
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn json_is_read_and_written_as_by_the_genuine_converter() {
+    let (mut wrong, vectors) = (String::new(), vectors());
+    for vector in vectors["json"].as_array().unwrap() {
+        let text = vector["json"].as_str().unwrap();
+        let numeric = vector["numeric"].as_bool().unwrap();
+        let converter = json_converter(vector["schemas"].as_bool().unwrap(), numeric);
+        let made = converter.decode("t", Some(text.as_bytes())).and_then(|datum| {
+            let again = converter.encode("t", &datum)?;
+            let string = super::converters::PlainConverter::String.encode("t", &datum)?;
+            Ok((again.map(|bytes| String::from_utf8(bytes).unwrap()), string.map(|b| String::from_utf8(b).unwrap())))
+        });
+        match (made, vector.get("error").and_then(Json::as_str)) {
+            (Err(ours), Some(theirs)) if same_words(&ours.0, theirs) => {}
+            (Ok((again, string)), None) => {
+                // A map has the order of its hashes there.
+                let parsed = |text: Option<&str>| text.map(|text| serde_json::from_str::<Json>(text).unwrap());
+                let is_free = text.starts_with("{\"schema\": null") || !converter.schemas_enable;
+                let equal = again.as_deref() == vector["again"].as_str()
+                    || (is_free && parsed(again.as_deref()) == parsed(vector["again"].as_str()));
+                if !equal {
+                    wrong += &format!("{text}: {again:?}\n   instead of {}\n", vector["again"]);
+                }
+                // Java prints the address of bytes, and a map in the order of its hashes.
+                let addressed =
+                    |text: &str| text.contains("HeapByteBuffer") || text.contains("[B@") || text.contains('{');
+                let theirs = vector["string"].as_str();
+                if string.as_deref() != theirs && !theirs.is_some_and(addressed) {
+                    wrong += &format!("{text}: {string:?}\n   instead of {theirs:?}\n");
+                }
+            }
+            (made, theirs) => wrong += &format!("{text}: {made:?}\n   instead of {theirs:?} {}\n", vector["again"]),
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn headers_say_by_their_form_what_they_are() {
+    let (mut wrong, vectors) = (String::new(), vectors());
+    for vector in vectors["header"].as_array().unwrap() {
+        let text = vector["header"].as_str().unwrap();
+        let datum = SimpleHeaderConverter.decode("t", Some(text.as_bytes())).unwrap();
+        let read = write(&datum).unwrap();
+        let again = SimpleHeaderConverter.encode("t", &datum).unwrap();
+        let again = again.map(|bytes| String::from_utf8(bytes).unwrap());
+        if !same(&read, &vector["read"]) || again.as_deref() != vector["again"].as_str() {
+            wrong += &format!("{text}: {read} {again:?}\n   instead of {} {}\n", vector["read"], vector["again"]);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn plain_converters_go_both_ways() {
+    let none = BTreeMap::new();
+    let settings = Settings::new(&none, "");
+    let named = |class: &str| converter(class, settings).unwrap().unwrap();
+    for (class, bytes, value) in [
+        ("org.apache.kafka.connect.storage.StringConverter", &b"a\xc3\xa9"[..], Value::String("aé".into())),
+        ("ByteArrayConverter", &[0xff, 0], Value::Bytes(vec![0xff, 0])),
+        ("Short", &[1, 0], Value::Int16(256)),
+        ("IntegerConverter", &[0xff, 0xff, 0xff, 0xfe], Value::Int32(-2)),
+        ("LongConverter", &[0, 0, 0, 0, 0, 0, 0, 9], Value::Int64(9)),
+        ("FloatConverter", &[0x3f, 0xc0, 0, 0], Value::Float32(1.5)),
+        ("DoubleConverter", &[0x3f, 0xf8, 0, 0, 0, 0, 0, 0], Value::Float64(1.5)),
+        ("BooleanConverter", &[1], Value::Boolean(true)),
+    ] {
+        let converter = named(class);
+        let datum = converter.decode("t", Some(bytes)).unwrap();
+        assert!(datum.schema.as_ref().unwrap().optional, "{class}");
+        assert_eq!((&datum.value, converter.encode("t", &datum).unwrap().as_deref()), (&value, Some(bytes)), "{class}");
+        assert_eq!(converter.decode("t", None).unwrap().value, Value::Null);
+        assert_eq!(converter.encode("t", &Datum::NULL).unwrap(), None);
+        if !["org.apache.kafka.connect.storage.StringConverter", "ByteArrayConverter"].contains(&class) {
+            assert!(converter.decode("t", Some(&[9; 11])).is_err(), "{class}");
+        }
+    }
+    let text = Datum::new(Schema::new(super::Kind::String), Value::String("x".into()));
+    let wrong = |class: &str, datum: &Datum| named(class).encode("t", datum).unwrap_err().0;
+    assert_eq!(wrong("ByteArray", &text), "Invalid schema type for ByteArrayConverter: STRING");
+    let int = Datum::schemaless(Value::Int32(1));
+    assert_eq!(wrong("Long", &int), "Failed to serialize to long (was class java.lang.Integer)");
+    assert!(named("Boolean").decode("t", Some(&[2])).is_err());
+    assert!(
+        converter("io.example.Nothing", settings).is_none() && converter("SimpleHeaderConverter", settings).is_none()
+    );
+    assert!(header_converter("SimpleHeaderConverter", settings).is_some());
+}
+
+#[test]
+fn what_the_genuine_converter_garbles_is_an_error() {
+    let read = |schemas: bool, text: &str| json_converter(schemas, false).decode("t", Some(text.as_bytes()));
+    assert!(read(false, "123456789012345678901234567890").unwrap_err().0.contains("out of range"));
+    let nan = read(true, r#"{"schema":{"type":"double"},"payload":"NaN"}"#).unwrap().value;
+    assert!(matches!(nan, Value::Float64(number) if number.is_nan()), "as it was written; the genuine one reads 0");
+    for (ty, payload) in [("int32", "5.7"), ("int32", "\"5\""), ("int8", "300"), ("int64", "9223372036854775808")] {
+        let text = format!("{{\"schema\":{{\"type\":\"{ty}\"}},\"payload\":{payload}}}");
+        assert!(read(true, &text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn predicates_choose_what_a_transformation_sees() {
+    let settings = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        let all = [("transforms", "drop"), ("transforms.drop.type", "org.apache.kafka.connect.transforms.Filter")];
+        let both = all.iter().chain(pairs);
+        both.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let record = |topic: &str, value: Value, header: Option<&str>| Record {
+        topic: topic.into(),
+        partition: None,
+        offset: None,
+        timestamp: None,
+        key: Datum::NULL,
+        value: Datum::schemaless(value),
+        headers: header.iter().map(|name| Header { name: (*name).into(), datum: Datum::NULL }).collect(),
+    };
+    let text = || Value::String("x".into());
+    let predicate = |class: &str, more: &[(&str, &str)], negate: &str| {
+        let class = format!("org.apache.kafka.connect.transforms.predicates.{class}");
+        let mut pairs = vec![
+            ("predicates", "p, unused"),
+            ("predicates.p.type", class.as_str()),
+            ("predicates.unused.type", "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone"),
+            ("transforms.drop.predicate", "p"),
+            ("transforms.drop.negate", negate),
+        ];
+        pairs.extend_from_slice(more);
+        Chain::new(&settings(&pairs)).unwrap_or_else(|wrong| panic!("{wrong:?}"))
+    };
+    let drops = |chain: &Chain, record: Record| chain.apply(record).unwrap().is_none();
+    let topics = predicate("TopicNameMatches", &[("predicates.p.pattern", "a.*|b")], "false");
+    assert!(drops(&topics, record("abc", text(), None)) && drops(&topics, record("b", text(), None)));
+    assert!(!drops(&topics, record("bc", text(), None)), "the whole name must match");
+    let header = predicate("HasHeaderKey", &[("predicates.p.name", "h")], "true");
+    assert!(!drops(&header, record("t", text(), Some("h"))) && drops(&header, record("t", text(), None)));
+    let tombstone = predicate("RecordIsTombstone", &[], "false");
+    assert!(drops(&tombstone, record("t", Value::Null, None)) && !drops(&tombstone, record("t", text(), None)));
+    assert!(drops(&Chain::new(&settings(&[])).unwrap(), record("t", text(), None)));
+
+    let wrong = |pairs: &[(&str, &str)]| {
+        let wrong = Chain::new(&settings(pairs)).err().expect("these settings cannot be");
+        wrong.into_iter().map(|error| (error.key, error.message)).collect::<Vec<_>>()
+    };
+    let found =
+        wrong(&[("transforms", "drop,a,drop"), ("transforms.a.type", "Nothing"), ("transforms.drop.predicate", "q")]);
+    let keys: Vec<&str> = found.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["transforms.drop.predicate", "transforms.a.type", "transforms"], "{found:?}");
+    assert!(
+        classes().len() == 26
+            && classes().iter().all(|class| class.starts_with("org.apache.kafka.connect.transforms."))
+    );
+}
+
+// Avro.
+
+/// Per quickstart the schema of its generator, the schema that Confluent's connector and converter register for it,
+/// and its first values, as JSON and encoded.
+fn avro_vectors() -> Vec<Json> {
+    serde_json::from_str(include_str!("../../tests/data/quickstarts.json")).unwrap()
+}
+
+fn generator_schema(name: &str) -> AvroSchema {
+    let path = format!("{}/schemas/quickstarts/{name}.avsc", env!("CARGO_MANIFEST_DIR"));
+    AvroSchema::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn avro_schemas_are_those_that_the_genuine_converter_registers() {
+    for vector in avro_vectors() {
+        let name = vector["name"].as_str().unwrap();
+        let connect = connect_schema(&generator_schema(name)).unwrap();
+        assert_eq!(avro_schema(&connect, true).unwrap(), vector["registered"], "{name}");
+    }
+}
+
+#[derive(Debug, Default)]
+struct OneSchema(std::sync::Mutex<Vec<(String, String)>>);
+
+impl Registry for OneSchema {
+    fn latest(&self, _subject: &str) -> Result<Option<Registered>, Failure> {
+        Ok(None)
+    }
+    fn version(&self, _subject: &str, _version: i32) -> Result<Option<Registered>, Failure> {
+        Ok(None)
+    }
+    fn by_id(&self, id: i32) -> Result<Option<Arc<str>>, Failure> {
+        Ok(self.0.lock().unwrap().get(id as usize).map(|(_, text)| text.as_str().into()))
+    }
+    fn lookup(&self, _subject: &str, _schema: &str) -> Result<Option<Registered>, Failure> {
+        Ok(None)
+    }
+    fn register(&self, subject: &str, schema: &str) -> Result<i32, Failure> {
+        let mut all = self.0.lock().unwrap();
+        all.push((subject.into(), schema.into()));
+        Ok(all.len() as i32 - 1)
+    }
+    fn compatible(&self, _subject: &str, _schema: &str) -> Result<Verdict, Failure> {
+        Ok(Verdict { compatible: true, messages: Vec::new() })
+    }
+    fn describe(&self) -> String {
+        "in memory".into()
+    }
+}
+
+fn avro_converter(registry: &Arc<OneSchema>, settings: &[(&str, &str)]) -> AvroConverter {
+    let all = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    AvroConverter::new(Settings::new(&all, ""), registry.clone(), Side::Value).unwrap()
+}
+
+#[test]
+fn avro_values_are_read_and_written_as_by_the_genuine_converter() {
+    for vector in avro_vectors() {
+        let name = vector["name"].as_str().unwrap();
+        let registry = Arc::new(OneSchema::default());
+        let converter = avro_converter(&registry, &[]);
+        registry.register("t-value", &vector["registered"].to_string()).unwrap();
+        let values = vector["values"].as_array().unwrap();
+        for (value, hex) in values.iter().zip(vector["avro"].as_array().unwrap()) {
+            let hex = hex.as_str().unwrap();
+            let body = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap());
+            let framed: Vec<u8> = [0u8; 5].into_iter().chain(body).collect();
+            let datum = converter.decode("t", Some(&framed)).unwrap();
+            let plain = json_converter(false, false).encode("t", &datum).unwrap().unwrap();
+            assert!(
+                same(&serde_json::from_slice(&plain).unwrap(), value),
+                "{name}: {}",
+                String::from_utf8_lossy(&plain)
+            );
+            let again = converter.encode("t", &datum).unwrap().unwrap();
+            assert_eq!(again[5..], framed[5..], "{name}");
+        }
+        let registered = registry.0.lock().unwrap();
+        assert_eq!(registered.len(), 2, "a schema is registered once");
+        assert_eq!(registered[1].0, "t-value");
+        assert_eq!(serde_json::from_str::<Json>(&registered[1].1).unwrap(), vector["registered"], "{name}");
+    }
+}
+
+#[test]
+fn connect_schemas_go_through_avro_and_back() {
+    let vectors = vectors();
+    for name in ["row", "row2", "nom", "str", "long", "ts"] {
+        let datum = read(&vectors["values"][name]);
+        let registry = Arc::new(OneSchema::default());
+        let converter = avro_converter(&registry, &[]);
+        let bytes = converter.encode("t", &datum).unwrap().unwrap();
+        let again = converter.decode("t", Some(&bytes)).unwrap();
+        // A struct without a name comes back with one.
+        let payload = |datum: &Datum| write(datum).unwrap()["payload"].clone();
+        assert_eq!(payload(&again), payload(&datum), "{name}: {}", registry.0.lock().unwrap()[0].1);
+        for cut in 0..bytes.len() {
+            assert!(converter.decode("t", Some(&bytes[..cut])).is_err(), "{name} cut to {cut} bytes");
+        }
+    }
+}
+
+#[test]
+fn avro_schemas_say_what_connect_knows() {
+    let schema = |text: &str| {
+        let text = format!("{{\"schema\":{text},\"payload\":null}}");
+        let json = super::json::Json::parse(text.as_bytes()).unwrap().unwrap();
+        super::converters::read_schema(json.get("schema").unwrap()).unwrap().unwrap()
+    };
+    let avro = |text: &str, metadata: bool| avro_schema(&schema(text), metadata).map(|json| json.to_string());
+    for (connect, with, without) in [
+        (r#"{"type":"int8"}"#, r#"{"type":"int","connect.type":"int8"}"#, r#""int""#),
+        (r#"{"type":"string","optional":true}"#, r#"["null","string"]"#, r#"["null","string"]"#),
+        (r#"{"type":"int32","default":5}"#, r#"{"type":"int","connect.default":5}"#, r#""int""#),
+        (
+            r#"{"type":"int32","optional":true,"default":5}"#,
+            r#"[{"type":"int","connect.default":5},"null"]"#,
+            r#"["int","null"]"#,
+        ),
+        (
+            r#"{"type":"int64","name":"org.apache.kafka.connect.data.Timestamp","version":1}"#,
+            r#"{"type":"long","connect.version":1,"connect.name":"org.apache.kafka.connect.data.Timestamp","logicalType":"timestamp-millis"}"#,
+            r#"{"type":"long","logicalType":"timestamp-millis"}"#,
+        ),
+        (
+            r#"{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","version":1,"parameters":{"scale":"2"}}"#,
+            r#"{"type":"bytes","scale":2,"precision":64,"connect.version":1,"connect.parameters":{"scale":"2"},"connect.name":"org.apache.kafka.connect.data.Decimal","logicalType":"decimal"}"#,
+            r#"{"type":"bytes","scale":2,"precision":64,"logicalType":"decimal"}"#,
+        ),
+        (
+            r#"{"type":"struct","fields":[{"type":"struct","field":"a","fields":[]},{"type":"string","optional":true,"field":"b"}]}"#,
+            r#"{"type":"record","name":"ConnectDefault","namespace":"io.confluent.connect.avro","fields":[{"name":"a","type":{"type":"record","name":"ConnectDefault2","fields":[]}},{"name":"b","type":["null","string"],"default":null}]}"#,
+            r#"{"type":"record","name":"ConnectDefault","namespace":"io.confluent.connect.avro","fields":[{"name":"a","type":{"type":"record","name":"ConnectDefault2","fields":[]}},{"name":"b","type":["null","string"],"default":null}]}"#,
+        ),
+    ] {
+        assert_eq!(avro(connect, true).unwrap(), with, "{connect}");
+        assert_eq!(avro(connect, false).unwrap(), without, "{connect}");
+    }
+    let wrong = r#"{"type":"struct","name":"my-rec 1","fields":[]}"#;
+    assert_eq!(avro(wrong, true).unwrap_err().0, "Illegal character in: my-rec 1");
+    let union = AvroSchema::parse(r#"["null","string",{"type":"record","name":"a.X","fields":[]}]"#).unwrap();
+    let union = connect_schema(&union).unwrap();
+    let names: Vec<&str> = union.fields().iter().map(|field| field.name.as_str()).collect();
+    assert_eq!((union.name.as_deref(), names), (Some("io.confluent.connect.avro.Union"), vec!["string", "X"]));
+    assert!(connect_schema(&AvroSchema::parse(r#""null""#).unwrap()).is_err());
+    let unregistered = Arc::new(OneSchema::default());
+    let converter = avro_converter(&unregistered, &[("auto.register.schemas", "false")]);
+    let text = Datum::new(Schema::new(super::Kind::String), Value::String("x".into()));
+    assert!(converter.encode("t", &text).unwrap_err().0.contains("not registered under subject t-value"));
+}

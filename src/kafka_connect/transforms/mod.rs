@@ -1,0 +1,236 @@
+//! Transformations: what may be done to a record between a converter and a connector, one after the other.
+
+mod cast;
+mod dates;
+mod fields;
+mod flatten;
+mod headers;
+mod mask;
+mod routes;
+mod timestamps;
+
+pub use routes::whole as whole_regex;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::config::{ConfigError, Settings};
+use super::predicates::{self, Predicate};
+use super::record::{ConnectError, Datum, Record};
+use super::schema::{Field, Schema};
+use super::value::{Struct, Value};
+
+/// Changes a record, or drops it.
+pub trait Transformation: Send + Sync {
+    /// `None`: the record goes no further.
+    ///
+    /// # Errors
+    /// A record that the transformation is not made for.
+    fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError>;
+}
+
+/// Makes a transformation of its settings.
+pub type Make = fn(Settings<'_>, Side) -> Result<Box<dyn Transformation>, ConfigError>;
+
+/// Which part of a record is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Key,
+    Value,
+}
+
+impl Side {
+    fn of(self, record: &Record) -> &Datum {
+        match self {
+            Side::Key => &record.key,
+            Side::Value => &record.value,
+        }
+    }
+
+    fn put(self, mut record: Record, datum: Datum) -> Record {
+        match self {
+            Side::Key => record.key = datum,
+            Side::Value => record.value = datum,
+        }
+        record
+    }
+}
+
+const PACKAGE: &str = "org.apache.kafka.connect.transforms.";
+
+/// Classes that are for keys or for values: `X$Key`, `X$Value`.
+const SIDED: &[(&str, Make)] = &[
+    ("InsertField", fields::InsertField::make),
+    ("ReplaceField", fields::ReplaceField::make),
+    ("MaskField", mask::MaskField::make),
+    ("HoistField", fields::HoistField::make),
+    ("ExtractField", fields::ExtractField::make),
+    ("SetSchemaMetadata", fields::SetSchemaMetadata::make),
+    ("Flatten", flatten::Flatten::make),
+    ("Cast", cast::Cast::make),
+    ("TimestampConverter", timestamps::TimestampConverter::make),
+    ("HeaderFrom", headers::HeaderFrom::make),
+];
+
+/// Classes that are for whole records.
+const WHOLE: &[(&str, Make)] = &[
+    ("ValueToKey", fields::ValueToKey::make),
+    ("TimestampRouter", routes::TimestampRouter::make),
+    ("RegexRouter", routes::RegexRouter::make),
+    ("Filter", routes::Filter::make),
+    ("InsertHeader", headers::InsertHeader::make),
+    ("DropHeaders", headers::DropHeaders::make),
+];
+
+/// All classes, by their full names.
+pub fn classes() -> Vec<String> {
+    let sided = SIDED.iter().flat_map(|(name, _)| ["Key", "Value"].map(|side| format!("{PACKAGE}{name}${side}")));
+    sided.chain(WHOLE.iter().map(|(name, _)| format!("{PACKAGE}{name}"))).collect()
+}
+
+/// The transformation of a class, by its full name.
+///
+/// # Errors
+/// A setting that cannot be; the outer `None`: there is no such class.
+pub fn transformation(class: &str, settings: Settings<'_>) -> Option<Result<Box<dyn Transformation>, ConfigError>> {
+    let name = class.strip_prefix(PACKAGE)?;
+    let find =
+        |table: &[(&str, Make)], name: &str| table.iter().find(|(known, _)| *known == name).map(|(_, make)| *make);
+    if let Some(make) = find(WHOLE, name) {
+        return Some(make(settings, Side::Value));
+    }
+    let (name, side) = match name.split_once('$')? {
+        (name, "Key") => (name, Side::Key),
+        (name, "Value") => (name, Side::Value),
+        _ => return None,
+    };
+    find(SIDED, name).map(|make| make(settings, side))
+}
+
+/// The transformations of a connector, in order, each with its predicate.
+#[derive(Default)]
+pub struct Chain {
+    links: Vec<Link>,
+}
+
+struct Link {
+    transformation: Box<dyn Transformation>,
+    predicate: Option<Arc<dyn Predicate>>,
+    negate: bool,
+}
+
+impl Chain {
+    /// Reads `transforms`, `transforms.NAME.…`, `predicates` and `predicates.NAME.…` of a connector's settings.
+    ///
+    /// # Errors
+    /// All settings that cannot be.
+    pub fn new(all: &BTreeMap<String, String>) -> Result<Chain, Vec<ConfigError>> {
+        let (settings, mut wrong) = (Settings::new(all, ""), Vec::new());
+        let mut predicates: BTreeMap<String, Arc<dyn Predicate>> = BTreeMap::new();
+        for name in settings.list("predicates") {
+            let prefix = format!("predicates.{name}.");
+            match made(all, &prefix, predicates::predicate) {
+                Ok(predicate) => drop(predicates.insert(name, Arc::from(predicate))),
+                Err(error) => wrong.push(error),
+            }
+        }
+        let mut links = Vec::new();
+        let names = settings.list("transforms");
+        for (index, name) in names.iter().enumerate() {
+            if names[..index].contains(name) {
+                wrong.push(settings.error("transforms", format!("Duplicate alias provided: {name}")));
+                continue;
+            }
+            match link(all, name, &predicates) {
+                Ok(link) => links.push(link),
+                Err(error) => wrong.push(error),
+            }
+        }
+        if wrong.is_empty() { Ok(Chain { links }) } else { Err(wrong) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// The record behind all transformations; `None`: it was dropped.
+    ///
+    /// # Errors
+    /// A record that one of them is not made for.
+    pub fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError> {
+        let mut record = record;
+        for link in &self.links {
+            if link.predicate.as_ref().is_some_and(|predicate| predicate.test(&record) == link.negate) {
+                continue;
+            }
+            match link.transformation.apply(record)? {
+                Some(next) => record = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(record))
+    }
+}
+
+fn link(
+    all: &BTreeMap<String, String>,
+    name: &str,
+    predicates: &BTreeMap<String, Arc<dyn Predicate>>,
+) -> Result<Link, ConfigError> {
+    let prefix = format!("transforms.{name}.");
+    let settings = Settings::new(all, &prefix);
+    let transformation = made(all, &prefix, transformation)?;
+    let predicate = settings.get("predicate").map(|name| {
+        let known = predicates.get(name).cloned();
+        known.ok_or_else(|| {
+            settings.error(
+                "predicate",
+                format!("Predicate alias {name} must be one of the predicates listed in `predicates`"),
+            )
+        })
+    });
+    Ok(Link { transformation, predicate: predicate.transpose()?, negate: settings.boolean("negate", false)? })
+}
+
+/// What the class that stands under `type` makes of its settings.
+fn made<T>(
+    all: &BTreeMap<String, String>,
+    prefix: &str,
+    make: impl Fn(&str, Settings<'_>) -> Option<Result<T, ConfigError>>,
+) -> Result<T, ConfigError> {
+    let settings = Settings::new(all, prefix);
+    let class = settings.required("type")?;
+    let unknown = || {
+        settings.error(
+            "type",
+            format!("Invalid value {class} for configuration {prefix}type: Class {class} could not be found."),
+        )
+    };
+    make(class, settings).ok_or_else(unknown)?
+}
+
+/// `replace.null.with.default`, which most classes have.
+fn replaces_null(settings: Settings<'_>) -> Result<bool, ConfigError> {
+    settings.boolean("replace.null.with.default", true)
+}
+
+/// A field's value; a null may stand for the default of its schema.
+fn field_value(field: &Field, value: &Value, replace_null: bool) -> Value {
+    match (&field.schema.default, value) {
+        (Some(default), Value::Null) if replace_null => default.clone(),
+        _ => value.clone(),
+    }
+}
+
+/// The fields of a struct with their values.
+fn fields_of(row: &Struct, replace_null: bool) -> impl Iterator<Item = (Field, Value)> {
+    let fields = row.schema.fields().iter().zip(&row.values);
+    fields.map(move |(field, value)| (field.clone(), field_value(field, value, replace_null)))
+}
+
+/// A struct of these fields; all else of its schema is that of `like`.
+fn structure(like: &Schema, fields: Vec<(Field, Value)>) -> Datum {
+    let (fields, values): (Vec<Field>, Vec<Value>) = fields.into_iter().unzip();
+    let schema = Arc::new(Schema { optional: false, default: None, ..like.with_fields(fields) });
+    Datum { schema: Some(schema.clone()), value: Value::Struct(Struct { schema, values }) }
+}
