@@ -3,7 +3,8 @@
 //! A row leaves when the watermark has passed its time by more than `within`; rows of one time leave together, by
 //! (source, partition, offset) (I2). One that comes when its time has left already is late (I4).
 //!
-//! Rows are kept in chunks that are sorted by time, so that what leaves is the front of each of them. Every row keeps
+//! Rows are kept in chunks that are sorted by time, so that what leaves is the front of each of them. What has left is
+//! still in memory until it is the larger part of its chunk: one row that waits for long holds no others. Every row keeps
 //! the epoch that it came in: *needed* is the lowest of those that are held (I13).
 
 use std::collections::VecDeque;
@@ -196,6 +197,18 @@ impl Chunk {
         Ok(Chunk::sorted(rows, keys, epochs))
     }
 
+    /// Lets go of what has left, if that is more than what waits: so no row is copied more often than others leave.
+    fn let_go(&mut self) -> Result<(), Failure> {
+        let waiting = self.waiting();
+        if waiting.is_empty() || waiting.len() >= self.left {
+            return Ok(());
+        }
+        let order = UInt32Array::from_iter_values(waiting.clone().map(|row| row as u32));
+        let rows = take_record_batch(&self.rows, &order).map_err(broken)?;
+        *self = Chunk::sorted(rows, self.keys[waiting.clone()].to_vec(), self.epochs[waiting].to_vec());
+        Ok(())
+    }
+
     fn waiting(&self) -> std::ops::Range<usize> {
         self.left..self.keys.len()
     }
@@ -221,7 +234,7 @@ struct Leaving {
 
 impl SortOperator {
     /// Takes out of the chunks what may leave at this watermark.
-    fn due(&mut self, watermark: Watermark) -> Option<Leaving> {
+    fn due(&mut self, watermark: Watermark) -> Result<Option<Leaving>, Failure> {
         let mut leaving = Leaving { first_epoch: Epoch::MAX, rows: Vec::new(), order: Vec::new(), left: 0 };
         let mut keys: Vec<(Key, (usize, usize))> = Vec::new();
         for chunk in &mut self.chunks {
@@ -234,12 +247,13 @@ impl SortOperator {
             leaving.first_epoch = chunk.epochs[chunk.left..due].iter().copied().fold(leaving.first_epoch, Epoch::min);
             leaving.rows.push(chunk.rows.clone());
             chunk.left = due;
+            chunk.let_go()?;
         }
         self.chunks.retain(|chunk| !chunk.waiting().is_empty());
         // Of equal keys the chunk that came first is the first.
         keys.sort_unstable();
         leaving.order = keys.into_iter().map(|(_, place)| place).collect();
-        (!leaving.order.is_empty()).then_some(leaving)
+        Ok((!leaving.order.is_empty()).then_some(leaving))
     }
 
     /// Keeps the number of chunks bounded: all of them are looked at at every mark.
@@ -273,7 +287,7 @@ impl StatefulOperator for SortOperator {
                 self.chunks.push(Chunk::of(rows, keys, epochs)?);
             }
         }
-        self.leaving = self.due(mark.watermark);
+        self.leaving = self.due(mark.watermark)?;
         self.put_together()
     }
 

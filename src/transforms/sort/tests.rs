@@ -117,3 +117,22 @@ fn i2_many_epochs_that_are_put_together_leave_in_the_same_order() {
     assert_eq!(world.mark(last, 64), expected[half.len()..]);
     assert_eq!(world.operator.size(), 0);
 }
+
+/// One row far ahead in each chunk kept all the rows of the chunk in memory, until the state was full of rows that had left.
+#[test]
+fn rows_that_have_left_are_let_go_though_one_of_their_chunk_waits() {
+    let far = |chunk: i64| (1_000_000, chunk);
+    let mut world = World::new(0);
+    for chunk in 0..100 {
+        let mut rows: Vec<(Millis, i64)> = (0..1_000).map(|n| (chunk, 1_000 + n)).collect();
+        rows.push(far(chunk));
+        world.give(0, &rows);
+        assert_eq!(world.mark(0, 9), NONE);
+    }
+    let full = world.operator.size();
+    assert_eq!(world.mark(1_000, 10_000).len(), 100_000);
+    assert!(world.operator.size() * 50 < full, "{} of {full} bytes are held for 100 rows", world.operator.size());
+    assert_eq!(world.operator.needed(), Needed::From(1));
+    assert_eq!(world.mark(2_000_000, 9), (0..100).collect::<Vec<i64>>());
+    assert_eq!(world.operator.size(), 0);
+}
