@@ -109,7 +109,7 @@ impl PipelineCheck<'_> {
     ) -> Option<RestartPlan> {
         let spec = &self.scope.pipeline.spec;
         let by_index = wiring.used_sources().zip(sources.iter().map(|(plan, _)| plan)).collect();
-        let plan = restart::plan(spec, &by_index, steps, 0, out)?;
+        let plan = restart::plan(spec, &by_index, steps, (0, sinks.first().and_then(|sink| sink.input)), out)?;
         let sink = plan.sink().map(|sink| &sinks[sink]);
         // What is wrong with the sink itself was said.
         let is_refused = out.0.iter().any(|diagnostic| diagnostic.code == "restart.not_possible");

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::rewrite::IN_ORDER;
-use crate::plan::{RestartPlan, SourcePlan, Step, StepPlan, TimeField};
+use crate::connectors::kafka::{Moment, Start};
+use crate::plan::{Input, RestartPlan, SourcePlan, Step, StepPlan, TimeField};
 use crate::report::{Diagnostic, Diagnostics, Place};
 use crate::spec::{
-    DeliverySpec, Documents, Inputs, PipelineSpec, Port, RestartSpec, SinkMode, SinkSpec, Spanned, TransformSpec, Verb,
+    DeliverySpec, Documents, FromNode, Inputs, PipelineSpec, Port, RestartSpec, SinkMode, SinkSpec, Spanned,
+    TransformSpec, Verb,
 };
 use crate::time::Millis;
 
@@ -92,6 +94,20 @@ impl<'a> Check<'a> {
         for source in self.spec.sources.iter().filter(|source| source.connector.value != "kafka") {
             let title = format!("`restart: {}` needs Kafka sources, and `{}` is none", self.mode(), source.name.value);
             out.push(self.refused(title, &source.connector.place));
+        }
+        for source in &self.spec.sources {
+            let Some(node) = source.body.get("start") else { continue };
+            // What is wrong with it in itself is said of the source.
+            let start = Start::from_node(node, &mut Diagnostics::default());
+            if let Some(Start::Latest | Start::Timestamp(Moment::Ago(_))) = start {
+                let mode = self.mode();
+                out.push(
+                    Diagnostic::error("restart.start", format!("`restart: {mode}` needs a `start` that does not move"))
+                        .at(&node.place)
+                        .note("as long as nothing is in the sink every start begins there, and what came between two of them would be skipped")
+                        .hint("name a moment: `start: { timestamp: 2026-01-31T08:00:00Z }`; or use `restart: journal`"),
+                );
+            }
         }
     }
 
@@ -208,12 +224,21 @@ pub(super) fn bounds_times(spec: &PipelineSpec) -> bool {
     matches!(restart, Some(RestartSpec::Watermark { not_after_timestamp: true, .. }))
 }
 
-/// What the engine goes by; `sink` is the only sink's index in the plan.
+/// The warning for a topic that loses what a restart goes by.
+pub(super) fn retention(topic: &str, ms: Millis, place: &Place) -> Diagnostic {
+    let kept = crate::time::duration::format(ms);
+    Diagnostic::warning("restart.retention", format!("topic `{topic}` keeps its records for {kept} only"))
+        .at(place)
+        .note("a restart goes by its newest records: when they are removed nothing says where to go on")
+        .hint("set `retention.ms=-1` on the topic")
+}
+
+/// What the engine goes by; `sink` is the only sink's index in the plan, and reads `input`.
 pub(super) fn plan(
     spec: &PipelineSpec,
     sources: &BTreeMap<usize, &SourcePlan>,
     steps: &[StepPlan],
-    sink: usize,
+    (sink, input): (usize, Option<Input>),
     out: &mut Diagnostics,
 ) -> Option<RestartPlan> {
     let restart = spec.restart.as_ref().map_or(&RestartSpec::Journal, |restart| &restart.value);
@@ -226,11 +251,24 @@ pub(super) fn plan(
             for (index, source) in sources.iter().filter(|_| !not_after_timestamp) {
                 timestamps_only(spec, *index, source, out);
             }
-            // The sort stands in front of the windows, where there are any: what comes last is held against the sink.
-            let step = steps.iter().rposition(|step| matches!(step.step, Step::Stateful(_)))?;
+            let step = held_against_sink(steps, input?)?;
             RestartPlan::Watermark { sink, step, seek_ms: epsilon.value.0 + window_ms(spec) }
         }
     })
+}
+
+/// The last stateful step before the sink: the windows, or else the sort. Others may stand beside its way, as what trips
+/// a `fail` step: their rows are not in the sink.
+fn held_against_sink(steps: &[StepPlan], mut input: Input) -> Option<usize> {
+    loop {
+        let (Input::Step(step) | Input::Late(step) | Input::Rest(step) | Input::Failed(step)) = input else {
+            return None;
+        };
+        match steps[step].step {
+            Step::Stateful(_) => return Some(step),
+            Step::Rows(_) => input = steps[step].input,
+        }
+    }
 }
 
 fn window_ms(spec: &PipelineSpec) -> Millis {

@@ -386,6 +386,28 @@ fn a_restart_from_the_sink_needs_one_kafka_sink_that_is_exactly_once() {
 }
 
 #[test]
+fn a_restart_from_the_sink_needs_a_start_that_does_not_move() {
+    let of = |restart: &str, start: &str| {
+        let spec = format!(
+            "{HEAD}  restart: {restart}
+  sources: {{ r: {{ kafka: {{ topic: t, start: {start} }}, format: json, columns: {{ a: int }} }} }}
+  sinks: {{ out: {{ from: r, kafka: {{ topic: u }}, format: json }} }}\n"
+        );
+        built(&spec).1
+    };
+    for moves in ["latest", "{ timestamp: -1h }"] {
+        assert_eq!(of("offsets", moves), ["restart.start"]);
+        assert_eq!(of(BY_TIME, moves), ["restart.start"]);
+        assert_eq!(of("journal", moves), [] as [&str; 0]);
+    }
+    for stays in ["earliest", "{ timestamp: 2026-01-31T08:00:00Z }", "{ offsets: { t: { 0: 42 } } }", "{ group: g }"] {
+        assert_eq!(of("offsets", stays), [] as [&str; 0]);
+        assert_eq!(of(BY_TIME, stays), [] as [&str; 0]);
+    }
+    assert_eq!(of("offsets", "lastest"), ["kafka.place"]);
+}
+
+#[test]
 fn the_sort_of_a_restart_by_watermark_stands_before_the_windows_or_the_sink() {
     let plan_of = |transforms: &str| {
         let source = "r: { kafka: { topic: t }, format: json, columns: { a: int } }";
@@ -404,5 +426,10 @@ fn the_sort_of_a_restart_by_watermark_stands_before_the_windows_or_the_sink() {
         "f: { from: r, where: a > 1 }, w: { from: f, window: { hopping: { size: 9s, every: 3s } }, aggregate: { n: count(*) } }, s: { from: w, where: n > 1 }",
     );
     assert_eq!(steps, ["f", "in order", "w", "s"]);
-    assert_eq!(restart, crate::plan::RestartPlan::Watermark { sink: 0, step: 2, seek_ms: 14_000 });
+    assert_eq!(restart, crate::plan::RestartPlan::Watermark { sink: 0, step: 2, seek_ms: 14_000 }); // What trips a failure stands beside the way to the sink: its rows are not held against it.
+    let (steps, restart) = plan_of(
+        "w: { from: r, window: { tumbling: 5s }, aggregate: { n: count(*) } }, big: { from: w, window: { tumbling: 1m }, aggregate: { m: sum(n) } }, s: { from: w, fail: { trigger: big } }",
+    );
+    assert_eq!(steps, ["in order", "w", "big", "s", "s trigger"]);
+    assert_eq!(restart, crate::plan::RestartPlan::Watermark { sink: 0, step: 1, seek_ms: 65_000 });
 }

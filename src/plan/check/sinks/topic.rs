@@ -273,8 +273,13 @@ impl<'a> SinkCheck<'_, 'a> {
                     .note("rows that do not change are lost when the topic's retention is over"),
             );
         }
-        let by_time = self.scope.pipeline.spec.restart.as_ref().map(|restart| &restart.value);
-        if info.log_append_time && matches!(by_time, Some(RestartSpec::Watermark { .. })) {
+        let restart = self.scope.pipeline.spec.restart.as_ref().map(|restart| &restart.value);
+        // The dead letter's sink, which reads from nothing by name, says nothing of where to go on.
+        let by_sink = restart.filter(|restart| **restart != RestartSpec::Journal && self.spec.from.is_some());
+        if let (Some(ms), Some(_)) = (info.retention_ms, by_sink) {
+            out.push(restart::retention(&end.topic, ms, place));
+        }
+        if info.log_append_time && matches!(by_sink, Some(RestartSpec::Watermark { .. })) {
             out.push(restart::append_time(&end.topic, place));
         } else if info.log_append_time {
             out.push(
