@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Every point, in the order in which a run passes them.
 pub const POINTS: &[&str] = &[
+    "origin.read",
     "topic.create",
     "topic.created",
     "owner.append",

@@ -264,6 +264,15 @@ pub struct Tail {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
+/// What the ends of a sink's partitions are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tails {
+    /// Of each partition that has a committed record.
+    pub records: Vec<Tail>,
+    /// Partitions that have none any more: what they had was removed.
+    pub emptied: Vec<i32>,
+}
+
 /// Where rows go.
 pub trait Sink: std::any::Any + Debug + Send + Sync {
     /// The connector's key in the language.
@@ -284,7 +293,7 @@ pub trait Sink: std::any::Any + Debug + Send + Sync {
     }
 
     /// The last committed record of each partition that has one: what a restart without a journal goes by.
-    fn tails(&self) -> Result<Vec<Tail>, Failure> {
+    fn tails(&self) -> Result<Tails, Failure> {
         Err(Failure::bug("sink.tails", format!("a `{}` sink does not say what it has", self.connector())))
     }
 

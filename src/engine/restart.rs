@@ -9,12 +9,12 @@
 //! In both modes every record has a header with the name of its pipeline: a sink in which somebody else has written says
 //! nothing. Each start is a new lineage (I12); the journal is begun anew, and serves this run only (I11, I15).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::recovery::Recovery;
-use crate::connectors::Tail;
+use super::recovery::{READS, Recovery};
+use crate::connectors::{Tail, Tails};
 use crate::data::{EncodedRows, Epoch, PartitionName, Position};
-use crate::journal::EpochRecord;
+use crate::journal::{EpochRecord, PlanRecord, Record};
 use crate::plan::{Plan, RestartPlan};
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
@@ -24,6 +24,12 @@ const PIPELINE: &str = "runner-pipeline";
 /// Header of an epoch's last record: [`Vector`], as JSON.
 const OFFSETS: &str = "runner-offsets";
 
+/// In a plan record's `resolved`: whether its positions were read off the sink.
+const FROM_SINK: &str = "from_sink";
+
+/// By source.
+type Positions = BTreeMap<String, BTreeMap<PartitionName, Position>>;
+
 /// Where a run begins, by what the sink has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Origin {
@@ -32,16 +38,68 @@ pub struct Origin {
     /// Rows of this time and before are out.
     pub floor: Option<Millis>,
     /// By source; empty: where `start` says.
-    pub positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
+    pub positions: Positions,
+    /// It begins where `start` says.
+    pub is_start: bool,
     /// The sink's name, and what was found there, for people.
     pub found: String,
+}
+
+impl Origin {
+    /// As long as nothing is in the sink, a run begins where the one before it did: what `start` meant then may be gone, or
+    /// be elsewhere.
+    pub fn or_at(self, starts: Option<Positions>) -> Origin {
+        match starts {
+            Some(starts) if self.is_start => Origin { positions: starts, ..self },
+            _ => self,
+        }
+    }
+
+    /// Notes whether the positions in a plan record are those that `start` meant.
+    pub fn note(&self, record: &mut PlanRecord) {
+        if let Some(resolved) = record.resolved.as_object_mut() {
+            resolved.insert(FROM_SINK.to_owned(), (!self.is_start).into());
+        }
+    }
+}
+
+/// Where the journal has them: the positions that `start` meant when it was first asked, of sources that read what they did.
+///
+/// # Errors
+/// Whatever breaks while servers are asked.
+pub fn first_starts(plan: &Plan, records: &[Record]) -> Result<Option<Positions>, Failure> {
+    let newest = records.iter().rev().find_map(|record| match record {
+        Record::Plan(record) => Some(record),
+        _ => None,
+    });
+    let Some(newest) = newest.filter(|_| plan.restart != RestartPlan::Journal) else { return Ok(None) };
+    let Some(mut starts) = noted_starts(newest, &plan.namespace, &plan.name) else { return Ok(None) };
+    let mut same = BTreeSet::new();
+    for source in &plan.sources {
+        let ids = newest.topic_ids.get(&source.name);
+        let is_another =
+            |(topic, id): (&String, &String)| ids.and_then(|ids| ids.get(topic)).is_some_and(|was| was != id);
+        let reads = newest.resolved.get(READS).and_then(|reads| reads.get(&source.name)?.as_str());
+        if reads == Some(&source.source.reads()) && !source.source.topic_ids()?.iter().any(is_another) {
+            same.insert(&source.name);
+        }
+    }
+    starts.retain(|source, _| same.contains(source));
+    Ok(Some(starts))
+}
+
+fn noted_starts(record: &PlanRecord, namespace: &str, name: &str) -> Option<Positions> {
+    let is_ours = (record.namespace.as_str(), record.pipeline.as_str()) == (namespace, name);
+    // Not noted by a run that went by its journal: its first positions are such too.
+    let from_sink = record.resolved.get(FROM_SINK).is_some_and(|from_sink| *from_sink != false);
+    (is_ours && !from_sink).then(|| record.starts.clone())
 }
 
 /// How far the sources were read when an epoch ended.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Vector {
     epoch: Epoch,
-    positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
+    positions: Positions,
 }
 
 /// Reads off the sink where to go on; `None`: the journal says so. What dead instances left open must have been aborted before.
@@ -50,7 +108,18 @@ struct Vector {
 /// Refusals, if the sink does not say it, and what breaks while it is read.
 pub fn origin(plan: &Plan, fresh: bool) -> Result<Option<Origin>, Failure> {
     let Some(sink) = plan.restart.sink().map(|sink| &plan.sinks[sink]) else { return Ok(None) };
-    let tails = sink.sink.tails()?;
+    let Tails { records: tails, emptied } = sink.sink.tails()?;
+    if tails.is_empty() && !emptied.is_empty() && !fresh {
+        return Err(trimmed(&sink.name, emptied[0]));
+    }
+    if !tails.is_empty() && !emptied.is_empty() {
+        let partitions: Vec<String> = emptied.iter().map(|partition| partition.to_string()).collect();
+        let partitions = partitions.join(", ");
+        tracing::warn!(
+            "`{}`: where to go on is read from the other partitions: {partitions} had records and have none",
+            sink.name
+        );
+    }
     if let Some(foreign) = tails.iter().find(|tail| header(tail, PIPELINE) != Some(name_of(plan).as_bytes())) {
         return Err(foreign_record(&sink.name, foreign));
     }
@@ -60,6 +129,11 @@ pub fn origin(plan: &Plan, fresh: bool) -> Result<Option<Origin>, Failure> {
         RestartPlan::Offsets { .. } => by_offsets(&sink.name, &tails, fresh)?,
     };
     Ok(Some(origin))
+}
+
+/// Of an empty sink.
+fn begins(sink: &str) -> Origin {
+    Origin { epoch: 0, floor: None, positions: BTreeMap::new(), is_start: true, found: format!("`{sink}` is empty") }
 }
 
 fn by_watermark(plan: &Plan, sink: &str, tails: &[Tail], seek_ms: Millis, fresh: bool) -> Result<Origin, Failure> {
@@ -72,8 +146,7 @@ fn by_watermark(plan: &Plan, sink: &str, tails: &[Tail], seek_ms: Millis, fresh:
     }
     let newest = tails.iter().filter_map(|tail| tail.timestamp).max();
     let Some(newest) = newest else {
-        let found = format!("`{sink}` is empty");
-        return Ok(Origin { epoch: 0, floor: None, positions: BTreeMap::new(), found });
+        return Ok(begins(sink));
     };
     if fresh {
         let title = format!("`--fresh` would write again what `{sink}` has: times up to {newest} are there");
@@ -87,13 +160,12 @@ fn by_watermark(plan: &Plan, sink: &str, tails: &[Tail], seek_ms: Millis, fresh:
         positions.insert(source.name.clone(), source.to_names(found));
     }
     let found = format!("`{sink}` has times up to {newest}");
-    Ok(Origin { epoch: 0, floor: Some(newest), positions, found })
+    Ok(Origin { epoch: 0, floor: Some(newest), positions, is_start: false, found })
 }
 
 fn by_offsets(sink: &str, tails: &[Tail], fresh: bool) -> Result<Origin, Failure> {
     if tails.is_empty() {
-        let found = format!("`{sink}` is empty");
-        return Ok(Origin { epoch: 0, floor: None, positions: BTreeMap::new(), found });
+        return Ok(begins(sink));
     }
     let vectors = tails.iter().filter_map(|tail| Some((tail, header(tail, OFFSETS)?)));
     let vectors = vectors.map(|(tail, text)| {
@@ -115,7 +187,17 @@ fn by_offsets(sink: &str, tails: &[Tail], fresh: bool) -> Result<Origin, Failure
     };
     let found = format!("`{sink}` has epoch {}", newest.epoch);
     let positions = if fresh { BTreeMap::new() } else { newest.positions };
-    Ok(Origin { epoch: newest.epoch, floor: None, positions, found })
+    Ok(Origin { epoch: newest.epoch, floor: None, positions, is_start: fresh, found })
+}
+
+/// Nothing is there, but something was: that is no first run.
+fn trimmed(sink: &str, emptied: i32) -> Failure {
+    let title =
+        format!("`{sink}` had records and has none any more (partition {emptied} for one): nothing says what is out");
+    Failure::user("refused.sink_trimmed", title).hint(
+        "keep what is written there (`retention.ms=-1`). To go on: give `start` the moment from which output is missing and begin anew with `--fresh`, which reads from there; \
+         or make the topic anew, and all is written again",
+    )
 }
 
 fn foreign_record(sink: &str, tail: &Tail) -> Failure {
@@ -218,5 +300,38 @@ mod tests {
         assert_eq!(by_offsets("out", &torn, false).unwrap_err().code, "refused.sink_headers");
         let other = foreign_record("out", &tail(0, 5, &[(PIPELINE, "default/other")]));
         assert!(other.to_string().contains("pipeline `default/other`"), "{other}");
+    }
+    #[test]
+    fn while_the_sink_is_empty_a_run_begins_where_the_first_one_did() {
+        let name: PartitionName = "t/0".parse().unwrap();
+        let at = |offset: i64| {
+            Positions::from([("rows".to_owned(), BTreeMap::from([(name.clone(), Position::offset(offset))]))])
+        };
+        let noted = |origin: &Origin| {
+            let mut record = PlanRecord {
+                version: 1,
+                lineage: "l".into(),
+                namespace: "default".into(),
+                pipeline: "p".into(),
+                fingerprint: String::new(),
+                from_epoch: 1,
+                starts: at(7),
+                sinks: BTreeMap::new(),
+                resolved: serde_json::json!({}),
+                jumps: BTreeMap::new(),
+                topic_ids: BTreeMap::new(),
+            };
+            origin.note(&mut record);
+            assert_eq!(noted_starts(&record, "default", "other"), None);
+            noted_starts(&record, "default", "p")
+        };
+        let empty = by_offsets("out", &[], false).unwrap();
+        assert_eq!(noted(&empty), Some(at(7)));
+        assert_eq!(empty.clone().or_at(noted(&empty)).positions, at(7));
+        // What was read off a sink is where a run went on, not where the pipeline begins.
+        let vector = "{\"epoch\":9,\"positions\":{\"rows\":{\"t/0\":70}}}";
+        let full = by_offsets("out", &[tail(0, 5, &[(OFFSETS, vector)])], false).unwrap();
+        assert_eq!(noted(&full), None);
+        assert_eq!(full.or_at(Some(at(7))).positions, at(70));
     }
 }

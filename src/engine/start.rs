@@ -118,8 +118,10 @@ pub fn start(
     let mut writers = open_writers(plan)?;
     let mut records = journal.acquire()?;
     let shelf = open_shelf(plan, &options.snapshots)?;
-    // Whoever wrote before is fenced, and what a dead instance left open is aborted: the sink stands still.
-    let origin = restart::origin(plan, options.fresh)?;
+    // What a dead instance left open is aborted. What is refused is refused before anything is removed.
+    let starts = if options.fresh { None } else { restart::first_starts(plan, &records)? };
+    let mut origin = restart::origin(plan, options.fresh)?;
+    faults::point("origin.read");
     if (options.fresh || origin.is_some()) && !records.is_empty() {
         journal.clear()?;
         records = journal.acquire()?;
@@ -128,6 +130,10 @@ pub fn start(
         shelf.remove_others(None)?;
     }
     let mut owned = Owned::take_over(journal, &mut records)?;
+    if origin.is_some() {
+        // I15: until then a live instance could own the journal again, and commit. Now the sink stands still.
+        origin = restart::origin(plan, options.fresh)?.map(|origin| origin.or_at(starts));
+    }
     let history = History::of(records);
     preload(plan, &history);
     let Begun { mut recovery, restored, kept } = match &origin {
@@ -142,7 +148,10 @@ pub fn start(
     let discovered = discover(plan, &recovery)?;
     adopt(&mut writers, &recovery)?;
     if recovery.plan_changed {
-        let record = PlanRecord { topic_ids: ids, ..plan_record(plan, &history, &recovery, &discovered) };
+        let mut record = PlanRecord { topic_ids: ids, ..plan_record(plan, &history, &recovery, &discovered) };
+        if let Some(origin) = &origin {
+            origin.note(&mut record);
+        }
         faults::point("plan.append");
         must_append(owned.journal(), Record::Plan(record))?;
         faults::point("plan.appended");

@@ -285,6 +285,13 @@ pub fn delete_records(topic: &str, partition: i32, before: i64) {
     wait_for(admin(kafka()).delete_records(&list, &AdminOptions::new())).unwrap();
 }
 
+/// Removes all that is in a partition.
+pub fn delete_all_records(topic: &str, partition: i32) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::End).unwrap();
+    wait_for(admin(kafka()).delete_records(&list, &AdminOptions::new())).unwrap();
+}
+
 fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
     config_at(brokers).create().unwrap()
 }

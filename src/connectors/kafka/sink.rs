@@ -10,7 +10,7 @@ use super::alone::AloneWriter;
 use super::client::Cluster;
 use super::further::{Further, FurtherWriter};
 use super::journal::JournalSink;
-use crate::connectors::{Delivery, MemberSink, Sink, Tail, Writer};
+use crate::connectors::{Delivery, MemberSink, Sink, Tails, Writer};
 use crate::report::Failure;
 
 /// A topic to be written.
@@ -82,7 +82,7 @@ impl Sink for KafkaSink {
         }
     }
 
-    fn tails(&self) -> Result<Vec<Tail>, Failure> {
+    fn tails(&self) -> Result<Tails, Failure> {
         super::tails::read(&self.cluster, &self.topic)
     }
 

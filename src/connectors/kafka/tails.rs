@@ -12,7 +12,7 @@ use super::client::Cluster;
 use super::consumer::Consumer;
 use super::native::NativeError;
 use super::topics::{Bounds, Topics};
-use crate::connectors::Tail;
+use crate::connectors::{Tail, Tails};
 use crate::data::{Offset, Partition};
 use crate::report::Failure;
 
@@ -25,20 +25,31 @@ const QUEUE_BYTES: usize = 4 << 20;
 /// Without progress for this long, reading fails.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// By partition; those that have no committed record are left out, and so is everything of a topic that is not there.
-pub(super) fn read(cluster: &Cluster, topic: &str) -> Result<Vec<Tail>, Failure> {
+/// By partition; those that never had a committed record are left out, and so is everything of a topic that is not there.
+pub(super) fn read(cluster: &Cluster, topic: &str) -> Result<Tails, Failure> {
     let topics = Topics::connect(cluster)?;
-    let Some(partitions) = topics.partitions(topic)? else { return Ok(Vec::new()) };
+    let Some(partitions) = topics.partitions(topic)? else { return Ok(Tails::default()) };
     let bounds = topics.bounds(topic, partitions)?;
-    let mut looked: BTreeMap<Partition, Offset> = (0..)
+    let looked: BTreeMap<Partition, Offset> = (0..)
         .zip(&bounds)
         .filter(|(_, bounds)| bounds.high > bounds.low)
         .map(|(number, bounds)| (number, bounds.high))
         .collect();
+    let records = if looked.is_empty() { Vec::new() } else { last_committed(cluster, topic, &bounds, looked)? };
+    let has_one = |partition: Partition| records.iter().any(|tail| tail.partition == partition);
+    let emptied = (0..).zip(&bounds).filter(|(number, bounds)| bounds.low > 0 && !has_one(*number));
+    let emptied = emptied.map(|(number, _)| number).collect();
+    Ok(Tails { records, emptied })
+}
+
+/// Looks further and further back from the ends of these partitions.
+fn last_committed(
+    cluster: &Cluster,
+    topic: &str,
+    bounds: &[Bounds],
+    mut looked: BTreeMap<Partition, Offset>,
+) -> Result<Vec<Tail>, Failure> {
     let mut tails = Vec::new();
-    if looked.is_empty() {
-        return Ok(tails);
-    }
     let mut consumer = Consumer::open(cluster, &[topic.into()], "runner-tails", END_WITHIN, QUEUE_BYTES)?;
     let mut look = FIRST_LOOK;
     while !looked.is_empty() {

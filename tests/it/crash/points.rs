@@ -42,10 +42,13 @@ const LATER: &[(&str, u32)] = &[
 const OF_FILES: &[(&str, u32)] =
     &[("journal.append", 6), ("journal.appended", 6), ("epoch.committed", 4), ("file.noted", 3)];
 
+/// Passed where the sink says how far a pipeline is; its test is in `takeover.rs`.
+const OF_RESTARTS: &[&str] = &["origin.read"];
+
 #[test]
 fn no_point_is_left_out() {
     let walked: BTreeSet<&str> =
-        FIRST.iter().copied().chain(LATER.iter().chain(OF_FILES).map(|(point, _)| *point)).collect();
+        FIRST.iter().chain(OF_RESTARTS).copied().chain(LATER.iter().chain(OF_FILES).map(|(point, _)| *point)).collect();
     assert_eq!(walked, POINTS.iter().copied().collect());
 }
 

@@ -270,3 +270,50 @@ fn a_sink_without_the_headers_is_refused_and_so_is_one_with_the_brokers_time() {
     let wrong = place.apply().wait().with_code(2);
     assert!(wrong.stderr.contains("restart.append_time"), "{}", wrong.stderr);
 }
+
+/// An empty sink says nothing: where the journal is there, the pipeline still begins where it began first, and a sink that
+/// retention has emptied is not taken for one that was never written.
+#[test]
+fn i17_while_the_sink_is_empty_nothing_that_was_to_be_read_is_skipped_in_silence() {
+    let place = Place::new("still-empty");
+    let week = [("retention.ms", "604800000")];
+    let (input, output) = (servers::topic("still-empty-in", 1), servers::topic_with("still-empty-out", 1, &week));
+    let spec = |restart: &str| {
+        place.spec(&format!(
+            "  restart: {restart}
+  sources: {{ rows: {{ kafka: {{ topic: {input}, until: end }}, format: json, columns: {{ n: long }} }} }}
+  transforms: {{ good: {{ from: rows, where: n >= 2 }} }}
+  sinks: {{ out: {{ from: good, kafka: {{ topic: {output} }}, format: json }} }}
+"
+        ));
+    };
+    let begin = now_ms() - 10_000;
+    let give = |numbers: std::ops::Range<i64>| {
+        let record = |n: i64| TestRecord::to(0, format!("{{\"n\":{n}}}")).at(begin + n);
+        servers::produce(&input, &numbers.map(record).collect::<Vec<_>>());
+    };
+    spec("offsets");
+    give(0..2);
+    let first = place.apply().wait().with_code(0);
+    assert!(first.stderr.contains("restart.retention"), "{}", first.stderr);
+    assert!(place.committed(&output).is_empty());
+
+    // The first run began at 0; what comes next is out of nothing, and a record of it is gone.
+    give(2..5);
+    servers::delete_records(&input, 0, 3);
+    let expired = place.apply().wait().with_code(3);
+    assert!(expired.stderr.contains("kafka.expired") && expired.stderr.contains("0 to 2"), "{}", expired.stderr);
+    place.apply_with(&["--fresh"]).wait().with_code(0);
+    let numbers = || place.committed(&output).iter().map(|row| long(row, "n")).collect::<Vec<_>>();
+    assert_eq!(numbers(), [3, 4]);
+
+    servers::delete_all_records(&output, 0);
+    for restart in ["offsets", "{ watermark: { epsilon: 1s } }"] {
+        spec(restart);
+        let trimmed = place.apply().wait().with_code(3);
+        assert!(trimmed.stderr.contains("refused.sink_trimmed"), "{restart}:\n{}", trimmed.stderr);
+        assert!(numbers().is_empty());
+    }
+    place.apply_with(&["--fresh"]).wait().with_code(0);
+    assert_eq!(numbers(), [3, 4]);
+}

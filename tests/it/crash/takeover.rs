@@ -95,3 +95,44 @@ fn a_second_start_that_cannot_have_the_file_leaves_the_first_alone() {
     assert_counts_up(&rows);
     assert_eq!(place.lines("out.jsonl"), rows);
 }
+
+/// Where the sink says how far the pipeline is, the first instance may own the journal again, and commit, behind what the
+/// second one read there before it owns anything: nothing of that comes twice.
+#[test]
+fn i15_what_the_first_commits_while_a_second_one_starts_from_the_sink_is_not_written_again() {
+    let place = Place::new("overtaken");
+    let (input, output) = (servers::topic("overtaken-in", 1), servers::topic("overtaken-out", 1));
+    place.spec(&format!(
+        "  restart: offsets
+  sources: {{ rows: {{ kafka: {{ topic: {input} }}, format: json, columns: {{ n: long }} }} }}
+  sinks: {{ out: {{ from: rows, kafka: {{ topic: {output} }}, format: json }} }}
+"
+    ));
+    let mut count = 0;
+    let mut one_more = || {
+        servers::produce(&input, &[TestRecord::to(0, format!("{{\"n\":{count}}}")).at(now_ms())]);
+        count += 1;
+        wait_for_records(&place.brokers, &output, count);
+    };
+    let first = place.apply();
+    one_more();
+    let at = [("RUNNER_DIE_AT", "wait@origin.read")];
+    let second = Runner::spawn_with(&["apply", "spec.yaml"], place.folder.path(), &at);
+    // The second one owns nothing yet: the first is fenced, looks who that was for longer than reading the sink takes, and goes on.
+    while !first.stderr().contains("another instance took over") {
+        one_more();
+    }
+    one_more();
+    second.signal(libc::SIGSTOP);
+    // Its clock leaps: so it knows that it was suspended, and goes on.
+    std::thread::sleep(Duration::from_secs(3));
+    second.signal(libc::SIGCONT);
+    second.wait_stderr("goes on behind that");
+    one_more();
+    first.wait().with_code(3);
+    second.signal(libc::SIGTERM);
+    second.wait().with_code(0);
+    let rows = place.committed(&output);
+    assert_counts_up(&rows);
+    assert_eq!(rows.len(), count);
+}
