@@ -6,6 +6,7 @@ use super::Common;
 use super::output::{self, Exit, say};
 use super::specs::{SpecArgs, plans};
 use crate::deploy::open_journal;
+use crate::engine::recovery::History;
 use crate::plan::Plan;
 use crate::plan::resolve::Servers;
 use crate::report::Failure;
@@ -51,10 +52,10 @@ pub fn run(args: Args, common: &Common) -> Exit {
 fn reset(plan: &Plan, really: bool) -> Result<String, Failure> {
     let mut journal = open_journal(plan)?;
     if really {
-        journal.acquire()?;
+        let lineage = History::lineage_of(&journal.acquire()?);
         journal.clear()?;
-        if let Some(store) = Store::existing(&plan.snapshot_dir())? {
-            Shelf::look(Arc::new(store), &plan.namespace, &plan.name)?.remove_others(None)?;
+        if let Some((store, lineage)) = Store::existing(&plan.snapshot_dir())?.zip(lineage) {
+            Shelf::look(Arc::new(store), &plan.namespace, &plan.name)?.remove(&lineage)?;
         }
     }
     Ok(journal.describe())

@@ -18,7 +18,7 @@ use crate::connectors::{Delivery, EpochRows};
 use crate::data::{EncodedRows, Epoch};
 use crate::faults;
 use crate::journal::{EpochRecord, Owned, Record, SinkRows};
-use crate::plan::Plan;
+use crate::plan::{Plan, Step, StepPlan};
 use crate::report::Failure;
 
 const TRIM_EVERY: Duration = Duration::from_secs(10);
@@ -45,6 +45,8 @@ pub struct Committer {
     /// *needed* of the epochs that the slowest sink lacks, and of the last it has.
     needed: BTreeMap<Epoch, Epoch>,
     trimmed: Instant,
+    /// A step's state is never final: without snapshots the whole journal is needed.
+    needs_everything: bool,
     /// What snapshots covered then.
     covered: Epoch,
     /// Of the state; `None`: none is kept.
@@ -64,7 +66,10 @@ impl Committer {
         let forgetful = sinks.iter().enumerate().filter(|(_, sink)| sink.forgets);
         let journaled = forgetful.map(|(index, sink)| (index, sink.durable())).collect();
         let needed = history.epochs.iter().map(|(epoch, record)| (*epoch, record.needed)).collect();
+        let is_endless =
+            |step: &StepPlan| matches!(&step.step, Step::Stateful(transform) if transform.span_ms().is_none());
         Committer {
+            needs_everything: plan.steps.iter().any(is_endless),
             plan,
             owned,
             sinks,
@@ -193,7 +198,8 @@ impl Committer {
 
     /// I16: drops what neither replay nor any sink needs; the epoch before it stays for its watermark.
     fn trim(&mut self) -> Result<(), Failure> {
-        let covered = self.snapshots.as_ref().and_then(Snapshots::covered).unwrap_or(0);
+        let snapshots = self.snapshots.as_ref().filter(|_| self.needs_everything);
+        let covered = snapshots.and_then(Snapshots::covered).unwrap_or(0);
         if self.trimmed.elapsed() < faults::patience(TRIM_EVERY, "trim.") && covered == self.covered {
             return Ok(());
         }
@@ -207,8 +213,9 @@ impl Committer {
         } else if slowest < last {
             return Ok(());
         }
-        // The record of the slowest sink's last epoch says what it needs, so it stays too. A snapshot has what was needed
-        // before it, and its epoch's record says where it goes on.
+        // The record of the slowest sink's last epoch says what it needs, so it stays too. Where a step needs everything, a
+        // snapshot has what was needed before it, and its epoch's record says where it goes on. Elsewhere the journal is short
+        // by itself, and a lost disk with the snapshots costs a replay and nothing else.
         let keep = oldest.saturating_sub(1).max(covered).min(slowest);
         match self.owned.journal().trim(keep) {
             Ok(()) => self.needed = self.needed.split_off(&keep),

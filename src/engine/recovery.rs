@@ -55,6 +55,12 @@ impl History {
         history
     }
 
+    /// Of the newest plan.
+    pub fn lineage_of(records: &[Record]) -> Option<String> {
+        let of = |record: &Record| if let Record::Plan(plan) = record { Some(plan.lineage.clone()) } else { None };
+        records.iter().rev().find_map(of)
+    }
+
     /// The last committed epoch; 0 for none.
     pub fn last(&self) -> Epoch {
         self.epochs.keys().next_back().copied().unwrap_or(0)
@@ -125,6 +131,8 @@ pub struct PlanFacts<'a> {
     pub fresh: bool,
     /// Epochs of this lineage of which there is a snapshot with the state of all steps.
     pub snapshots: &'a [Epoch],
+    /// Where snapshots are; empty: none are taken.
+    pub snapshot_place: &'a str,
     /// There are snapshots, and the journal is empty.
     pub left_state: bool,
 }
@@ -157,12 +165,14 @@ pub fn decide(
     }
     let known = sinks.iter().map(|sink| last_epoch(sink, plan, history, last, facts)).collect::<Result<Vec<_>, _>>()?;
     let snapshot = newest_usable(history, facts.snapshots, &known);
-    let (snapshot, replay_from) = match (snapshot, replay_start(history, sinks, &known, last)) {
+    let plan_changed = plan.fingerprint != facts.fingerprint;
+    let (snapshot, replay_from) = match (snapshot, replay_start(history, sinks, &known, last, facts)) {
         (Some(epoch), Ok(from)) if from > epoch => (None, from),
         (Some(epoch), _) => (Some(epoch), epoch + 1),
+        // What was trimmed is in snapshots, but in those of the plan before.
+        (None, Err(_)) if plan_changed => (None, 1),
         (None, from) => (None, from?),
     };
-    let plan_changed = plan.fingerprint != facts.fingerprint;
     if plan_changed && replay_from <= last {
         return Err(Failure::user(
             "refused.plan_changed",
@@ -177,7 +187,7 @@ pub fn decide(
     let base = replay_from - 1;
     let record = history.epochs.get(&base);
     if record.is_none() && base > 0 {
-        return Err(trimmed(base));
+        return Err(trimmed(base, facts));
     }
     Ok(Recovery {
         lineage: plan.lineage.clone(),
@@ -257,12 +267,11 @@ fn first_run(
         .hint("bring the journal back; or start over with `--fresh`, which writes behind what is there; or remove the output"));
     }
     if facts.left_state && !facts.fresh {
-        return Err(Failure::user(
-            "refused.lineage",
-            "there are snapshots of an earlier run's state, but the journal is empty",
-        )
-        .hint(
-            "bring the journal back; or start over with `--fresh`, which reads the sources from their `start` again",
+        let message =
+            format!("`{}` has snapshots of an earlier run's state, but the journal is empty", facts.snapshot_place);
+        return Err(Failure::user("refused.lineage", message).hint(
+            "bring the journal back; or keep the state elsewhere (`state.store`), if those are of another cluster's \
+             journal; or start over with `--fresh`",
         ));
     }
     Ok(Recovery {
@@ -327,7 +336,13 @@ fn newest_usable(history: &History, snapshots: &[Epoch], known: &[Epoch]) -> Opt
     snapshots.iter().filter(is_whole).filter(every_sink_has).max().copied()
 }
 
-fn replay_start(history: &History, sinks: &[SinkMemory], known: &[Epoch], last: Epoch) -> Result<Epoch, Failure> {
+fn replay_start(
+    history: &History,
+    sinks: &[SinkMemory],
+    known: &[Epoch],
+    last: Epoch,
+    facts: PlanFacts<'_>,
+) -> Result<Epoch, Failure> {
     let mut from = history.needed(last).unwrap_or(last + 1);
     for (sink, epoch) in sinks.iter().zip(known) {
         let needed = history.needed(*epoch).ok_or_else(|| {
@@ -340,14 +355,21 @@ fn replay_start(history: &History, sinks: &[SinkMemory], known: &[Epoch], last: 
         from = from.min(needed).min(epoch + 1);
     }
     match history.epochs.keys().next() {
-        Some(first) if from < *first && from <= last => Err(trimmed(from)),
+        Some(first) if from < *first && from <= last => Err(trimmed(from, facts)),
         _ => Ok(from),
     }
 }
 
-fn trimmed(epoch: Epoch) -> Failure {
-    Failure::user("refused.journal_too_short", format!("recovery needs epoch {epoch}, which the journal holds no more"))
-        .hint("somebody trimmed it; start over with `--fresh`")
+fn trimmed(epoch: Epoch, facts: PlanFacts<'_>) -> Failure {
+    let message = format!("recovery needs epoch {epoch}, which the journal holds no more");
+    if facts.snapshot_place.is_empty() {
+        return Failure::user("refused.journal_too_short", message)
+            .hint("somebody trimmed it; start over with `--fresh`");
+    }
+    let message = format!("{message}, and there is no whole snapshot behind it in `{}`", facts.snapshot_place);
+    Failure::user("refused.journal_too_short", message).hint(
+        "bring that folder back, if it was elsewhere or on another machine (`state.store`); or start over with `--fresh`",
+    )
 }
 
 fn positions(plan: &PlanRecord, record: Option<&EpochRecord>) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {

@@ -296,7 +296,7 @@ impl Desk {
         let (done, results) = channel();
         let work = move || {
             while let Ok(order) = taken.recv() {
-                if done.send(worker.work(order)).is_err() {
+                if done.send(worker.surely(order)).is_err() {
                     return;
                 }
             }
@@ -330,6 +330,16 @@ impl Desk {
 }
 
 impl Worker {
+    /// A bug of ours in one snapshot must not keep all later ones from being taken.
+    fn surely(&self, order: Order) -> Done {
+        let writes = matches!(order, Order::Write(_));
+        let work = std::panic::AssertUnwindSafe(|| self.work(order));
+        std::panic::catch_unwind(work).unwrap_or_else(|_| {
+            let failure = Failure::bug("state.panic", "what writes snapshots panicked");
+            if writes { Done::Written(Err(failure)) } else { Done::Published(Err(failure)) }
+        })
+    }
+
     fn work(&self, order: Order) -> Done {
         match order {
             Order::Write(StateBehind { epoch, mut steps }) => {
@@ -391,8 +401,15 @@ pub fn restore(plan: &Plan, shelf: &Shelf, manifest: &Manifest) -> Result<Restor
             let rows = shelf.read(manifest, part)?;
             let same = rows.schema_ref().fields().iter().map(|field| (field.name(), field.data_type()));
             if !same.eq(columns.fields().iter().map(|field| (field.name(), field.data_type()))) {
-                let message = format!("the state of `{}` in it has other columns than this runner keeps", step.name);
-                return Err(Failure::user("state.columns", message));
+                let (name, theirs, place) = (&step.name, &manifest.runner, shelf.describe());
+                let message = format!(
+                    "the state of `{name}` in the snapshot of epoch {} (of runner {theirs}, in `{place}`) has other columns than \
+                     this runner keeps",
+                    manifest.epoch
+                );
+                return Err(Failure::user("refused.state_columns", message).hint(format!(
+                    "go on with runner {theirs}; or start over with `--fresh`, which reads the sources from their `start` again"
+                )));
             }
             operator.thaw(&rows)?;
         }

@@ -28,7 +28,7 @@ use crate::faults;
 use crate::journal::{Appended, EpochRecord, Journal, Jump, Owned, PlanRecord, Record};
 use crate::plan::{EpochSettings, JournalPlace, Plan, RestartPlan, SnapshotSettings, SourcePlan, Step};
 use crate::report::Failure;
-use crate::state::{Shelf, Store};
+use crate::state::{Found, Shelf, Store};
 use crate::time::{Clock, Millis};
 
 /// `time.align` is no smaller than this by itself.
@@ -122,12 +122,13 @@ pub fn start(
     let starts = if options.fresh { None } else { restart::first_starts(plan, &records)? };
     let mut origin = restart::origin(plan, options.fresh)?;
     faults::point("origin.read");
+    let given_up = if options.fresh { History::lineage_of(&records) } else { None };
     if (options.fresh || origin.is_some()) && !records.is_empty() {
         journal.clear()?;
         records = journal.acquire()?;
     }
-    if let Some(shelf) = shelf.as_ref().filter(|_| options.fresh) {
-        shelf.remove_others(None)?;
+    if let Some((shelf, lineage)) = shelf.as_ref().zip(given_up) {
+        shelf.remove(&lineage)?;
     }
     let mut owned = Owned::take_over(journal, &mut records)?;
     if origin.is_some() {
@@ -155,10 +156,6 @@ pub fn start(
         faults::point("plan.append");
         must_append(owned.journal(), Record::Plan(record))?;
         faults::point("plan.appended");
-    }
-    // What an earlier lineage has left is in the way of nobody but the disk.
-    if let Some(Err(failure)) = shelf.as_ref().map(|shelf| shelf.remove_others(Some(&recovery.lineage))) {
-        tracing::warn!("{failure}; old snapshots are removed later");
     }
     let graph = Graph::of(plan);
     let clock = EpochClock::new(clock, recovery.clock);
@@ -333,9 +330,9 @@ fn recover(
     shelf: Option<&Shelf>,
 ) -> Result<Begun, Failure> {
     let lineage = history.plan.as_ref().map(|plan| plan.lineage.clone());
-    let mut manifests = match (shelf, lineage) {
-        (Some(shelf), Some(lineage)) => shelf.list(&lineage, true)?,
-        _ => Vec::new(),
+    let Found { whole: mut manifests, mut damaged } = match (shelf, lineage) {
+        (Some(shelf), Some(lineage)) => shelf.list(&lineage)?,
+        _ => Found::default(),
     };
     let left_state = match shelf.filter(|_| history.plan.is_none()) {
         Some(shelf) => !shelf.lineages()?.is_empty(),
@@ -350,22 +347,27 @@ fn recover(
     });
     loop {
         let epochs: Vec<Epoch> = manifests.iter().map(|manifest| manifest.epoch).collect();
-        let recovery = decide(plan, history, writers, options, &epochs, left_state)?;
+        let place = shelf.map(Shelf::describe).unwrap_or_default();
+        let recovery = decide(plan, history, writers, options, &epochs, &place, left_state)?;
         let kept = epochs.into_iter().filter(|epoch| history.epochs.contains_key(epoch)).collect();
-        let (Some(epoch), Some(shelf)) = (recovery.snapshot, shelf) else {
+        let Some(shelf) = shelf else { return Ok(Begun { recovery, restored: None, kept }) };
+        let Some(epoch) = recovery.snapshot else {
+            shelf.remove_damaged(&damaged)?;
             return Ok(Begun { recovery, restored: None, kept });
         };
         let manifest = manifests.iter().find(|manifest| manifest.epoch == epoch);
         let manifest =
             manifest.ok_or_else(|| Failure::bug("start.snapshot", "a snapshot was chosen that is not there"))?;
         match snapshots::restore(plan, shelf, manifest) {
-            Ok(restored) => return Ok(Begun { recovery, restored: Some(restored), kept }),
+            Ok(restored) => {
+                // Not before there is something else to go on from.
+                shelf.remove_damaged(&damaged)?;
+                return Ok(Begun { recovery, restored: Some(restored), kept });
+            }
+            Err(failure) if failure.code != "state.damaged" => return Err(failure),
             Err(failure) => {
                 tracing::warn!("{}: the snapshot of epoch {epoch} is not used: {failure}", plan.name);
-                // It would stand in the way of a whole one of the same epoch.
-                if !failure.retry {
-                    shelf.remove(manifest)?;
-                }
+                damaged.extend([manifest.name(), manifest.object.clone()]);
                 manifests.retain(|manifest| manifest.epoch != epoch);
             }
         }
@@ -378,6 +380,7 @@ fn decide(
     writers: &[Written],
     options: &StartOptions,
     snapshots: &[Epoch],
+    place: &str,
     left_state: bool,
 ) -> Result<Recovery, Failure> {
     let memory = |(index, sink): (usize, &crate::plan::SinkPlan)| SinkMemory {
@@ -396,6 +399,7 @@ fn decide(
         writes: &writes(plan),
         fresh: options.fresh,
         snapshots,
+        snapshot_place: place,
         left_state,
     };
     recovery::decide(history, facts, &sinks, &uuid::Uuid::new_v4().to_string())

@@ -65,6 +65,11 @@ pub enum Unreadable {
 }
 
 impl Manifest {
+    /// The object that it is.
+    pub fn name(&self) -> String {
+        name_of(&self.lineage, self.epoch)
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
         to_line(self)
     }
@@ -82,6 +87,11 @@ pub struct Label {
     pub version: u32,
     pub namespace: String,
     pub pipeline: String,
+}
+
+/// The manifest of an epoch. Names are in the order of their epochs.
+pub fn name_of(lineage: &str, epoch: Epoch) -> String {
+    format!("{lineage}/{epoch:012}.json")
 }
 
 /// As a line with its checksum.

@@ -8,5 +8,5 @@ mod shelf;
 mod store;
 
 pub use manifest::{Manifest, Part, StepState};
-pub use shelf::{Head, Rows, Shelf, StateOf};
+pub use shelf::{Found, Head, Rows, Shelf, StateOf};
 pub use store::Store;

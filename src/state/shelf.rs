@@ -19,7 +19,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
 
-use super::manifest::{self, Label, Manifest, Part, StepState, Unreadable, VERSION};
+use super::manifest::{self, Label, Manifest, Part, StepState, Unreadable, VERSION, name_of};
 use super::store::Store;
 use crate::data::Epoch;
 use crate::report::Failure;
@@ -34,6 +34,15 @@ pub struct Shelf {
     store: Arc<Store>,
     namespace: String,
     pipeline: String,
+}
+
+/// Snapshots of a lineage.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Their manifests, oldest first.
+    pub whole: Vec<Manifest>,
+    /// Names of manifests that cannot be used.
+    pub damaged: Vec<String>,
 }
 
 /// What a snapshot is of.
@@ -117,27 +126,24 @@ impl Shelf {
         self.store.describe()
     }
 
-    /// Whole manifests of a lineage, oldest first. What is damaged is said and left out; its owner has it removed, or it
-    /// would stand in the way of a whole one of the same epoch.
+    /// What there is of a lineage. What is damaged is said.
     ///
     /// # Errors
     /// One has a later format; or the store cannot be read.
-    pub fn list(&self, lineage: &str, is_owner: bool) -> Result<Vec<Manifest>, Failure> {
-        let mut found = Vec::new();
+    pub fn list(&self, lineage: &str) -> Result<Found, Failure> {
+        let mut found = Found::default();
         for name in self.store.list(lineage)?.objects.iter().filter(|name| name.ends_with(".json")) {
             let Some(bytes) = self.store.read(name)? else { continue };
             match Manifest::of_bytes(&bytes) {
-                Ok(manifest) if self.is_ours(&manifest, lineage, name) => found.push(manifest),
+                Ok(manifest) if self.is_ours(&manifest, lineage, name) => found.whole.push(manifest),
                 Ok(_) | Err(Unreadable::Damaged) => {
                     tracing::warn!("the snapshot `{name}` in `{}` is damaged, and is not used", self.describe());
-                    if is_owner {
-                        self.store.delete(name)?;
-                    }
+                    found.damaged.push(name.clone());
                 }
                 Err(Unreadable::Newer(version)) => return Err(self.newer(version)),
             }
         }
-        found.sort_by_key(|manifest| manifest.epoch);
+        found.whole.sort_by_key(|manifest| manifest.epoch);
         Ok(found)
     }
 
@@ -196,7 +202,7 @@ impl Shelf {
     /// # Errors
     /// It cannot be written; then it is none.
     pub fn publish(&self, manifest: &Manifest) -> Result<(), Failure> {
-        let name = name_of(&manifest.lineage, manifest.epoch);
+        let name = manifest.name();
         if self.store.put_new(&name, manifest.to_bytes())? {
             return Ok(());
         }
@@ -236,13 +242,12 @@ impl Shelf {
         }
     }
 
-    /// Removes one, whole or not.
+    /// Removes what is damaged: it would stand in the way of a whole one of the same epoch.
     ///
     /// # Errors
-    /// It cannot be removed.
-    pub fn remove(&self, manifest: &Manifest) -> Result<(), Failure> {
-        self.store.delete(&name_of(&manifest.lineage, manifest.epoch))?;
-        self.store.delete(&manifest.object)
+    /// Something cannot be removed.
+    pub fn remove_damaged(&self, damaged: &[String]) -> Result<(), Failure> {
+        damaged.iter().try_for_each(|name| self.store.delete(name))
     }
 
     /// Removes what is of this lineage and older than the oldest that is kept.
@@ -260,17 +265,16 @@ impl Shelf {
         manifests.into_iter().chain(columns).try_for_each(|name| self.store.delete(name))
     }
 
-    /// Removes what is of other lineages; `None`: everything.
+    /// Removes all of a lineage, which its journal has given up. What is of others stays: the same folder may serve the
+    /// journal of another cluster.
     ///
     /// # Errors
     /// Something cannot be removed.
-    pub fn remove_others(&self, lineage: Option<&str>) -> Result<(), Failure> {
-        for folder in self.store.list("")?.folders.iter().filter(|folder| Some(folder.as_str()) != lineage) {
-            let objects = self.store.list(folder)?.objects;
-            let (manifests, columns): (Vec<_>, Vec<_>) = objects.iter().partition(|name| name.ends_with(".json"));
-            manifests.into_iter().chain(columns).try_for_each(|name| self.store.delete(name))?;
-            self.store.delete_folder(folder);
-        }
+    pub fn remove(&self, lineage: &str) -> Result<(), Failure> {
+        let objects = self.store.list(lineage)?.objects;
+        let (manifests, columns): (Vec<_>, Vec<_>) = objects.iter().partition(|name| name.ends_with(".json"));
+        manifests.into_iter().chain(columns).try_for_each(|name| self.store.delete(name))?;
+        self.store.delete_folder(lineage);
         Ok(())
     }
 
@@ -281,10 +285,6 @@ impl Shelf {
     pub fn lineages(&self) -> Result<Vec<String>, Failure> {
         Ok(self.store.list("")?.folders)
     }
-}
-
-fn name_of(lineage: &str, epoch: Epoch) -> String {
-    format!("{lineage}/{epoch:012}.json")
 }
 
 fn encode(batch: &RecordBatch) -> Result<Vec<u8>, Failure> {
@@ -355,7 +355,7 @@ mod tests {
     }
 
     fn epochs(shelf: &Shelf) -> Vec<Epoch> {
-        shelf.list("l", false).unwrap().iter().map(|manifest| manifest.epoch).collect()
+        shelf.list("l").unwrap().whole.iter().map(|manifest| manifest.epoch).collect()
     }
 
     #[test]
@@ -365,7 +365,7 @@ mod tests {
         let manifest = write(&shelf, 3, 2_500);
         assert_eq!(epochs(&shelf), [] as [Epoch; 0]);
         shelf.publish(&manifest).unwrap();
-        assert_eq!(shelf.list("l", false).unwrap(), std::slice::from_ref(&manifest));
+        assert_eq!(shelf.list("l").unwrap().whole, std::slice::from_ref(&manifest));
         assert_eq!((manifest.steps["one"].parts.len(), manifest.steps["none"].parts.len()), (3, 0));
         assert_eq!(numbers(&shelf, &manifest).unwrap(), (0..2_500).collect::<Vec<_>>());
     }
@@ -377,7 +377,7 @@ mod tests {
         let (first, second) = (write(&shelf, 3, 10), write(&other, 3, 20));
         shelf.publish(&first).unwrap();
         other.publish(&second).unwrap();
-        assert_eq!(shelf.list("l", false).unwrap(), std::slice::from_ref(&first));
+        assert_eq!(shelf.list("l").unwrap().whole, std::slice::from_ref(&first));
         assert_eq!(numbers(&shelf, &first).unwrap().len(), 10);
         assert_eq!(store.read(&second.object).unwrap(), None);
     }
@@ -395,9 +395,9 @@ mod tests {
         shelf.publish(&on_its_way).unwrap();
         assert_eq!(numbers(&shelf, &on_its_way).unwrap().len(), 5);
         assert_eq!(store.list("l").unwrap().objects.len(), 6);
-        shelf.remove_others(Some("l")).unwrap();
+        shelf.remove("k").unwrap();
         assert_eq!(epochs(&shelf), [10, 100, 101]);
-        shelf.remove_others(None).unwrap();
+        shelf.remove("l").unwrap();
         assert_eq!((epochs(&shelf), shelf.lineages().unwrap()), (vec![], vec![]));
     }
 
@@ -443,13 +443,15 @@ mod tests {
         assert_eq!(epochs(&shelf), [3]);
         let failure = shelf.publish(&Manifest { epoch: 4, ..write(&shelf, 4, 10) }).unwrap_err();
         assert!(failure.message.contains("damaged"), "{failure}");
-        assert_eq!(shelf.list("l", true).unwrap().len(), 1);
+        let Found { whole, damaged } = shelf.list("l").unwrap();
+        assert_eq!((whole.len(), damaged.len()), (1, 4));
+        shelf.remove_damaged(&damaged).unwrap();
         published(&shelf, 4, 10);
         assert_eq!(epochs(&shelf), [3, 4]);
 
         let later = manifest::to_line(&serde_json::json!({ "version": VERSION + 1 }));
         std::fs::write(folder.path().join("l/000000000009.json"), later).unwrap();
-        assert_eq!(shelf.list("l", false).unwrap_err().code, "refused.state_newer");
+        assert_eq!(shelf.list("l").unwrap_err().code, "refused.state_newer");
     }
 
     #[test]

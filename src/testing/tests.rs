@@ -11,6 +11,7 @@ mod records;
 mod remembering;
 mod restarts;
 mod simulation;
+mod snapshots;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;

@@ -11,6 +11,7 @@ const FACTS: PlanFacts<'static> = PlanFacts {
     writes: &BTreeMap::new(),
     fresh: false,
     snapshots: &[],
+    snapshot_place: "",
     left_state: false,
 };
 
@@ -224,4 +225,22 @@ fn i10_sinks_do_not_change_while_an_output_is_partly_written() {
     assert!(!decide(Record::Epoch(open.clone()), &same).unwrap().plan_changed);
     assert_eq!(decide(Record::Epoch(open), &other).unwrap_err().code, "refused.output_open");
     assert!(decide(whole, &other).unwrap().plan_changed, "the new sinks are noted");
+}
+
+/// What lies behind snapshots is trimmed; a changed plan cannot begin from them, and that is why it is refused.
+#[test]
+fn a_changed_plan_is_told_from_a_trimmed_journal() {
+    let history = || {
+        let mut history = History::of(vec![plan_record(&[]), epoch(5, 1), epoch(6, 1)]);
+        history.epochs.retain(|epoch, _| *epoch >= 5);
+        history
+    };
+    let decided = |facts: PlanFacts<'_>| decide(&history(), facts, &[], "new");
+    let with = PlanFacts { snapshots: &[5], snapshot_place: "s", ..FACTS };
+    assert_eq!(decided(with).unwrap().snapshot, Some(5));
+    let changed = PlanFacts { fingerprint: "other", snapshot_place: "s", ..FACTS };
+    assert_eq!(decided(changed).unwrap_err().code, "refused.plan_changed");
+    let gone = decided(PlanFacts { snapshot_place: "s", ..FACTS }).unwrap_err();
+    assert_eq!(gone.code, "refused.journal_too_short");
+    assert!(gone.message.ends_with("no whole snapshot behind it in `s`"), "{gone}");
 }

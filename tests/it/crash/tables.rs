@@ -1,4 +1,4 @@
-//! Endless aggregates: their state comes back by replay from the journal's beginning.
+//! Endless aggregates: their state comes back from snapshots, and what lies behind those by replay.
 
 use super::*;
 
@@ -13,6 +13,7 @@ fn a_killed_endless_aggregate_ends_with_the_right_row_per_key() {
     let newest = servers::unique("table-newest");
     place.spec(&format!(
         "  epoch: {{ max_bytes: 256KiB }}
+  state: {{ every: 100ms }}
   sources:
     rows: {{ kafka: {{ topic: {input}, until: end, properties: {} }}, format: json, columns: {COLUMNS} }}
   transforms:
@@ -26,7 +27,7 @@ fn a_killed_endless_aggregate_ends_with_the_right_row_per_key() {
     let (kills, last) = place.killed_until_done(&mut random, 200..900);
 
     assert!(kills >= 1, "it was never killed: give it more records");
-    assert!(last.stderr.contains("after replaying"), "{}", last.stderr);
+    assert!(last.stderr.contains(", with the state in the snapshot of epoch "), "{}", last.stderr);
     let mut wanted: BTreeMap<String, (Sums, i64)> = BTreeMap::new();
     for row in &rows {
         let ((count, sum), v) = wanted.entry(row.k.clone()).or_default();
