@@ -108,3 +108,62 @@ fn i12_snapshots_without_a_journal_are_refused_and_those_of_another_journal_stay
     started(&stage, &journal, &store, true).unwrap();
     assert_eq!(shelf.lineages().unwrap(), [] as [String; 0]);
 }
+
+/// Every kind of state, over values of many types.
+const STORED: &str = r#"
+apiVersion: runner/v1
+kind: Pipeline
+metadata: { name: stored }
+spec:
+  sources:
+    s: { kafka: { topic: in }, format: json, columns: { k: string?, x: double, n: int? }, time: { lag: 1s, idle: never } }
+  transforms:
+    sorted: { from: s, sort: { within: 2s } }
+    wins:
+      from: s
+      window: { hopping: { size: 4s, every: 2s }, grace: 1s }
+      group_by: [k]
+      aggregate: { c: count(*), total: sum(x), mean: avg(x), spread: stddev(x), least: min(k), kinds: count(distinct n) }
+    all: { from: s, group_by: [k], aggregate: { c: count(*), total: sum(n), any: bool_or(x > 900.0) }, having: c > 3 }
+  sinks:
+    rows: { from: sorted, kafka: { topic: rows }, format: json }
+    windows: { from: wins, kafka: { topic: windows }, format: json }
+    table: { from: all, kafka: { topic: table }, format: json, mode: upsert }
+  errors: { skip: true }
+"#;
+
+/// What was written by the first version of the format. It is never written anew: whoever changes the format gives it
+/// another version, a reader for both, and a folder of its own beside this one.
+#[test]
+fn a_snapshot_of_the_first_format_is_read_by_every_later_version() {
+    let folder = Path::new("tests/stored/snapshot-1");
+    let stage = Stage::of(STORED, 2, uneven_rows(2, 60, 30));
+    let writes = std::env::var_os("BLESS").is_some();
+    if writes && !folder.exists() {
+        let store = Arc::new(Store::in_folder(folder).unwrap());
+        let variant = Variant { snapshots_ms: Some(0), ..Variant::default() };
+        run_with(&stage.given, variant, &MemoryJournal::default(), store, &|journal| Box::new(journal)).unwrap();
+    }
+    let store = Store::existing(folder).unwrap().expect("it is part of the project");
+    let shelf = Shelf::look(Arc::new(store), "default", "stored").unwrap();
+    let lineages = shelf.lineages().unwrap();
+    // The last one was taken when the end had closed the windows.
+    let manifest = shelf.list(&lineages[0]).unwrap().whole.remove(0);
+    let restored = crate::engine::snapshots::restore(&stage.given.plan, &shelf, &manifest).unwrap();
+    assert_eq!(restored.operators.len(), 3);
+    let mut text = Vec::new();
+    for (step, mut operator) in restored.operators {
+        text.extend(format!("{}\n", stage.given.plan.steps[step].name).bytes());
+        let mut frozen = operator.freeze().unwrap();
+        while let Some(rows) = frozen.next_rows(7).unwrap() {
+            let mut writer = arrow::json::LineDelimitedWriter::new(&mut text);
+            writer.write(&rows).unwrap();
+            writer.finish().unwrap();
+        }
+    }
+    let beside = Path::new("tests/stored/snapshot-1.jsonl");
+    if writes && !beside.exists() {
+        std::fs::write(beside, &text).unwrap();
+    }
+    assert_eq!(String::from_utf8(text).unwrap(), std::fs::read_to_string(beside).unwrap());
+}
