@@ -22,6 +22,7 @@ use arrow::ipc::writer::StreamWriter;
 use super::manifest::{self, Label, Manifest, Part, StepState, Unreadable, VERSION, name_of};
 use super::store::Store;
 use crate::data::Epoch;
+use crate::faults;
 use crate::report::Failure;
 
 const LABEL: &str = "pipeline.json";
@@ -159,6 +160,7 @@ impl Shelf {
     /// # Errors
     /// It cannot be written.
     pub fn write<R: Rows + ?Sized>(&self, head: &Head, steps: &mut [StateOf<R>]) -> Result<Manifest, Failure> {
+        faults::point("snapshot.write");
         let unique = &uuid::Uuid::new_v4().simple().to_string()[..8];
         let object = format!("{}/{:012}-{unique}.columns", head.lineage, head.epoch);
         let mut upload = self.store.upload(&object)?;
@@ -182,6 +184,7 @@ impl Shelf {
             written.insert(name.clone(), step);
         }
         upload.finish()?;
+        faults::point("snapshot.written");
         Ok(Manifest {
             version: VERSION,
             namespace: self.namespace.clone(),
@@ -204,6 +207,7 @@ impl Shelf {
     pub fn publish(&self, manifest: &Manifest) -> Result<(), Failure> {
         let name = manifest.name();
         if self.store.put_new(&name, manifest.to_bytes())? {
+            faults::point("snapshot.published");
             return Ok(());
         }
         self.store.delete(&manifest.object)?;
@@ -262,7 +266,11 @@ impl Shelf {
         // Manifests first: one without columns would be a damaged snapshot.
         let (manifests, columns): (Vec<_>, Vec<_>) =
             objects.iter().filter(is_older).partition(|name| name.ends_with(".json"));
-        manifests.into_iter().chain(columns).try_for_each(|name| self.store.delete(name))
+        manifests.into_iter().chain(columns).try_for_each(|name| {
+            self.store.delete(name)?;
+            faults::point("snapshot.removed");
+            Ok(())
+        })
     }
 
     /// Removes all of a lineage, which its journal has given up. What is of others stays: the same folder may serve the

@@ -34,6 +34,10 @@ const LATER: &[(&str, u32)] = &[
     ("file.appended", 2),
     ("file.noted", 2),
     ("sink.written", 3),
+    ("snapshot.write", 2),
+    ("snapshot.written", 2),
+    ("snapshot.published", 2),
+    ("snapshot.removed", 1),
     ("trim.begin", 1),
     ("trim.moved", 1),
     ("trim.done", 2),
@@ -78,6 +82,7 @@ fn i9_whatever_the_last_step_was_the_next_run_goes_on_behind_it() {
     let (good, windows) = (servers::unique("points-good"), servers::unique("points-windows"));
     place.spec(&format!(
         "  epoch: {{ max_bytes: 2KiB, min: 1ms }}
+  state: {{ every: 10ms }}
   sources:
     rows:
       kafka: {{ topic: {input}, until: end, properties: {} }}
