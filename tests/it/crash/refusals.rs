@@ -2,9 +2,10 @@
 
 use super::*;
 
-/// A pipeline with an open window, that has read 60 rows of one key and was stopped. They are one epoch,
-/// however they were fetched: none is cut before all of them have long been there.
-fn stopped_with_an_open_window(name: &str) -> (Place, String) {
+/// A pipeline with an open window, that has read 60 rows of one key and was killed: without a snapshot, which a stop
+/// would take, it must read them again. They are one epoch, however they were fetched: none is cut before all of them
+/// have long been there.
+fn killed_with_an_open_window(name: &str) -> (Place, String) {
     let place = Place::new(name);
     let input = servers::topic(name, 2);
     fill_seconds(&input, 0..60);
@@ -29,8 +30,7 @@ fn stopped_with_an_open_window(name: &str) -> (Place, String) {
     let mut commits = place.watched_journal();
     let runner = place.apply();
     commits.wait_for_first_of(&runner);
-    runner.signal(libc::SIGINT);
-    runner.wait().with_code(0);
+    runner.kill();
     (place, input)
 }
 
@@ -65,7 +65,7 @@ fn assert_fresh_works(place: &Place) {
 /// I17: retention took what the open window was made of.
 #[test]
 fn records_that_a_replay_needs_and_retention_removed_are_counted() {
-    let (place, input) = stopped_with_an_open_window("retention");
+    let (place, input) = killed_with_an_open_window("retention");
     servers::delete_records(&input, 1, 7);
     let wanted = [&*format!("7 records of topic `{input}`"), &*format!("partition 1 of `{input}`: 0 to 6"), "--fresh"];
     assert_refused(place.apply().wait(), &wanted);
@@ -77,7 +77,7 @@ fn records_that_a_replay_needs_and_retention_removed_are_counted() {
 /// I17: the topic was made again with as many offsets and fewer records, so that its id tells before a replay does.
 #[test]
 fn a_topic_that_was_made_again_and_is_as_long_is_refused() {
-    let (place, input) = stopped_with_an_open_window("recreated");
+    let (place, input) = killed_with_an_open_window("recreated");
     servers::delete_topic(&input);
     servers::create_topic(servers::kafka(), &input, 2, &[]);
     fill_seconds(&input, 0..20);
@@ -96,7 +96,7 @@ fn a_topic_that_was_made_again_and_is_as_long_is_refused() {
 
 #[test]
 fn a_topic_that_was_made_again_is_refused() {
-    let (place, input) = stopped_with_an_open_window("made-again");
+    let (place, input) = killed_with_an_open_window("made-again");
     servers::delete_topic(&input);
     servers::create_topic(servers::kafka(), &input, 2, &[]);
     assert_refused(place.apply().wait(), &["its id was", "--fresh"]);
