@@ -79,6 +79,11 @@ impl Place {
         format!("runner.default.{}.journal", self.name)
     }
 
+    /// The disk with the snapshots that its last stop took is gone: what is open must be read again.
+    pub(super) fn lose_snapshots(&self) {
+        std::fs::remove_dir_all(self.path(".runner/default").join(&self.name).join("snapshots")).unwrap();
+    }
+
     /// Makes the topic of the journal before the pipeline does, so that it can be watched.
     pub(super) fn watched_journal(&self) -> Commits {
         servers::create_topic(&self.brokers, &self.journal(), 1, &[("retention.ms", "-1")]);

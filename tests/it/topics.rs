@@ -203,7 +203,7 @@ fn i17_a_topic_that_was_made_anew_is_told_apart_and_on_expired_decides() {
     assert_eq!(numbers, (0..10).chain(100..106).collect::<Vec<_>>());
 }
 
-/// A window was open at the stop, and half of its records are gone when its state is to be rebuilt.
+/// A window was open at the stop, and half of its records, and the snapshot, are gone when its state is to be rebuilt.
 #[test]
 fn i17_a_replay_that_lacks_records_is_refused_or_tells_how_many() {
     let place = Place::new("replay");
@@ -227,6 +227,7 @@ fn i17_a_replay_that_lacks_records_is_refused_or_tells_how_many() {
     runner.signal(libc::SIGINT);
     runner.wait().with_code(0);
     servers::delete_records(&topic, 0, 6);
+    place.lose_snapshots();
 
     spec(", until: end");
     let refused = place.apply().wait().with_code(3);
