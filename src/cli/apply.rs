@@ -59,8 +59,10 @@ pub fn run(args: Args, common: &Common) -> Exit {
             return output::failure(&failure, output);
         }
     };
-    let stops = Arc::new(Stops::default());
-    runtime.spawn(stops.clone().watch_signals());
+    let stops = match Stops::watching_on(runtime.handle()) {
+        Ok(stops) => stops,
+        Err(failure) => return output::failure(&failure, output),
+    };
     let mut patience = Patience::new(&stops, output);
     let planned = match plans_patiently(&args, output, &stops, &mut patience) {
         Ok(Some(planned)) => planned,

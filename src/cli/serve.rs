@@ -67,9 +67,8 @@ pub fn run(args: Args, logs: Option<Logs>, common: &Common) -> Exit {
         if let Some(specs) = specs {
             supervisor.submit(&specs, None, &Expect::Anything).map_err(of_refused)?;
         }
+        let stops = Stops::watching_on(runtime.handle())?;
         faces.announce(output, &supervisor);
-        let stops = Arc::new(Stops::default());
-        runtime.spawn(stops.clone().watch_signals());
         let ended = runtime.block_on(faces.answer(supervisor, &stops));
         runtime.shutdown_background();
         ended

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
 use crate::engine::job::Stop;
 use crate::report::Failure;
 
@@ -18,14 +21,21 @@ pub struct Stops {
 }
 
 impl Stops {
-    /// Listens to signals on a thread of its own, for a verb without a runtime.
-    pub fn watching() -> Result<Arc<Stops>, Failure> {
-        let failed = |error| Failure::outside("cli.signals", "cannot listen to signals").because(error);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    /// Listens to signals on this runtime: none that comes after this call ends the process unheard.
+    pub fn watching_on(runtime: &Handle) -> Result<Arc<Stops>, Failure> {
         let stops = Arc::new(Stops::default());
-        let watched = stops.clone();
+        let signals = Signals::caught(runtime)?;
+        runtime.spawn(stops.clone().watch(signals));
+        Ok(stops)
+    }
+
+    /// The same on a thread of its own, for a verb without a runtime.
+    pub fn watching() -> Result<Arc<Stops>, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot_listen)?;
+        let stops = Arc::new(Stops::default());
+        let (watched, signals) = (stops.clone(), Signals::caught(runtime.handle())?);
         let thread = std::thread::Builder::new().name("signals".into());
-        thread.spawn(move || runtime.block_on(watched.watch_signals())).map_err(failed)?;
+        thread.spawn(move || runtime.block_on(watched.watch(signals))).map_err(cannot_listen)?;
         Ok(stops)
     }
 
@@ -65,12 +75,11 @@ impl Stops {
     }
 
     /// The first Ctrl-C (or SIGTERM) drains and commits, the second ends at once.
-    pub async fn watch_signals(self: Arc<Self>) {
-        let Ok(mut term) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+    async fn watch(self: Arc<Self>, mut signals: Signals) {
         for first in [true, false] {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = term.recv() => {}
+                _ = signals.interrupt.recv() => {}
+                _ = signals.terminate.recv() => {}
             }
             if !first {
                 std::process::exit(130);
@@ -80,6 +89,25 @@ impl Stops {
             self.stop();
         }
     }
+}
+
+/// The signals that ask for an end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// They end the process no more from here on.
+    fn caught(runtime: &Handle) -> Result<Signals, Failure> {
+        let _entered = runtime.enter();
+        let caught = |kind| signal(kind).map_err(cannot_listen);
+        Ok(Signals { interrupt: caught(SignalKind::interrupt())?, terminate: caught(SignalKind::terminate())? })
+    }
+}
+
+fn cannot_listen(error: std::io::Error) -> Failure {
+    Failure::outside("cli.signals", "cannot listen to signals").because(error)
 }
 
 #[cfg(test)]

@@ -419,6 +419,8 @@ pub fn read_at(brokers: &str, topic: &str) -> Vec<TestRecord> {
             Err(KafkaError::PartitionEOF(partition)) => drop(ended.insert(partition)),
             // A topic that was made a moment ago is known before it can be read.
             Err(error) if is_too_new(&error) && Instant::now() < deadline => {}
+            // One of several brokers is gone, or all of them are for a moment: the client tries again.
+            Err(error) if is_away(&error) && Instant::now() < deadline => {}
             Err(error) => panic!("{topic} cannot be read: {error}"),
             Ok(message) => records.push(TestRecord {
                 partition: message.partition(),
@@ -432,6 +434,11 @@ pub fn read_at(brokers: &str, topic: &str) -> Vec<TestRecord> {
     }
     records.sort_by_key(|record| (record.partition, record.offset));
     records
+}
+
+fn is_away(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure};
+    matches!(error.rdkafka_error_code(), Some(BrokerTransportFailure | AllBrokersDown))
 }
 
 fn is_too_new(error: &KafkaError) -> bool {
