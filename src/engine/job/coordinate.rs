@@ -1,0 +1,210 @@
+//! The coordinator's task: events in, cuts and marks out, and the end of all threads.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::{LaneHandle, NEIGHBOUR_GONE, Outcome, PROGRESS_EVERY, Threads, ToCoordinator, ToLane, ToTrunk, gone};
+use crate::connectors::PartitionStart;
+use crate::engine::coordinator::{Action, Event};
+use crate::engine::reported;
+use crate::report::Failure;
+
+/// How long a job that failed waits for its workers to end in good order.
+const FAILED_PATIENCE: Duration = Duration::from_secs(10);
+/// How often sources look whether what they read is still what it was.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LAST_REPORT: Duration = Duration::from_secs(2);
+
+impl Threads {
+    pub(super) async fn coordinate(mut self) -> Result<Outcome, Failure> {
+        let mut reporter = tokio::time::interval(PROGRESS_EVERY);
+        let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        let mut looking: Option<JoinHandle<()>> = None;
+        let outcome = loop {
+            let now = self.clock.monotonic();
+            let tick = Duration::from_millis((self.coordinator.next_tick(now) - now).max(1) as u64);
+            let event = tokio::select! {
+                event = self.events.recv() => event.unwrap_or(ToCoordinator::Event(Event::Tick)),
+                () = tokio::time::sleep(tick) => ToCoordinator::Event(Event::Tick),
+                _ = reporter.tick() => {
+                    drop(self.report_progress());
+                    continue;
+                }
+                _ = looks.tick() => {
+                    if looking.as_ref().is_none_or(JoinHandle::is_finished) {
+                        looking = Some(self.look());
+                    }
+                    continue;
+                }
+            };
+            match event {
+                ToCoordinator::Failed(failure) => break Err(failure),
+                ToCoordinator::Added { source, partitions } => self.add(source, partitions),
+                ToCoordinator::Event(event) => match self.handle(event) {
+                    Ok(Some(outcome)) => break Ok(outcome),
+                    Ok(None) => {}
+                    Err(failure) => break Err(failure),
+                },
+            }
+        };
+        self.shut_down(outcome).await
+    }
+
+    fn handle(&mut self, event: Event) -> Result<Option<Outcome>, Failure> {
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        if matches!(event, Event::Committed { .. }) {
+            self.metrics.hold(self.memory.used());
+        }
+        let was_short = self.coordinator.is_short();
+        let mut actions = self.coordinator.on(event, now, wall);
+        if self.coordinator.is_short() && !was_short {
+            tracing::warn!("{}: memory is short: only the partitions that are behind in time are read", self.plan.name);
+        }
+        if self.stop.halted.load(SeqCst) && actions.is_empty() {
+            actions = self.coordinator.on(Event::Stop, now, wall);
+        }
+        for action in actions {
+            match action {
+                Action::Cut => self.tell_lanes(|| ToLane::Cut)?,
+                Action::Mark { mark, ranges, ended } => {
+                    self.metrics.watermark.store(mark.watermark.time().unwrap_or(i64::MIN), Relaxed);
+                    self.epoch_clock.next_epoch(mark.clock);
+                    let trunk = self.trunk.as_ref().ok_or_else(gone)?;
+                    trunk.send(ToTrunk { mark, ranges, ended }).map_err(|_| gone())?;
+                    self.tell_lanes(|| ToLane::Mark(mark))?;
+                }
+                Action::Pause { lane, partitions } => {
+                    self.lanes[lane].wish(|wishes| wishes.pause = Some(partitions));
+                }
+                Action::Full => return Err(self.memory.full(&self.plan.name)),
+                Action::Finished => {
+                    let stopped = self.stop.halted.load(SeqCst);
+                    return Ok(Some(if stopped { Outcome::Stopped } else { Outcome::Ended }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn tell_lanes(&self, what: impl Fn() -> ToLane) -> Result<(), Failure> {
+        for lane in &self.lanes {
+            lane.control.send(what()).map_err(|_| gone())?;
+            lane.bell.ring();
+        }
+        Ok(())
+    }
+
+    /// I16: outside of the commit; failing is a warning.
+    fn report_progress(&self) -> Option<JoinHandle<()>> {
+        let mut reached = self.positions.lock().unwrap_or_else(|poison| poison.into_inner());
+        let positions = std::mem::take(&mut reached.positions);
+        if positions.is_empty() {
+            return None;
+        }
+        let metadata = reported::metadata(&self.lineage, reached.epoch);
+        let plan = self.plan.clone();
+        Some(tokio::task::spawn_blocking(move || {
+            for (source, positions) in positions {
+                if let Err(failure) = plan.sources[source].source.report_progress(&positions, &metadata) {
+                    tracing::warn!(source = plan.sources[source].name, "{failure}");
+                }
+            }
+        }))
+    }
+
+    /// Deals partitions that came to the lanes that read the fewest.
+    fn add(&mut self, source: usize, partitions: Vec<PartitionStart>) {
+        let of = &self.plan.sources[source];
+        let names: Vec<_> = partitions.iter().map(|start| of.name_of(start.partition).to_string()).collect();
+        tracing::warn!("`{}`: new partitions are read from their first record: {}", of.name, names.join(", "));
+        for start in partitions {
+            let of_source = self.lanes.iter_mut().filter(|lane| lane.source == source);
+            let Some(lane) = of_source.min_by_key(|lane| lane.partition_count) else { return };
+            lane.partition_count += 1;
+            lane.wish(|wishes| wishes.add.push(start));
+        }
+    }
+
+    /// Lets every source look whether it still reads what it read at the start.
+    fn look(&self) -> JoinHandle<()> {
+        let (plan, events) = (self.plan.clone(), self.stop.events.clone());
+        tokio::task::spawn_blocking(move || {
+            for (index, source) in plan.sources.iter().enumerate() {
+                match source.source.look() {
+                    Ok(partitions) if partitions.is_empty() => {}
+                    Ok(partitions) => drop(events.blocking_send(ToCoordinator::Added { source: index, partitions })),
+                    // A server that is away is waited for, and named, by whoever reads.
+                    Err(failure) if failure.retry => tracing::debug!(source = source.name, "{failure}"),
+                    Err(failure) => return drop(events.blocking_send(ToCoordinator::Failed(failure))),
+                }
+            }
+        })
+    }
+
+    /// Lets every thread end: the lanes first, then what they feed. A failure found on the way wins.
+    async fn shut_down(mut self, outcome: Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+        self.stop.halted.store(true, SeqCst);
+        self.trunk = None;
+        for LaneHandle { control, bell, .. } in std::mem::take(&mut self.lanes) {
+            drop(control);
+            bell.ring();
+        }
+        let workers = std::mem::take(&mut self.workers);
+        let (done, joined) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            workers.into_iter().for_each(|worker| drop(worker.join()));
+            // Nobody waits any more where the job gave up.
+            let _ = done.send(());
+        });
+        let failed = outcome.is_err();
+        let mut outcome = outcome;
+        let drained = async {
+            while let Some(event) = self.events.recv().await {
+                note_failure(&mut outcome, event);
+            }
+        };
+        tokio::select! {
+            _ = joined => {}
+            () = drained => {}
+            // A failure must be heard also while a worker waits for a server or a disk. A stop waits: what was
+            // read is to be committed, and a second Ctrl-C ends at once.
+            () = tokio::time::sleep(FAILED_PATIENCE), if failed => {}
+        }
+        while let Ok(event) = self.events.try_recv() {
+            note_failure(&mut outcome, event);
+        }
+        if let Some(reporting) = self.report_progress() {
+            // A broker that is away must not hold up the end.
+            let _ = tokio::time::timeout(LAST_REPORT, reporting).await;
+        }
+        outcome
+    }
+}
+
+/// Keeps the first failure that says why: that a neighbour is gone is often seen before its message.
+fn note_failure(outcome: &mut Result<Outcome, Failure>, event: ToCoordinator) {
+    let open = match outcome {
+        Ok(_) => true,
+        Err(known) => known.code == NEIGHBOUR_GONE,
+    };
+    if let (ToCoordinator::Failed(failure), true) = (event, open) {
+        *outcome = Err(failure);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_wins_over_the_closed_channel_that_it_left_behind() {
+        let failed = |code| ToCoordinator::Failed(Failure::user(code, "it says why"));
+        let mut outcome = Err(gone());
+        note_failure(&mut outcome, ToCoordinator::Event(Event::Tick));
+        note_failure(&mut outcome, failed("record.bad"));
+        note_failure(&mut outcome, failed("later.one"));
+        assert_eq!(outcome.unwrap_err().code, "record.bad");
+    }
+}

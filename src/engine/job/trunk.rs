@@ -1,0 +1,151 @@
+//! The trunk's thread: merges what the lanes hand over, makes commits of it, and takes snapshots.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use super::{ToCommitter, ToTrunk, kept_bytes};
+use crate::data::{Epoch, Mark, Partition};
+use crate::engine::branch::Output;
+use crate::engine::commit::Commit;
+use crate::engine::lane::PartitionCut;
+use crate::engine::memory::Gauge;
+use crate::engine::metrics::Metrics;
+use crate::engine::pieces::Chain;
+use crate::engine::snapshots::{Pace, StateBehind};
+use crate::engine::trunk::{Reading, Trunk};
+use crate::journal::{EpochRecord, PartitionRecord};
+use crate::plan::Plan;
+use crate::report::Failure;
+use crate::time::Clock;
+
+pub(super) struct TrunkThread {
+    pub(super) plan: Arc<Plan>,
+    pub(super) trunk: Trunk,
+    pub(super) jobs: Receiver<ToTrunk>,
+    pub(super) outputs: Receiver<(usize, Epoch, Output)>,
+    pub(super) lane_count: usize,
+    pub(super) commits: SyncSender<ToCommitter>,
+    pub(super) lineage: String,
+    pub(super) incarnation: u64,
+    pub(super) metrics: Arc<Metrics>,
+    /// What the epoch that commits holds.
+    pub(super) kept: Gauge,
+    /// Of snapshots; `None`: no state is kept.
+    pub(super) pace: Option<Pace>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) state_bytes_max: usize,
+}
+
+impl TrunkThread {
+    pub(super) fn run(mut self) -> Result<(), Failure> {
+        let mut last = None;
+        while let Ok(ToTrunk { mark, ranges, ended }) = self.jobs.recv() {
+            let mut outputs: Vec<Option<Output>> = (0..self.lane_count).map(|_| None).collect();
+            while outputs.iter().any(Option::is_none) {
+                let Ok((lane, epoch, output)) = self.outputs.recv() else { return Ok(()) };
+                if epoch != mark.epoch {
+                    return Err(Failure::bug("trunk.epoch", format!("lane {lane} handed over epoch {epoch}")));
+                }
+                outputs[lane] = Some(output);
+            }
+            let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
+            self.trunk.merge(&mark, outputs.into_iter().flatten().collect(), rows_read, Reading::Live)?;
+            self.metrics.rows_in.fetch_add(rows_read, Relaxed);
+            let mut chain = Chain::begin(record(&self.plan, &self.lineage, self.incarnation, &mark, ranges, ended));
+            loop {
+                let piece = self.trunk.next_piece()?;
+                let state_bytes = self.trunk.state_bytes();
+                let record = chain.record(&self.plan, &piece);
+                let more = record.cursor.is_some();
+                let commit = Commit { record, rows: piece.rows };
+                self.kept.add(kept_bytes(&commit));
+                let done = (!more).then_some((piece.open_ends, state_bytes));
+                let epoch = commit.record.epoch;
+                if self.commits.send(ToCommitter::Commit { commit: Box::new(commit), done }).is_err() {
+                    return Ok(());
+                }
+                if more {
+                    continue;
+                }
+                last = Some(epoch);
+                if let Some(state) = self.due_snapshot(epoch, rows_read)?
+                    && self.commits.send(ToCommitter::State(state)).is_err()
+                {
+                    return Ok(());
+                }
+                break;
+            }
+        }
+        self.last_snapshot(last)
+    }
+
+    /// I19: what the steps keep, if a snapshot is due. It is taken while the epoch commits.
+    fn due_snapshot(&mut self, epoch: Epoch, rows: u64) -> Result<Option<StateBehind>, Failure> {
+        let Some(pace) = &mut self.pace else { return Ok(None) };
+        let now = self.clock.monotonic();
+        pace.note(epoch, rows, now);
+        if !pace.is_due(self.trunk.needed(), now) {
+            return Ok(None);
+        }
+        let state = self.trunk.freeze(epoch)?;
+        pace.took(now, self.clock.monotonic());
+        Ok(Some(state))
+    }
+
+    /// At the end of a run, however it ends: what is not committed then is in no snapshot. State for which there is no
+    /// memory is not copied.
+    fn last_snapshot(mut self, last: Option<Epoch>) -> Result<(), Failure> {
+        let is_behind = self.pace.as_ref().is_some_and(Pace::is_behind) && self.trunk.needed().is_some();
+        if let Some(epoch) = last.filter(|_| is_behind && self.trunk.state_bytes() <= self.state_bytes_max) {
+            let state = self.trunk.freeze(epoch)?;
+            // Nobody there: the committer has failed, and says why.
+            let _ = self.commits.send(ToCommitter::LastState(state));
+        }
+        Ok(())
+    }
+}
+
+/// An epoch's journal record (I13), before its output is cut up.
+pub fn record(
+    plan: &Plan,
+    lineage: &str,
+    incarnation: u64,
+    mark: &Mark,
+    ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>>,
+    ended: bool,
+) -> EpochRecord {
+    let of = |cut: PartitionCut| PartitionRecord {
+        from: cut.from,
+        to: cut.to,
+        read: cut.read,
+        rejected: cut.rejected,
+        max_time: cut.max_time,
+        max_timestamp: cut.max_timestamp,
+    };
+    let by_name = |(source, cuts): (usize, BTreeMap<Partition, PartitionCut>)| {
+        let source = &plan.sources[source];
+        (source.name.clone(), source.to_names(cuts.into_iter().map(|(partition, cut)| (partition, of(cut)))))
+    };
+    EpochRecord {
+        lineage: lineage.to_owned(),
+        incarnation,
+        epoch: mark.epoch,
+        partitions: ranges.into_iter().map(by_name).collect(),
+        watermark: mark.watermark,
+        clock: mark.clock,
+        needed: mark.epoch,
+        learnt: learnt(plan),
+        last_windows: BTreeMap::new(),
+        ended,
+        continues: None,
+        cursor: None,
+    }
+}
+
+/// I8: what was learnt from registries stands in the first epoch that uses it, or in one before.
+fn learnt(plan: &Plan) -> BTreeMap<i32, String> {
+    let decoders = plan.sources.iter().flat_map(|source| source.values.iter().chain(&source.keys));
+    decoders.flat_map(|decoder| decoder.take_learnt()).collect()
+}

@@ -1,0 +1,203 @@
+//! Rebuilds the state from the journal: reads its epochs again, and gives the sinks what they lack.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::sources::Shortened;
+use crate::connectors::Bell;
+use crate::data::{Epoch, Mark, PartitionName};
+use crate::engine::commit::{Commit, Committer};
+use crate::engine::lane::PartitionCut;
+use crate::engine::metrics::Metrics;
+use crate::engine::pieces::{Chain, cursor_of};
+use crate::engine::recovery::{History, Recovery};
+use crate::engine::seat::{EpochClock, Seat};
+use crate::engine::snapshots::Pace;
+use crate::engine::trunk::{Reading, Trunk};
+use crate::journal::EpochRecord;
+use crate::plan::Plan;
+use crate::report::Failure;
+
+/// I10: commits what is still to come of an epoch in whose output the journal ends, before any row of the next one is
+/// merged. Gives the journal's last epoch then.
+pub(super) fn finish_output(
+    plan: &Plan,
+    history: &History,
+    trunk: &mut Trunk,
+    committer: &mut Committer,
+    incarnation: u64,
+) -> Result<Epoch, Failure> {
+    let mut last = history.last();
+    if let Some(record) = history.epochs.get(&last).filter(|record| record.cursor.is_some()) {
+        let mut chain = Chain::behind(record, incarnation);
+        while trunk.is_giving() {
+            let piece = trunk.next_piece()?;
+            let record = chain.record(plan, &piece);
+            last = record.epoch;
+            committer.commit(Commit { record, rows: piece.rows })?;
+        }
+    }
+    Ok(last)
+}
+
+/// Reads the journal's epochs again, with their watermarks and clocks.
+pub(super) struct Replay<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) history: &'a History,
+    pub(super) recovery: &'a Recovery,
+    pub(super) seats: &'a mut Vec<Seat>,
+    pub(super) trunk: &'a mut Trunk,
+    pub(super) pace: &'a mut Option<Pace>,
+    pub(super) clock: &'a EpochClock,
+    /// Partitions of which replay may give less than was recorded (I17).
+    pub(super) shortened: &'a Shortened,
+    /// How much less it gave, by source and partition.
+    pub(super) missing: BTreeMap<(String, PartitionName), u64>,
+    pub(super) metrics: &'a Metrics,
+}
+
+impl Replay<'_> {
+    /// Gives the number of rows read.
+    pub(super) fn run(&mut self, committer: &mut Committer) -> Result<u64, Failure> {
+        let bell = Bell::new()
+            .map_err(|error| Failure::outside("engine.bell", "no file descriptor left").no_retry().because(error))?;
+        let mut rows = 0;
+        let history = self.history;
+        let mut records = history.epochs.range(self.recovery.replay_from..).map(|(_, record)| record).peekable();
+        while let Some(record) = records.next() {
+            let mut chain = vec![record];
+            chain.extend(std::iter::from_fn(|| records.next_if(|record| record.continues.is_some())));
+            let last = chain[chain.len() - 1];
+            let read = self.read(record, &bell)?;
+            let mark = Mark { epoch: record.epoch, watermark: record.watermark, clock: record.clock };
+            let outputs = self.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;
+            let reading = if last.cursor.is_some() { Reading::Resume } else { Reading::Replay };
+            self.trunk.merge(&mark, outputs, read, reading)?;
+            self.give(&chain, committer)?;
+            // Windows whose rows all lie before the replay are no gap. Of an epoch whose output is not whole, what it
+            // needs is read, and its steps have not all met the mark.
+            if last.cursor.is_none() {
+                self.trunk.remember(&last.last_windows);
+            }
+            rows += read;
+            if last.cursor.is_none() {
+                self.take_snapshot(last.epoch, read, committer)?;
+            }
+        }
+        self.seats.iter_mut().for_each(Seat::go_live);
+        for ((source, partition), missing) in &self.missing {
+            tracing::warn!(
+                "`{source}`: {missing} records of partition {partition} that open windows were made of are gone: \
+                 what these windows give lacks them"
+            );
+            self.metrics.expired.fetch_add(*missing, Relaxed);
+        }
+        Ok(rows)
+    }
+
+    /// I19: a long replay that is cut short does not begin anew.
+    fn take_snapshot(&mut self, epoch: Epoch, rows: u64, committer: &mut Committer) -> Result<(), Failure> {
+        let Some(pace) = self.pace else { return Ok(()) };
+        let now = self.clock.monotonic();
+        pace.note(epoch, rows, now);
+        if pace.is_due(self.trunk.needed(), now) {
+            let state = self.trunk.freeze(epoch)?;
+            pace.took(now, self.clock.monotonic());
+            committer.offer(state);
+        }
+        Ok(())
+    }
+
+    /// Gives the sinks what they lack of an epoch's output, cut up as it was committed.
+    fn give(&mut self, chain: &[&EpochRecord], committer: &mut Committer) -> Result<(), Failure> {
+        let last = chain[chain.len() - 1];
+        if last.cursor.is_none() && self.recovery.sinks.iter().all(|has| *has >= last.epoch) {
+            return self.trunk.discard();
+        }
+        for record in chain {
+            let rows = self.trunk.replay_piece(cursor_of(self.plan, record).as_ref())?;
+            committer.give(record.epoch, rows)?;
+        }
+        Ok(())
+    }
+
+    /// Reads one epoch's ranges; I17: they must yield what was recorded.
+    fn read(&mut self, record: &EpochRecord, bell: &Bell) -> Result<u64, Failure> {
+        self.clock.replay(record.clock);
+        let mut read = 0;
+        for seat in self.seats.iter_mut() {
+            let source = &self.plan.sources[seat.source];
+            let ranges = source.of_names(record.partitions.get(&source.name).into_iter().flatten());
+            let jumps = self.recovery.jumps.get(&source.name);
+            // Of a log that is no more nothing is read: the partition stands where it goes on.
+            let is_past = |name: &PartitionName| {
+                jumps.and_then(|jumps| jumps.get(name)).is_some_and(|jump| record.epoch < jump.from_epoch)
+            };
+            let readable = ranges.iter().filter(|(partition, _)| !is_past(&source.name_of(**partition)));
+            let ends = readable.map(|(partition, range)| (*partition, range.to.clone())).collect();
+            seat.replay_to(&ends, bell)?;
+            for (partition, cut) in seat.cut().partitions {
+                read += cut.read;
+                let Some(range) = ranges.get(&partition) else { continue };
+                let name = source.name_of(partition);
+                let shortened = self.shortened.get(&source.name).is_some_and(|names| names.contains(&name));
+                if cut.read < range.read && (shortened || is_past(&name)) {
+                    *self.missing.entry((source.name.clone(), name)).or_default() += range.read - cut.read;
+                } else {
+                    same_as_recorded(&source.name, &name, record.epoch, &cut, range)?;
+                }
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn same_as_recorded(
+    source: &str,
+    partition: &PartitionName,
+    epoch: Epoch,
+    cut: &PartitionCut,
+    range: &crate::journal::PartitionRecord,
+) -> Result<(), Failure> {
+    // The position says more than the count: which file it was, which seed comes next.
+    if cut.read == range.read && cut.rejected == range.rejected && cut.to == range.to {
+        return Ok(());
+    }
+    let missing = range.read.saturating_sub(cut.read);
+    let what = match missing {
+        0 => "other records than".to_owned(),
+        missing => format!("{missing} records less than"),
+    };
+    Err(Failure::user(
+        "refused.source_changed",
+        format!(
+            "epoch {epoch} cannot be replayed: `{source}` partition {partition} now gives {what} when it was committed"
+        ),
+    )
+    .hint("retention, compaction or a recreated topic removed them; start over with `--fresh`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Position;
+    use crate::journal::PartitionRecord;
+
+    #[test]
+    fn i17_as_many_records_from_elsewhere_are_other_records() {
+        let at = |mtime: i64| Position(serde_json::json!({"path": "b.csv", "mtime": mtime, "row": 2}));
+        let cut = |to: Position| PartitionCut {
+            from: at(0),
+            to,
+            read: 2,
+            rejected: Vec::new(),
+            max_time: None,
+            max_timestamp: None,
+        };
+        let PartitionCut { from, to, read, rejected, max_time, max_timestamp } = cut(at(7));
+        let range = PartitionRecord { from, to, read, rejected, max_time, max_timestamp };
+        assert!(same_as_recorded("s", &0.into(), 1, &cut(at(7)), &range).is_ok());
+        let failure = same_as_recorded("s", &0.into(), 1, &cut(at(8)), &range).unwrap_err();
+        assert_eq!(failure.code, "refused.source_changed");
+    }
+}

@@ -1,0 +1,175 @@
+//! Opens the sources: what is gone of them, which partitions there are, and who reads them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::StartOptions;
+use crate::connectors::{Gone, Known, PartitionStart, Wanted};
+use crate::data::{PartitionName, Position};
+use crate::engine::coordinator::SourceTiming;
+use crate::engine::graph::Graph;
+use crate::engine::lane::Lane;
+use crate::engine::metrics::Metrics;
+use crate::engine::recovery::{History, Recovery};
+use crate::engine::seat::{EpochClock, Seat};
+use crate::journal::Jump;
+use crate::plan::{Plan, SourcePlan, Step};
+use crate::report::Failure;
+use crate::time::Millis;
+
+/// `time.align` is no smaller than this by itself.
+const LEAST_ALIGN_MS: Millis = 60_000;
+
+/// Partitions of which a replay gives less than was recorded, and may: by source, then name.
+pub(super) type Shortened = BTreeMap<String, BTreeSet<PartitionName>>;
+
+/// I17: asks the sources where they go on in spite of what is gone, says so, and has the jumps journaled before a row
+/// is read behind them.
+pub(super) fn gone(
+    plan: &Plan,
+    history: &History,
+    recovery: &mut Recovery,
+    metrics: &Metrics,
+) -> Result<Shortened, Failure> {
+    let mut shortened = Shortened::new();
+    let nothing = BTreeMap::new();
+    let ids = history.plan.as_ref().map_or(&nothing, |plan| &plan.topic_ids);
+    for source in &plan.sources {
+        let nothing = BTreeMap::new();
+        let ends = recovery.ends.get(&source.name).unwrap_or(&nothing);
+        let times = recovery.end_times.get(&source.name);
+        let replay = recovery.positions.get(&source.name);
+        let known = |(name, end): (&PartitionName, &Position)| Known {
+            replay: replay.and_then(|replay| replay.get(name)).unwrap_or(end).clone(),
+            end: end.clone(),
+            max_timestamp: times.and_then(|times| times.get(name)?.1),
+            topic_id: name.topic.as_ref().and_then(|topic| ids.get(&source.name)?.get(topic)).cloned(),
+        };
+        let known = source.of_names(ends.iter().map(|(name, end)| (name, known((name, end)))));
+        for (partition, Gone { at, unread, missing }) in source.source.gone(&known)? {
+            let name = source.name_of(partition);
+            let (of, at) = (&source.name, Position::offset(at));
+            match unread {
+                true => {
+                    let what = if missing > 0 { format!("{missing} records") } else { "the next records".to_owned() };
+                    tracing::warn!("`{of}`: {what} of partition {name} are gone unread; it goes on at {}", at.0);
+                    let jump = Jump { from_epoch: recovery.last + 1, to: at.clone() };
+                    recovery.jumps.entry(of.clone()).or_default().insert(name.clone(), jump);
+                    recovery.plan_changed = true;
+                }
+                false => tracing::warn!(
+                    "`{of}`: records of partition {name} below {} that open windows were made of are gone",
+                    at.0
+                ),
+            }
+            metrics.expired.fetch_add(missing, Relaxed);
+            recovery.positions.entry(of.clone()).or_default().insert(name.clone(), at);
+            shortened.entry(of.clone()).or_default().insert(name);
+        }
+    }
+    Ok(shortened)
+}
+
+/// I10: output that was committed in pieces is cut where the journal says, which holds for the very rows only.
+pub(super) fn refuse_pieces(history: &History, recovery: &Recovery, gone: &Shortened) -> Result<(), Failure> {
+    let mut replayed = history.epochs.range(recovery.replay_from..).map(|(_, record)| record);
+    match replayed.find(|record| !gone.is_empty() && record.cursor.is_some()) {
+        Some(record) => Err(Failure::user(
+            "refused.source_changed",
+            format!(
+                "records are gone of which epoch {} was made, and its output was committed in pieces",
+                record.epoch
+            ),
+        )
+        .hint("the rest of it cannot be told apart from what is written already: start over with `--fresh`")),
+        None => Ok(()),
+    }
+}
+
+/// By source: its partitions and where reading begins.
+pub(super) fn discover(plan: &Plan, recovery: &Recovery) -> Result<Vec<Vec<PartitionStart>>, Failure> {
+    let of = |source: &SourcePlan| {
+        let known = recovery.positions.get(&source.name).into_iter().flatten();
+        let known = source.of_names(known.map(|(name, position)| (name, position.clone())));
+        let times = recovery.end_times.get(&source.name);
+        let max_timestamp = |partition| times.and_then(|times| times.get(&source.name_of(partition))?.1);
+        let mut found = source.source.discover(&known)?;
+        found.iter_mut().for_each(|start| start.max_timestamp = max_timestamp(start.partition));
+        Ok(found)
+    };
+    plan.sources.iter().map(of).collect()
+}
+
+/// How many lanes each source gets.
+pub(super) fn lane_counts(plan: &Plan, discovered: &[Vec<PartitionStart>], options: &StartOptions) -> Vec<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let lanes_max = options.lanes.or(plan.lanes).unwrap_or(cores).max(1);
+    discovered.iter().map(|partitions| lanes_max.min(partitions.len()).max(1)).collect()
+}
+
+/// Deals the partitions of each source to its lanes, round and round.
+pub(super) fn open_seats(
+    plan: &Arc<Plan>,
+    graph: &Graph,
+    discovered: &[Vec<PartitionStart>],
+    lanes: &[usize],
+    clock: &Arc<EpochClock>,
+    queue_bytes: usize,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<Seat>, Failure> {
+    let mut seats = Vec::new();
+    for ((source, partitions), lanes) in discovered.iter().enumerate().zip(lanes.iter().copied()) {
+        for lane in 0..lanes {
+            let share: Vec<PartitionStart> = partitions.iter().skip(lane).step_by(lanes).cloned().collect();
+            let opened = Lane::open(plan, graph, source, &share, metrics.clone())?;
+            let source_plan = &plan.sources[source];
+            let wanted = Wanted { queue_bytes, ..source_plan.wanted };
+            let reader = source_plan.source.open(source as crate::data::SourceIndex, &share, wanted)?;
+            seats.push(Seat::new(source, opened, reader, &share, clock.clone()));
+        }
+    }
+    Ok(seats)
+}
+
+/// How each source's time is looked at.
+pub(super) fn timing(plan: &Plan) -> Vec<SourceTiming> {
+    let span = |step: &crate::plan::StepPlan| match &step.step {
+        Step::Stateful(transform) => transform.span_ms(),
+        Step::Rows(_) => None,
+    };
+    // I6: without a step that looks at the watermark nobody fills up with the rows of a fast partition.
+    let span_ms = plan.steps.iter().filter_map(span).max();
+    let lag_ms = plan.sources.iter().map(|source| source.time.lag_ms).max().unwrap_or(0);
+    let align_ms = span_ms.map(|span_ms| span_ms.max(lag_ms).max(LEAST_ALIGN_MS));
+    let of = |source: &crate::plan::SourcePlan| SourceTiming {
+        lag_ms: source.time.lag_ms,
+        idle_ms: source.time.idle_ms,
+        align_ms: align_ms.map(|align_ms| source.time.align_ms.unwrap_or(align_ms)),
+    };
+    plan.sources.iter().map(of).collect()
+}
+
+pub(super) fn latest_positions(
+    plan: &Plan,
+    history: &History,
+    recovery: &Recovery,
+    discovered: &[Vec<PartitionStart>],
+) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {
+    let last = history.epochs.values().next_back();
+    let of = |(source, starts): (&SourcePlan, &Vec<PartitionStart>)| {
+        let ranges = last.and_then(|record| record.partitions.get(&source.name));
+        let position = |start: &PartitionStart| {
+            let name = source.name_of(start.partition);
+            let reached = ranges.and_then(|ranges| ranges.get(&name)).map(|range| range.to.clone());
+            let jumps = recovery.jumps.get(&source.name).and_then(|jumps| jumps.get(&name));
+            let reached = match jumps {
+                Some(jump) if jump.from_epoch > recovery.last => Some(jump.to.clone()),
+                _ => reached,
+            };
+            (name, reached.unwrap_or_else(|| start.start.clone()))
+        };
+        (source.name.clone(), starts.iter().map(position).collect())
+    };
+    plan.sources.iter().zip(discovered).map(of).collect()
+}
