@@ -301,13 +301,14 @@ impl Voice {
         }
         let seconds = elapsed.as_secs_f64();
         eprintln!(
-            "{} rows in, {} rows out, {} late, {} dead{}{} in {seconds:.1} s ({:.0} rows/s, {} epochs, memory at most {})",
+            "{} rows in, {} rows out, {} late, {} dead{}{}{} in {seconds:.1} s ({:.0} rows/s, {} epochs, memory at most {})",
             sum.rows_in,
             sum.rows_out,
             sum.late,
             sum.dead,
             if sum.expired > 0 { format!(", {} expired", sum.expired) } else { String::new() },
             if sum.already_out > 0 { format!(", {} already out", sum.already_out) } else { String::new() },
+            if sum.ahead > 0 { format!(", {} ahead of the clock", sum.ahead) } else { String::new() },
             sum.rows_in as f64 / seconds.max(0.001),
             sum.epochs,
             size(sum.memory_max as usize)

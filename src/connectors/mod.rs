@@ -292,6 +292,12 @@ pub trait Sink: std::any::Any + Debug + Send + Sync {
         None
     }
 
+    /// How far ahead of the clock the time of a record may be; `None`: as far as it likes. Asked at the start, when there is
+    /// something to be written to.
+    fn ahead_ms_max(&self) -> Result<Option<Millis>, Failure> {
+        Ok(None)
+    }
+
     /// The last committed record of each partition that has one: what a restart without a journal goes by.
     fn tails(&self) -> Result<Tails, Failure> {
         Err(Failure::bug("sink.tails", format!("a `{}` sink does not say what it has", self.connector())))

@@ -14,6 +14,7 @@ use super::recovery::History;
 use super::restart;
 use super::sinks::SinkThread;
 use super::snapshots::{Snapshots, StateBehind};
+use super::timestamps::Timestamps;
 use crate::connectors::{Delivery, EpochRows};
 use crate::data::{EncodedRows, Epoch};
 use crate::faults;
@@ -40,6 +41,8 @@ pub struct Committer {
     owned: Owned,
     /// Of all sinks but the transactional ones.
     sinks: Vec<SinkThread>,
+    /// What the sinks' topics take.
+    timestamps: Timestamps,
     /// What the journal knows of the progress of sinks that forget, by index in `sinks`.
     journaled: BTreeMap<usize, Epoch>,
     /// *needed* of the epochs that the slowest sink lacks, and of the last it has.
@@ -60,6 +63,7 @@ impl Committer {
         plan: Arc<Plan>,
         owned: Owned,
         sinks: Vec<SinkThread>,
+        timestamps: Timestamps,
         history: &History,
         metrics: Arc<Metrics>,
     ) -> Committer {
@@ -73,6 +77,7 @@ impl Committer {
             plan,
             owned,
             sinks,
+            timestamps,
             journaled,
             needed,
             trimmed: Instant::now(),
@@ -115,6 +120,7 @@ impl Committer {
     /// Makes an epoch durable. Returns when the journal has it; slow sinks follow in their threads.
     pub fn commit(&mut self, commit: Commit) -> Result<(), Failure> {
         let Commit { record, mut rows } = commit;
+        self.fit(&record, &mut rows)?;
         restart::mark(&self.plan, &record, &mut rows)?;
         let (epoch, needed) = (record.epoch, record.needed);
         let count: usize = rows.values().flatten().map(EncodedRows::len).sum();
@@ -129,13 +135,25 @@ impl Committer {
         self.needed.insert(epoch, needed);
         self.metrics.rows_out.fetch_add(count as u64, Relaxed);
         self.metrics.epochs.fetch_add(1, Relaxed);
-        self.give(epoch, rows)?;
+        self.hand_over(epoch, rows)?;
         self.advance_snapshots();
         self.trim()
     }
 
+    /// Gives what was replayed of an epoch that the journal has to the sinks that lack it.
+    pub fn give(&mut self, record: &EpochRecord, mut rows: BTreeMap<usize, Vec<EncodedRows>>) -> Result<(), Failure> {
+        self.fit(record, &mut rows)?;
+        self.hand_over(record.epoch, rows)
+    }
+
+    fn fit(&mut self, record: &EpochRecord, rows: &mut BTreeMap<usize, Vec<EncodedRows>>) -> Result<(), Failure> {
+        let ahead = self.timestamps.fit(record.clock, rows)?;
+        self.metrics.ahead.fetch_add(ahead, Relaxed);
+        Ok(())
+    }
+
     /// Gives an epoch to the sinks' threads, except to those that had it. Waits for one that is too far behind (I18).
-    pub fn give(&mut self, epoch: Epoch, mut rows: BTreeMap<usize, Vec<EncodedRows>>) -> Result<(), Failure> {
+    fn hand_over(&mut self, epoch: Epoch, mut rows: BTreeMap<usize, Vec<EncodedRows>>) -> Result<(), Failure> {
         for index in 0..self.sinks.len() {
             let sink = &self.sinks[index];
             let lacking: Vec<usize> = sink.members().filter(|member| !sink.had(*member, epoch)).collect();
@@ -235,7 +253,7 @@ mod tests {
     use super::*;
     use crate::journal::{Appended, Journal, Owner};
     use crate::plan::{EpochSettings, ErrorPolicy, JournalPlace};
-    use crate::time::Watermark;
+    use crate::time::{SystemClock, Watermark};
 
     /// A journal whose appends end as told, and are committed afterwards. What ends as unknown was written.
     #[derive(Default, Clone)]
@@ -302,7 +320,8 @@ mod tests {
         journal.records.lock().unwrap().push(Record::Owner(owner("us")));
         let history = History::of(journal.records.lock().unwrap().clone());
         let owned = Owned::of(Box::new(journal.clone()), owner("us"));
-        Committer::new(Arc::new(plan), owned, Vec::new(), &history, Arc::default())
+        let timestamps = Timestamps::ask(&plan, SystemClock::shared()).unwrap();
+        Committer::new(Arc::new(plan), owned, Vec::new(), timestamps, &history, Arc::default())
     }
 
     fn commit(epoch: Epoch) -> Commit {

@@ -14,6 +14,8 @@ pub struct Metrics {
     pub expired: AtomicU64,
     /// Rows that were made again after a restart from the sink's times and left out, as the sink has that time.
     pub already_out: AtomicU64,
+    /// Records written with an earlier timestamp than their time, which is further ahead than their topic takes.
+    pub ahead: AtomicU64,
     pub epochs: AtomicU64,
     /// Snapshots of the state that were published, and that could not be written.
     pub snapshots: AtomicU64,
@@ -38,6 +40,7 @@ pub struct Snapshot {
     pub dead: u64,
     pub expired: u64,
     pub already_out: u64,
+    pub ahead: u64,
     pub epochs: u64,
     pub snapshots: u64,
     pub snapshots_failed: u64,
@@ -64,6 +67,7 @@ impl Metrics {
             dead: self.dead.load(Relaxed),
             expired: self.expired.load(Relaxed),
             already_out: self.already_out.load(Relaxed),
+            ahead: self.ahead.load(Relaxed),
             epochs: self.epochs.load(Relaxed),
             snapshots: self.snapshots.load(Relaxed),
             snapshots_failed: self.snapshots_failed.load(Relaxed),
@@ -93,6 +97,7 @@ impl Snapshot {
             dead: self.dead + other.dead,
             expired: self.expired + other.expired,
             already_out: self.already_out + other.already_out,
+            ahead: self.ahead + other.ahead,
             epochs: self.epochs + other.epochs,
             snapshots: self.snapshots + other.snapshots,
             snapshots_failed: self.snapshots_failed + other.snapshots_failed,

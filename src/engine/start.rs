@@ -22,6 +22,7 @@ use super::reported;
 use super::restart;
 use super::seat::{EpochClock, Seat};
 use super::snapshots::{Opening, Pace, RestoredReport};
+use super::timestamps::Timestamps;
 use super::trunk::Trunk;
 use crate::data::{Epoch, PartitionName, Position};
 use crate::faults;
@@ -157,6 +158,7 @@ pub fn start(
         must_append(owned.journal(), Record::Plan(record))?;
         faults::point("plan.appended");
     }
+    let timestamps = Timestamps::ask(plan, clock.clone())?;
     let graph = Graph::of(plan);
     let clock = EpochClock::new(clock, recovery.clock);
     let lanes = lane_counts(plan, &discovered, &options);
@@ -198,7 +200,7 @@ pub fn start(
         positions: BTreeMap::new(),
     };
     let incarnation = owned.owner().incarnation;
-    let mut committer = Committer::new(plan.clone(), owned, sinks, &history, metrics.clone());
+    let mut committer = Committer::new(plan.clone(), owned, sinks, timestamps, &history, metrics.clone());
     let mut pace = None;
     if let Some(shelf) = shelf {
         let (snapshots, paced) = Opening {

@@ -20,6 +20,7 @@ const METRICS: &[(&str, &str, &str, Read)] = &[
     ("runner_late_records_total", "counter", "Records whose windows had closed.", |s| s.late),
     ("runner_dead_letters_total", "counter", "Records that gave no row.", |s| s.dead),
     ("runner_expired_records_total", "counter", "Records that were needed and gone.", |s| s.expired),
+    ("runner_ahead_records_total", "counter", "Records written with an earlier timestamp than theirs.", |s| s.ahead),
     ("runner_epochs_total", "counter", "Epochs committed.", |s| s.epochs),
     ("runner_behind_records", "gauge", "Records between the positions and the ends of the sources.", |s| s.behind),
     ("runner_memory_bytes", "gauge", "Bytes held when the last epoch was committed.", |s| s.memory),

@@ -1,5 +1,6 @@
 //! The one integration-test binary: each of them links DataFusion, so there is one.
 
+mod ahead;
 mod cases;
 mod certificates;
 mod cli;

@@ -261,13 +261,14 @@ pub(super) fn refusal(cluster: &Cluster, client: &Client, error: NativeError, re
             "kafka.record_too_large",
             "raise `max.message.bytes` of the topic (and `message.max.bytes` of the sink, where it is set), at most 16 MiB",
         ),
-        Code::InvalidTimestamp => {
-            ("kafka.record_refused", "its time is too far from the broker's clock (`message.timestamp.after.max.ms`)")
-        }
+        Code::InvalidTimestamp => (
+            "kafka.record_refused",
+            "its time is too far from the broker's clock (`message.timestamp.before.max.ms`, `message.timestamp.after.max.ms`)",
+        ),
         Code::InvalidRecord => (
             "kafka.record_refused",
             "a compacted topic takes no record without a key; or its time is too far from the broker's clock \
-             (`message.timestamp.after.max.ms`)",
+             (`message.timestamp.before.max.ms`, `message.timestamp.after.max.ms`)",
         ),
         Code::PolicyViolation | Code::UnsupportedForMessageFormat => {
             ("kafka.record_refused", "the broker's settings forbid such records")

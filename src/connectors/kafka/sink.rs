@@ -10,8 +10,10 @@ use super::alone::AloneWriter;
 use super::client::Cluster;
 use super::further::{Further, FurtherWriter};
 use super::journal::JournalSink;
+use super::topics::Topics;
 use crate::connectors::{Delivery, MemberSink, Sink, Tails, Writer};
 use crate::report::Failure;
+use crate::time::Millis;
 
 /// A topic to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +82,10 @@ impl Sink for KafkaSink {
                 Ok(Box::new(AloneWriter::open(cluster, self.topic.clone())?))
             }
         }
+    }
+
+    fn ahead_ms_max(&self) -> Result<Option<Millis>, Failure> {
+        Ok(Topics::connect(&self.cluster)?.limits(&self.topic)?.ahead_ms_max)
     }
 
     fn tails(&self) -> Result<Tails, Failure> {

@@ -404,7 +404,10 @@ impl Topics {
         Ok(SinkLimits {
             partitions,
             batch_bytes_max: number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()),
-            ahead_ms_max: number("message.timestamp.after.max.ms").filter(|_| !append_time),
+            // Before Kafka 3.6 there was one bound for both directions.
+            ahead_ms_max: number("message.timestamp.after.max.ms")
+                .or_else(|| number("message.timestamp.difference.max.ms"))
+                .filter(|_| !append_time),
             compacted: config.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")),
             append_time,
         })

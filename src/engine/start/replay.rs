@@ -116,7 +116,7 @@ impl Replay<'_> {
         }
         for record in chain {
             let rows = self.trunk.replay_piece(cursor_of(self.plan, record).as_ref())?;
-            committer.give(record.epoch, rows)?;
+            committer.give(record, rows)?;
         }
         Ok(())
     }
