@@ -23,6 +23,7 @@ pub mod state;
 pub mod connectors;
 pub mod transforms;
 // Floor 6
+pub mod connect;
 pub mod generate;
 pub mod plan;
 // Floor 7

@@ -1,0 +1,54 @@
+//! Keys of converters.
+
+use super::super::definition::{Importance::*, Key, Kind, Rule, Width, key};
+
+const TYPE: Key = key("converter.type", Kind::String, Low, "What is converted: keys, values or headers.")
+    .required()
+    .rule(Rule::OneOf(&["key", "value", "header"]));
+
+pub const PLAIN: &[Key] = &[TYPE];
+
+pub const STRING: &[Key] = &[TYPE, {
+    let encoding = key("converter.encoding", Kind::String, High, "The encoding of texts: UTF-8.").or("UTF-8");
+    Key { width: Width::Medium, display_name: Some("Encoding"), ..encoding }
+}];
+
+const SCHEMAS: &str = "Schemas";
+const SERIALIZATION: &str = "Serialization";
+
+pub const JSON: &[Key] = &[
+    TYPE,
+    key("schemas.enable", Kind::Boolean, High, "Values are envelopes of a schema and a payload.").or("true").shown(
+        SCHEMAS,
+        0,
+        Width::Medium,
+        "Enable Schemas",
+    ),
+    key("schemas.cache.size", Kind::Int, High, "Schemas that are remembered.").or("1000").shown(
+        SCHEMAS,
+        1,
+        Width::Medium,
+        "Schema Cache Size",
+    ),
+    key("schema.content", Kind::String, High, "A schema of all values, which are then read without envelope.").shown(
+        SCHEMAS,
+        2,
+        Width::Medium,
+        "Schema Content",
+    ),
+    key("decimal.format", Kind::String, Low, "Decimals as base64 or as numbers.")
+        .or("BASE64")
+        .rule(Rule::OneOfAnyCase(&["NUMERIC", "BASE64"]))
+        .shown(SERIALIZATION, 0, Width::Medium, "Decimal Format"),
+    key("replace.null.with.default", Kind::Boolean, Low, "A null is written and read as the default of its schema.")
+        .or("true")
+        .shown(SERIALIZATION, 1, Width::Medium, "Replace null with default"),
+];
+
+pub const AVRO: &[Key] = &[
+    key("schema.registry.url", Kind::List, High, "The schema registry; default: the worker's."),
+    key("auto.register.schemas", Kind::Boolean, Medium, "New schemas are registered.").or("true"),
+    key("connect.meta.data", Kind::Boolean, Low, "Schemas say in properties what Connect knows of them.").or("true"),
+    key("enhanced.avro.schema.support", Kind::Boolean, Medium, "Enums and namespaces survive.").or("false"),
+    key("scrub.invalid.names", Kind::Boolean, Medium, "Names that Avro refuses are changed.").or("false"),
+];
