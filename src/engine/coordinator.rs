@@ -230,6 +230,11 @@ impl Coordinator {
                 self.reports[lane] = Some(report);
             }
             Event::Cut { lane, cut } => {
+                // I3: what is cut next is decided by what this cut saw. By the report before it the same window would be due
+                // again and again, without closing, until the lane is heard of anew.
+                if let Some(report) = &mut self.reports[lane] {
+                    report.partitions.clone_from(&cut.views);
+                }
                 self.cuts[lane] = Some(cut);
                 if self.cuts.iter().all(Option::is_some) {
                     return vec![self.mark(now, wall)];

@@ -1,6 +1,6 @@
 //! Drives the engine on one thread, with a clock that only the script moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::connectors::memory::{MemoryJournal, MemoryRecord, MemorySource};
@@ -22,6 +22,8 @@ use crate::time::{Clock, ManualClock, Millis};
 pub const BEGINNING: Millis = 1_767_225_600_000;
 /// Steps in which `wait` moves the clock: small enough to count as time that was seen pass (I5).
 const STEP_MS: Millis = 100;
+/// One event leads to a few others in a sound engine: nothing is read meanwhile.
+const EVENTS_MAX: usize = 1_000;
 /// What a script may do until its pipeline must have ended.
 const STEPS_MAX: usize = 10_000;
 const DIED: &str = "memory.died";
@@ -287,17 +289,35 @@ impl Drive<'_> {
         self.feed(Event::Tick)
     }
 
+    /// Tells the coordinator, and of all that comes of it: an epoch that ends may let the next one be cut at once.
     fn feed(&mut self, event: Event) -> Result<(), Failure> {
-        if self.finished {
-            return Ok(());
+        let mut events = VecDeque::from([event]);
+        let mut count = 0;
+        while let Some(event) = events.pop_front() {
+            count += 1;
+            if count > EVENTS_MAX {
+                return Err(Failure::bug(
+                    "testing.no_rest",
+                    format!("epochs are cut for nothing, again and again: {event:?}"),
+                ));
+            }
+            if self.finished {
+                return Ok(());
+            }
+            self.tell(event, &mut events)?;
         }
+        Ok(())
+    }
+
+    /// Does what the coordinator wants, and adds what it is to be told of it.
+    fn tell(&mut self, event: Event, then: &mut VecDeque<Event>) -> Result<(), Failure> {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         for action in self.stage()?.coordinator.on(event, now, wall) {
             match action {
                 Action::Cut => {
                     for lane in 0..self.stage()?.seats.len() {
                         let cut = self.stage()?.seats[lane].cut();
-                        self.feed(Event::Cut { lane, cut })?;
+                        then.push_back(Event::Cut { lane, cut });
                     }
                 }
                 Action::Pause { lane, partitions } => self.stage()?.seats[lane].pause(&partitions),
@@ -305,7 +325,7 @@ impl Drive<'_> {
                     let name = self.given.plan.name.clone();
                     return Err(self.stage()?.memory.full(&name));
                 }
-                Action::Mark { mark, ranges, ended } => self.commit(mark, ranges, ended)?,
+                Action::Mark { mark, ranges, ended } => then.push_back(self.commit(mark, ranges, ended)?),
                 Action::Finished => {
                     self.finished = true;
                     self.stage()?.committer.finish(None)?;
@@ -320,7 +340,7 @@ impl Drive<'_> {
         mark: crate::data::Mark,
         ranges: BTreeMap<usize, BTreeMap<Partition, crate::engine::lane::PartitionCut>>,
         ended: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<Event, Failure> {
         let plan = self.given.plan.clone();
         let stage = self.stage()?;
         stage.clock.next_epoch(mark.clock);
@@ -341,7 +361,7 @@ impl Drive<'_> {
             }
             if !more {
                 self.take_snapshot(epoch, rows_read)?;
-                return self.feed(Event::Committed { epoch, open_ends: piece.open_ends, state_bytes });
+                return Ok(Event::Committed { epoch, open_ends: piece.open_ends, state_bytes });
             }
         }
     }

@@ -321,3 +321,24 @@ impl Random {
         self.0 % bound
     }
 }
+
+/// A lane that is heard of late: by its report the partition is idle and a window is due; by its cut rows have come.
+#[test]
+fn i3_a_window_that_a_cut_did_not_close_is_not_cut_for_again() {
+    let mut c = coordinator(1);
+    epoch(&mut c, 1_000, &[view(9_500, None)], &[10_000]);
+    let idle = [view(9_500, Some(1_000))];
+    assert_eq!(c.on(Event::Report { lane: 0, report: report(0, true, &idle) }, 6_000, 6_000), []);
+    let mut now = 6_000;
+    let mut actions = Vec::new();
+    while actions.is_empty() {
+        now += 20;
+        actions = c.on(Event::Tick, now, now);
+        assert!(now < 20_000, "the window never falls due");
+    }
+    assert_eq!(actions, [Action::Cut]);
+    let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(0, &[view(9_500, None)]) }, now, now));
+    let committed = Event::Committed { epoch: mark.epoch, open_ends: vec![10_000], state_bytes: 0 };
+    assert_eq!(c.on(committed, now, now), []);
+    assert_eq!(c.on(Event::Tick, now + 1, now + 1), []);
+}
