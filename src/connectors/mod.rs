@@ -292,6 +292,12 @@ pub trait Sink: std::any::Any + Debug + Send + Sync {
         None
     }
 
+    /// What its topics are beyond their names, as of [`Source::topic_ids`]. Asked at the start and now and then while it is
+    /// written; one that is not there is left out.
+    fn topic_ids(&self) -> Result<BTreeMap<String, String>, Failure> {
+        Ok(BTreeMap::new())
+    }
+
     /// How far ahead of the clock the time of a record may be; `None`: as far as it likes. Asked at the start, when there is
     /// something to be written to.
     fn ahead_ms_max(&self) -> Result<Option<Millis>, Failure> {

@@ -32,6 +32,7 @@ use super::metrics::Metrics;
 use super::seat::EpochClock;
 use super::snapshots::StateBehind;
 use super::start::{StartOptions, StartReport, Started, start};
+use super::targets::Targets;
 use crate::connectors::{Bell, PartitionStart};
 use crate::data::{EncodedRows, Epoch, Mark, Partition, Position};
 use crate::journal::Journal;
@@ -193,6 +194,7 @@ struct Threads {
     stop: Arc<Stop>,
     metrics: Arc<Metrics>,
     positions: Arc<Mutex<Reached>>,
+    targets: Arc<Mutex<Targets>>,
     lineage: String,
     workers: Vec<std::thread::JoinHandle<()>>,
 }
@@ -223,6 +225,7 @@ impl Threads {
             committer,
             pace,
             clock: epoch_clock,
+            targets,
             memory,
             open,
             incarnation,
@@ -308,6 +311,7 @@ impl Threads {
             stop: stop.clone(),
             metrics: metrics.clone(),
             positions,
+            targets: Arc::new(Mutex::new(targets)),
             lineage: report.lineage.clone(),
             workers,
         };

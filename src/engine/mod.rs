@@ -24,6 +24,7 @@ pub mod seat;
 pub mod sinks;
 pub mod snapshots;
 pub mod start;
+mod targets;
 mod timestamps;
 pub mod trunk;
 

@@ -22,6 +22,7 @@ use super::reported;
 use super::restart;
 use super::seat::{EpochClock, Seat};
 use super::snapshots::{Opening, Pace, RestoredReport};
+use super::targets::Targets;
 use super::timestamps::Timestamps;
 use super::trunk::Trunk;
 use crate::data::{Epoch, PartitionName, Position};
@@ -46,6 +47,7 @@ pub struct Started {
     /// Of snapshots; `None`: no step keeps state, or nobody wants them.
     pub pace: Option<Pace>,
     pub clock: Arc<EpochClock>,
+    pub targets: Targets,
     pub memory: Arc<Memory>,
     /// By lane: what its open epoch holds.
     pub open: Vec<Gauge>,
@@ -143,7 +145,9 @@ pub fn start(
         None => recover(plan, &history, &writers, &options, shelf.as_deref())?,
     };
     reported::refuse_moved(plan, &history, &recovery)?;
-    let ids = topic_ids(plan, &history)?;
+    let targets = Targets::ask(plan)?;
+    targets.refuse_replaced(&history)?;
+    let ids = topic_ids(plan, &history, &targets)?;
     recovery.plan_changed |= history.plan.as_ref().is_none_or(|plan| plan.topic_ids != ids);
     let gone = gone(plan, &history, &mut recovery, metrics)?;
     refuse_pieces(&history, &recovery, &gone)?;
@@ -247,7 +251,7 @@ pub fn start(
     let open = seats.iter().map(|_| memory.gauge("epochs")).collect();
     let positions = latest_positions(plan, &history, &recovery, &discovered);
     let report = StartReport { replayed_rows, positions, ..report };
-    Ok(Started { seats, trunk, coordinator, committer, pace, clock, memory, open, incarnation, report })
+    Ok(Started { seats, trunk, coordinator, committer, pace, clock, targets, memory, open, incarnation, report })
 }
 
 /// I8: what earlier runs learnt from registries is not asked again; replay needs none.

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::targets::each_sink;
 use crate::data::EncodedRows;
 use crate::plan::{Plan, RestartPlan, SinkPlan};
 use crate::report::Failure;
@@ -38,7 +39,7 @@ struct Taken {
 }
 
 impl Timestamps {
-    /// Asks the sinks, all of them at once: each may be a round trip away.
+    /// Asks the sinks.
     ///
     /// # Errors
     /// Whatever breaks while servers are asked.
@@ -47,18 +48,14 @@ impl Timestamps {
             RestartPlan::Watermark { sink, .. } => Some(sink),
             RestartPlan::Journal | RestartPlan::Offsets { .. } => None,
         };
-        let ask = |sink: &SinkPlan| sink.sink.ahead_ms_max();
-        let asked: Vec<Result<Option<Millis>, Failure>> = std::thread::scope(|scope| {
-            let asking: Vec<_> = plan.sinks.iter().map(|sink| scope.spawn(move || ask(sink))).collect();
-            let panicked = |_| Err(Failure::bug("sink.panic", "a sink panicked when it was asked what it takes"));
-            asking.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
-        });
-        let mut sinks = Vec::new();
-        for ((index, sink), ahead_ms_max) in plan.sinks.iter().enumerate().zip(asked) {
-            let (name, exact) = (sink.name.clone(), exact == Some(index));
-            sinks.push(Taken { name, ahead_ms_max: ahead_ms_max?, exact, told: false });
-        }
-        Ok(Timestamps { clock, sinks })
+        let asked = each_sink(plan, |sink| sink.sink.ahead_ms_max())?;
+        let taken = |((index, sink), ahead_ms_max): ((usize, &SinkPlan), Option<Millis>)| Taken {
+            name: sink.name.clone(),
+            ahead_ms_max,
+            exact: exact == Some(index),
+            told: false,
+        };
+        Ok(Timestamps { clock, sinks: plan.sinks.iter().enumerate().zip(asked).map(taken).collect() })
     }
 
     /// Brings down the times of an epoch's rows that are too far ahead; gives how many. `clock` is the epoch's.

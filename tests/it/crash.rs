@@ -71,7 +71,7 @@ impl Place {
         self.apply_with(&[])
     }
 
-    fn apply_with(&self, flags: &[&str]) -> Runner {
+    pub(super) fn apply_with(&self, flags: &[&str]) -> Runner {
         Runner::spawn(&[&["apply", "spec.yaml"], flags].concat(), self.folder.path())
     }
 

@@ -84,6 +84,11 @@ impl Sink for KafkaSink {
         }
     }
 
+    fn topic_ids(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let found = Topics::connect(&self.cluster)?.described(&[self.topic.as_str().into()])?;
+        Ok(found.into_iter().filter_map(|(name, found)| Some((name.to_string(), found?.id?))).collect())
+    }
+
     fn ahead_ms_max(&self) -> Result<Option<Millis>, Failure> {
         Ok(Topics::connect(&self.cluster)?.limits(&self.topic)?.ahead_ms_max)
     }

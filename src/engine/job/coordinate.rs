@@ -129,7 +129,7 @@ impl Threads {
 
     /// Lets every source look whether it still reads what it read at the start.
     fn look(&self) -> JoinHandle<()> {
-        let (plan, events) = (self.plan.clone(), self.stop.events.clone());
+        let (plan, events, targets) = (self.plan.clone(), self.stop.events.clone(), self.targets.clone());
         tokio::task::spawn_blocking(move || {
             for (index, source) in plan.sources.iter().enumerate() {
                 match source.source.look() {
@@ -139,6 +139,12 @@ impl Threads {
                     Err(failure) if failure.retry => tracing::debug!(source = source.name, "{failure}"),
                     Err(failure) => return drop(events.blocking_send(ToCoordinator::Failed(failure))),
                 }
+            }
+            // Nobody else looks: one look has ended before the next begins.
+            match targets.lock().unwrap_or_else(|poison| poison.into_inner()).look(&plan) {
+                Ok(()) => {}
+                Err(failure) if failure.retry => tracing::debug!("{failure}"),
+                Err(failure) => drop(events.blocking_send(ToCoordinator::Failed(failure))),
             }
         })
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::connectors::PartitionStart;
 use crate::engine::recovery::{self, History, Recovery};
+use crate::engine::targets::{Targets, TopicIds};
 use crate::expr::type_word;
 use crate::journal::PlanRecord;
 use crate::plan::{Plan, SourcePlan};
@@ -86,14 +87,18 @@ pub(super) fn writes(plan: &Plan) -> BTreeMap<String, String> {
     plan.sinks.iter().zip(&plan.outline.sinks).map(of).collect()
 }
 
-/// The ids of all topics that were ever read: those that are read now as they are now.
-pub(super) fn topic_ids(plan: &Plan, history: &History) -> Result<BTreeMap<String, BTreeMap<String, String>>, Failure> {
+/// The ids of all topics that were ever read or written: those that are now as they are now. Sources and sinks share one
+/// name space.
+pub(super) fn topic_ids(plan: &Plan, history: &History, targets: &Targets) -> Result<TopicIds, Failure> {
     let mut ids = history.plan.as_ref().map(|plan| plan.topic_ids.clone()).unwrap_or_default();
-    for source in &plan.sources {
-        let found = source.source.topic_ids()?;
+    let mut put = |name: &String, found: BTreeMap<String, String>| {
         if !found.is_empty() {
-            ids.entry(source.name.clone()).or_default().extend(found);
+            ids.entry(name.clone()).or_default().extend(found);
         }
+    };
+    for source in &plan.sources {
+        put(&source.name, source.source.topic_ids()?);
     }
+    targets.ids().iter().for_each(|(sink, found)| put(sink, found.clone()));
     Ok(ids)
 }

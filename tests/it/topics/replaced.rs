@@ -83,7 +83,63 @@ fn a_topic_that_is_deleted_while_it_is_read_ends_the_run() {
     assert!(ended.stderr.contains(&topic), "{}", ended.stderr);
 }
 
-/// The client looks for a topic that it knew for half a minute before it gives its records up.
+/// The same under another name of its sink.
+fn copied_to_another_sink(place: &Place, topic: &str, out: &str) {
+    place.spec(&format!(
+        "  sources: {{ rows: {{ kafka: {{ topics: [{topic}], until: end }}, format: json, columns: {{ n: int }} }} }}
+  transforms: {{ placed: {{ from: rows, select: {{ topic: _topic, p: _partition, n: n }} }} }}
+  sinks: {{ another: {{ from: placed, kafka: {{ topic: {out} }}, format: json }} }}
+"
+    ));
+}
+
+/// What was committed to the old topic counts as written, and was gone without a word.
+#[test]
+fn i12_a_sinks_topic_that_was_made_anew_while_nobody_wrote_it_is_refused() {
+    let place = Place::new("rewritten");
+    let (topic, out) = (kept("rewritten"), kept("out"));
+    let run = || {
+        copied(&place, &[&topic], &out, ", until: end");
+        place.apply().wait()
+    };
+    numbered(&topic, 0, 0..10);
+    run().with_code(0);
+    replace(&out);
+    numbered(&topic, 0, 10..20);
+    for _ in 0..2 {
+        let refused = run().with_code(3);
+        assert!(
+            refused.stderr.contains("refused.sink_replaced") && refused.stderr.contains("its id was"),
+            "{}",
+            refused.stderr
+        );
+        assert!(refused.stderr.contains(&out) && refused.stderr.contains("--fresh"), "{}", refused.stderr);
+        assert!(numbers(&out).is_empty());
+    }
+    // Both ways that the hint names.
+    copied_to_another_sink(&place, &topic, &out);
+    place.apply().wait().with_code(0);
+    assert_eq!(numbers(&out), (10..20).collect::<Vec<_>>());
+    replace(&out);
+    copied(&place, &[&topic], &out, ", until: end");
+    place.apply_with(&["--fresh"]).wait().with_code(0);
+    assert_eq!(numbers(&out), (0..20).collect::<Vec<_>>());
+    run().with_code(0);
+}
+
+#[test]
+fn i12_a_sinks_topic_that_is_made_anew_while_it_is_written_ends_the_run() {
+    let place = Place::new("rewriting");
+    let (topic, out) = (kept("rewriting"), kept("out"));
+    let runner = running(&place, &topic, &out);
+    replace(&out);
+    let ended = fails_with(runner, "sink.replaced");
+    assert!(ended.stderr.contains(&out) && ended.stderr.contains("its id was"), "{}", ended.stderr);
+    copied(&place, &[&topic], &out, ", until: end");
+    assert!(place.apply().wait().with_code(3).stderr.contains("refused.sink_replaced"));
+}
+
+/// Found by a look, or by the client, which looks for a topic that it knew for half a minute before it gives its records up.
 #[test]
 fn a_topic_that_is_deleted_while_it_is_written_ends_the_run_with_its_name() {
     let place = Place::new("unsunk");
@@ -92,10 +148,11 @@ fn a_topic_that_is_deleted_while_it_is_written_ends_the_run_with_its_name() {
     servers::delete_topic(&out);
     numbered(&topic, 0, 10..20);
     let ended = runner.wait_within(3 * PATIENCE).with_code(1);
-    assert!(ended.stderr.contains("kafka.unknown_topic") && ended.stderr.contains(&out), "{}", ended.stderr);
+    let codes = ["sink.deleted", "kafka.unknown_topic"];
+    assert!(codes.iter().any(|code| ended.stderr.contains(code)) && ended.stderr.contains(&out), "{}", ended.stderr);
     // Nothing of what the topic refused is taken for written.
     servers::create_topic(servers::kafka(), &out, 1, &[]);
-    copied(&place, &[&topic], &out, ", until: end");
+    copied_to_another_sink(&place, &topic, &out);
     place.apply().wait().with_code(0);
     assert_eq!(numbers(&out), (10..20).collect::<Vec<_>>());
 }

@@ -1,0 +1,157 @@
+//! What the sinks write to: is each topic still the one that it was?
+//!
+//! A topic that was deleted and made again lacks what was written to it, though the journal counts that as written: only its
+//! id tells. The journal has the ids of sinks' topics as of sources' (I17). While a pipeline runs they are looked at now and then.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::recovery::History;
+use crate::plan::{Plan, SinkPlan};
+use crate::report::Failure;
+
+/// By sink, then topic.
+pub type TopicIds = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The topics of a pipeline's sinks as they were when it was started.
+#[derive(Debug, Default)]
+pub struct Targets {
+    known: TopicIds,
+    /// Sink and topic that were not there at the last look. A broker that has just come up may not know all topics yet.
+    missing: BTreeSet<(String, String)>,
+}
+
+impl Targets {
+    /// Asks the sinks, all of them at once: each may be a few round trips away.
+    ///
+    /// # Errors
+    /// Whatever breaks while servers are asked.
+    pub fn ask(plan: &Plan) -> Result<Targets, Failure> {
+        let ids = each_sink(plan, |sink| sink.sink.topic_ids())?;
+        Ok(Targets { known: of_names(plan, ids), missing: BTreeSet::new() })
+    }
+
+    /// I12: what the journal counts as written must be there.
+    ///
+    /// # Errors
+    /// `refused.sink_replaced`.
+    pub fn refuse_replaced(&self, history: &History) -> Result<(), Failure> {
+        let Some(plan) = &history.plan else { return Ok(()) };
+        for (sink, topic, now) in each(&self.known) {
+            if let Some(before) = plan.topic_ids.get(sink).and_then(|ids| ids.get(topic)).filter(|id| *id != now) {
+                let title = format!(
+                    "topic `{topic}`, which `{sink}` writes, was deleted and made again: its id was `{before}`, and is `{now}`; what was written up to epoch {} is gone from it",
+                    history.last()
+                );
+                return Err(Failure::user("refused.sink_replaced", title).hint(
+                    "start over with `--fresh`, which reads the sources from their `start` again and writes to every sink behind what is there; \
+                     or give the sink another name: a sink that is new gets what comes from now on, and the others go on as they were",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn ids(&self) -> &TopicIds {
+        &self.known
+    }
+
+    /// Asks again.
+    ///
+    /// # Errors
+    /// `sink.replaced`, `sink.deleted`; or a server does not answer.
+    pub fn look(&mut self, plan: &Plan) -> Result<(), Failure> {
+        let now = of_names(plan, each_sink(plan, |sink| sink.sink.topic_ids())?);
+        self.compare(&now)
+    }
+
+    fn compare(&mut self, now: &TopicIds) -> Result<(), Failure> {
+        let mut missing = BTreeSet::new();
+        for (sink, topic, before) in each(&self.known) {
+            match now.get(sink).and_then(|ids| ids.get(topic)) {
+                Some(now) if now == before => {}
+                Some(now) => return Err(replaced(sink, topic, before, now)),
+                None => {
+                    let place = (sink.clone(), topic.clone());
+                    if self.missing.contains(&place) {
+                        return Err(deleted(sink, topic));
+                    }
+                    missing.insert(place);
+                }
+            }
+        }
+        self.missing = missing;
+        Ok(())
+    }
+}
+
+/// Asks every sink in a thread of its own.
+///
+/// # Errors
+/// The first sink's that fails.
+pub(super) fn each_sink<T: Send>(
+    plan: &Plan,
+    ask: impl Fn(&SinkPlan) -> Result<T, Failure> + Sync,
+) -> Result<Vec<T>, Failure> {
+    let panicked = |_| Err(Failure::bug("sink.panic", "a sink panicked when it was asked"));
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = plan.sinks.iter().map(|sink| scope.spawn(|| ask(sink))).collect();
+        asking.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    })
+}
+
+fn of_names(plan: &Plan, ids: Vec<BTreeMap<String, String>>) -> TopicIds {
+    let names = plan.sinks.iter().map(|sink| sink.name.clone());
+    names.zip(ids).filter(|(_, ids)| !ids.is_empty()).collect()
+}
+
+/// Sink, topic, id.
+fn each(ids: &TopicIds) -> impl Iterator<Item = (&String, &String, &String)> {
+    ids.iter().flat_map(|(sink, ids)| ids.iter().map(move |(topic, id)| (sink, topic, id)))
+}
+
+fn replaced(sink: &str, topic: &str, before: &str, now: &str) -> Failure {
+    let title = format!(
+        "topic `{topic}` was deleted and made again while `{sink}` wrote it: its id was `{before}`, and is `{now}`"
+    );
+    Failure::outside("sink.replaced", title)
+        .hint("what was written before is gone, and some of what came since may be: a new start says what can be done")
+        .no_retry()
+}
+
+fn deleted(sink: &str, topic: &str) -> Failure {
+    Failure::outside("sink.deleted", format!("topic `{topic}` was deleted while `{sink}` wrote it"))
+        .hint(
+            "what was written is gone: take the sink out of the pipeline, or start again, which says what can be done",
+        )
+        .no_retry()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[(&str, &str)]) -> TopicIds {
+        let of = |(topic, id): &(&str, &str)| ((*topic).to_owned(), (*id).to_owned());
+        BTreeMap::from([("out".to_owned(), ids.iter().map(of).collect())])
+    }
+
+    fn known() -> Targets {
+        Targets { known: ids(&[("t", "a")]), missing: BTreeSet::new() }
+    }
+
+    #[test]
+    fn i12_a_sinks_topic_of_another_id_is_another_topic() {
+        assert!(known().compare(&ids(&[("t", "a"), ("u", "b")])).is_ok());
+        let failure = known().compare(&ids(&[("t", "b")])).unwrap_err();
+        assert!(failure.code == "sink.replaced" && failure.to_string().contains("`a`, and is `b`"), "{failure}");
+    }
+
+    #[test]
+    fn a_sinks_topic_is_deleted_when_it_is_missing_twice_in_a_row() {
+        let mut targets = known();
+        for there in [true, false, true, false] {
+            assert!(targets.compare(&if there { ids(&[("t", "a")]) } else { TopicIds::new() }).is_ok());
+        }
+        assert_eq!(targets.compare(&TopicIds::new()).unwrap_err().code, "sink.deleted");
+    }
+}
