@@ -14,6 +14,7 @@ use super::specs::{Planned, SpecArgs, documents, planned, read_until_end};
 use super::stops::Stops;
 use crate::data::size;
 use crate::deploy::{Change, open_journal, prepare};
+use crate::engine::carry::Fate;
 use crate::engine::metrics::Snapshot;
 use crate::engine::start::{StartOptions, StartReport};
 use crate::engine::{Job, Metrics, Outcome, RunOptions};
@@ -29,6 +30,9 @@ pub struct Args {
     /// Forget the journals: every source begins at its `start` again. Output that is there stays.
     #[arg(long)]
     fresh: bool,
+    /// Go on without the state of this step, which is not what it was; may be given several times.
+    #[arg(long, value_name = "STEP", conflicts_with = "fresh")]
+    accept_reset: Vec<String>,
     /// Where Kafka sources end, instead of the spec's `until`: at their end as of now.
     #[arg(long, value_enum, value_name = "PLACE")]
     until: Option<UntilArg>,
@@ -36,7 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "COUNT")]
     lanes: Option<usize>,
     /// Submit the pipelines to a server (`runner serve`) instead of running them here.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["fresh", "until", "lanes"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["fresh", "accept_reset", "until", "lanes"])]
     server: Option<String>,
 }
 
@@ -75,8 +79,10 @@ pub fn run(args: Args, common: &Common) -> Exit {
     }
     let voice = Voice { output, status: wants_status(&planned.plans) };
     voice.plans(&planned);
-    let options =
-        RunOptions { start: StartOptions { fresh: args.fresh, lanes: args.lanes, ..StartOptions::default() } };
+    let accept_reset = args.accept_reset.iter().cloned().collect();
+    let options = RunOptions {
+        start: StartOptions { fresh: args.fresh, accept_reset, lanes: args.lanes, ..StartOptions::default() },
+    };
     let ended = patience.until_done(|| prepare(&planned.plans)).and_then(|prepared| {
         let Some(changes) = prepared else { return Ok(()) };
         voice.prepared(&changes);
@@ -253,6 +259,14 @@ impl Voice {
                 }
             };
             eprintln!("{name}: resumes behind epoch {}{snapshot}{replayed}", report.last_epoch);
+            for (step, fate) in &report.changed {
+                let word = match fate {
+                    Fate::Kept { .. } => continue,
+                    Fate::New => "new: it begins empty".to_owned(),
+                    Fate::Lost { why } => format!("given up, as was accepted: {why}"),
+                };
+                eprintln!("{name}: the state of `{step}` is {word}");
+            }
         }
     }
 

@@ -316,6 +316,7 @@ mod tests {
             state_dir: "s".into(),
             snapshots: Default::default(),
             fingerprint: String::new(),
+            parts: Default::default(),
         };
         journal.records.lock().unwrap().push(Record::Owner(owner("us")));
         let history = History::of(journal.records.lock().unwrap().clone());

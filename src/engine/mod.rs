@@ -7,6 +7,7 @@
 //! thread with a clock that stands still, which is how `runner test` drives them.
 
 mod branch;
+pub mod carry;
 pub mod commit;
 pub mod coordinator;
 mod failed;

@@ -4,11 +4,13 @@
 //! epoch; output is suppressed up to each sink's last epoch (I13). There is never a silent fresh
 //! start: what cannot be continued is refused, and the refusal names the choices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::carry::{Carried, Fate};
 use crate::connectors::{Delivery, SinkProgress};
 use crate::data::{Epoch, PartitionName, Position};
-use crate::journal::{EpochRecord, Jump, LastWindow, Owner, PlanRecord, Record};
+use crate::journal::{EpochRecord, Jump, LastWindow, Owner, Parts, PlanRecord, Record};
+use crate::plan;
 use crate::report::Failure;
 use crate::time::{Millis, Watermark};
 
@@ -109,6 +111,10 @@ pub struct Recovery {
     pub jumps: BTreeMap<String, BTreeMap<PartitionName, Jump>>,
     /// How far event time was there: highest event time, highest Kafka timestamp.
     pub times: BTreeMap<String, BTreeMap<PartitionName, Reached>>,
+    /// What the plan's parts are made of, and the first epoch of each.
+    pub parts: Parts,
+    /// What becomes of the state of each step, if the plan computes something else than the journal's.
+    pub changed: BTreeMap<String, Fate>,
     /// The plan differs from the journal's: a new plan record is due.
     pub plan_changed: bool,
 }
@@ -119,6 +125,9 @@ pub struct PlanFacts<'a> {
     pub namespace: &'a str,
     pub name: &'a str,
     pub fingerprint: &'a str,
+    pub parts: &'a plan::Parts,
+    /// Steps whose state may be given up.
+    pub accept_reset: &'a BTreeSet<String>,
     /// By source: what it reads.
     pub reads: &'a BTreeMap<String, String>,
     /// By source: its topics, where it has any.
@@ -159,36 +168,36 @@ pub fn decide(
     refuse_other_sources(plan, facts)?;
     refuse_moved_sinks(plan, facts)?;
     let last = history.last();
+    let carried = Carried::of(history, facts.fingerprint, facts.parts);
     let writes_other = plan.resolved.get(WRITES).is_some_and(|before| *before != serde_json::json!(facts.writes));
-    if writes_other && history.epochs.get(&last).is_some_and(|record| record.cursor.is_some()) {
+    let plan_changed = plan.fingerprint != facts.fingerprint;
+    if (writes_other || plan_changed) && history.epochs.get(&last).is_some_and(|record| record.cursor.is_some()) {
         return Err(half_written(last));
     }
     let known = sinks.iter().map(|sink| last_epoch(sink, plan, history, last, facts)).collect::<Result<Vec<_>, _>>()?;
+    refuse_behind(history, &carried, sinks, &known, plan_changed)?;
+    let had_state = history.needed(last).is_some_and(|needed| needed <= last);
+    if had_state {
+        refuse_lost(&carried, facts)?;
+    }
     let snapshot = newest_usable(history, facts.snapshots, &known);
-    let plan_changed = plan.fingerprint != facts.fingerprint;
-    let (snapshot, replay_from) = match (snapshot, replay_start(history, sinks, &known, last, facts)) {
+    let keeps_state = carried.keeps_state();
+    let (snapshot, replay_from) = match (snapshot, replay_start(history, sinks, &known, keeps_state, facts)) {
         (Some(epoch), Ok(from)) if from > epoch => (None, from),
         (Some(epoch), _) => (Some(epoch), epoch + 1),
-        // What was trimmed is in snapshots, but in those of the plan before.
-        (None, Err(_)) if plan_changed => (None, 1),
         (None, from) => (None, from?),
     };
-    if plan_changed && replay_from <= last {
-        return Err(Failure::user(
-            "refused.plan_changed",
-            format!(
-                "the pipeline has changed, and its state (epochs {replay_from} to {last}) was made by the plan before"
-            ),
-        )
-        .hint(
-            "apply the spec as it was; or start over with `--fresh`, which reads the sources from their `start` again",
-        ));
-    }
     let base = replay_from - 1;
     let record = history.epochs.get(&base);
     if record.is_none() && base > 0 {
         return Err(trimmed(base, facts));
     }
+    let mut times = record.map(times_of).unwrap_or_default();
+    let mut positions = first_positions(history, replay_from, positions_of(plan, record));
+    for (source, part) in carried.parts.sources.iter().filter(|(_, part)| part.since > replay_from) {
+        begin_later(plan, history, (source, part.since), &mut positions, &mut times);
+    }
+    let changed = plan_changed || writes_other || carried.differs(plan);
     Ok(Recovery {
         lineage: plan.lineage.clone(),
         first_run: false,
@@ -199,13 +208,79 @@ pub fn decide(
         watermark: record.map_or(Watermark::NONE, |record| record.watermark),
         clock: record.map_or(Millis::MIN, |record| record.clock),
         last_windows: record.map(|record| record.last_windows.clone()).unwrap_or_default(),
-        positions: first_positions(history, replay_from, positions(plan, record)),
-        ends: positions(plan, history.epochs.get(&last)),
-        end_times: history.epochs.get(&last).map(times).unwrap_or_default(),
+        positions,
+        ends: positions_of(plan, history.epochs.get(&last)),
+        end_times: history.epochs.get(&last).map(times_of).unwrap_or_default(),
         jumps: plan.jumps.clone(),
-        times: record.map(times).unwrap_or_default(),
-        plan_changed: plan_changed || writes_other || sinks.iter().any(|sink| !plan.sinks.contains_key(&sink.name)),
+        times,
+        changed: if plan_changed { carried.steps } else { BTreeMap::new() },
+        parts: carried.parts,
+        plan_changed: changed || sinks.iter().any(|sink| !plan.sinks.contains_key(&sink.name)),
     })
+}
+
+/// A source that is another one than it was is not read again in epochs of before: it goes on where it was left, and event
+/// times of before say nothing of those that it has now.
+fn begin_later(
+    plan: &PlanRecord,
+    history: &History,
+    (source, since): (&str, Epoch),
+    positions: &mut BTreeMap<String, BTreeMap<PartitionName, Position>>,
+    times: &mut BTreeMap<String, BTreeMap<PartitionName, Reached>>,
+) {
+    let left = history.epochs.get(&(since - 1));
+    let left_at = positions_of(plan, left).remove(source).unwrap_or_default();
+    positions.insert(source.to_owned(), left_at);
+    let left_times = left.map(times_of).and_then(|mut times| times.remove(source)).unwrap_or_default();
+    let stamps = left_times.into_iter().map(|(name, (_, timestamp))| (name, (None, timestamp)));
+    times.insert(source.to_owned(), stamps.collect());
+}
+
+/// What a sink lacks is made again by the plan that it was made by, or not at all.
+fn refuse_behind(
+    history: &History,
+    carried: &Carried,
+    sinks: &[SinkMemory],
+    known: &[Epoch],
+    plan_changed: bool,
+) -> Result<(), Failure> {
+    let last = history.last();
+    let behind = sinks.iter().zip(known).filter(|(_, has)| **has < last);
+    if let Some((sink, has)) = behind.clone().find(|(sink, _)| carried.other_sinks.contains(&sink.name)) {
+        let (name, first) = (&sink.name, has + 1);
+        let message = format!("sink `{name}` lacks epochs {first} to {last}, and what leads to it has changed since");
+        return Err(Failure::user("refused.sink_behind", message).hint(
+            "apply the spec as it was, which gives the sink what it lacks; stop it, and then apply this one; or start over \
+             with `--fresh`",
+        ));
+    }
+    let Some(first) = behind.map(|(_, has)| has + 1).min().filter(|_| plan_changed) else { return Ok(()) };
+    match history.epochs.range(first..).any(|(_, record)| record.cursor.is_some()) {
+        true => Err(half_written(last)),
+        false => Ok(()),
+    }
+}
+
+/// State is given up only by whoever says so.
+fn refuse_lost(carried: &Carried, facts: PlanFacts<'_>) -> Result<(), Failure> {
+    if carried.is_unknown {
+        let message = "the pipeline has changed, and its journal does not say what of its state could be kept: an \
+                       earlier version wrote it";
+        return Err(Failure::user("refused.plan_changed", message)
+            .hint("apply the spec as it was, once: then the journal says it; or start over with `--fresh`"));
+    }
+    let lost: Vec<(&str, &str)> = carried.lost().filter(|(step, _)| !facts.accept_reset.contains(*step)).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let steps: Vec<String> = lost.iter().map(|(step, why)| format!("`{step}` ({why})")).collect();
+    let flags: Vec<String> = lost.iter().map(|(step, _)| format!("--accept-reset {step}")).collect();
+    let message = format!("the pipeline has changed, and the state of {} would be lost", steps.join(", "));
+    Err(Failure::user("refused.plan_changed", message).hint(format!(
+        "apply the spec as it was; or `apply {}`, which goes on without: such a step begins empty, and what it held of rows \
+         that were read is in no later output; or start over with `--fresh`, which reads the sources from their `start` again",
+        flags.join(" ")
+    )))
 }
 
 /// I10: a cursor counts records by sink, and counts nothing in other sinks.
@@ -213,7 +288,7 @@ fn half_written(last: Epoch) -> Failure {
     Failure::user(
         "refused.output_open",
         format!(
-            "the sinks have changed, and the output of an epoch (up to {last}) is only partly written to those before"
+            "the pipeline has changed, and the output of an epoch (up to {last}) is only partly written by the plan before"
         ),
     )
     .hint("apply the spec as it was until it has gone on, then change it; or start over with `--fresh`")
@@ -289,6 +364,8 @@ fn first_run(
         end_times: BTreeMap::new(),
         jumps: BTreeMap::new(),
         times: BTreeMap::new(),
+        parts: Carried::of(history, facts.fingerprint, facts.parts).parts,
+        changed: BTreeMap::new(),
         plan_changed: true,
     })
 }
@@ -340,11 +417,13 @@ fn replay_start(
     history: &History,
     sinks: &[SinkMemory],
     known: &[Epoch],
-    last: Epoch,
+    keeps_state: bool,
     facts: PlanFacts<'_>,
 ) -> Result<Epoch, Failure> {
-    let mut from = history.needed(last).unwrap_or(last + 1);
-    for (sink, epoch) in sinks.iter().zip(known) {
+    let last = history.last();
+    // Without a step that goes on, what is needed was needed by others.
+    let mut from = history.needed(last).filter(|_| keeps_state).unwrap_or(last + 1);
+    for (sink, epoch) in sinks.iter().zip(known).filter(|(_, epoch)| **epoch < last) {
         let needed = history.needed(*epoch).ok_or_else(|| {
             Failure::user(
                 "refused.journal_too_short",
@@ -372,7 +451,10 @@ fn trimmed(epoch: Epoch, facts: PlanFacts<'_>) -> Failure {
     )
 }
 
-fn positions(plan: &PlanRecord, record: Option<&EpochRecord>) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {
+fn positions_of(
+    plan: &PlanRecord,
+    record: Option<&EpochRecord>,
+) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {
     let mut positions = plan.starts.clone();
     for (source, partitions) in record.iter().flat_map(|record| &record.partitions) {
         let known = positions.entry(source.clone()).or_default();
@@ -402,7 +484,7 @@ fn first_positions(
     positions
 }
 
-fn times(record: &EpochRecord) -> BTreeMap<String, BTreeMap<PartitionName, Reached>> {
+fn times_of(record: &EpochRecord) -> BTreeMap<String, BTreeMap<PartitionName, Reached>> {
     let of = |range: &crate::journal::PartitionRecord| (range.max_time, range.max_timestamp);
     record
         .partitions

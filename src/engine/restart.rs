@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::carry;
 use super::recovery::{READS, Recovery};
 use crate::connectors::{Tail, Tails};
 use crate::data::{EncodedRows, Epoch, PartitionName, Position};
@@ -263,6 +264,8 @@ pub fn recovery(plan: &Plan, origin: &Origin, lineage: String) -> Recovery {
         end_times: BTreeMap::new(),
         jumps: BTreeMap::new(),
         times: BTreeMap::new(),
+        parts: carry::anew(&plan.parts, origin.epoch + 1),
+        changed: BTreeMap::new(),
         plan_changed: true,
     }
 }
@@ -320,6 +323,7 @@ mod tests {
                 resolved: serde_json::json!({}),
                 jumps: BTreeMap::new(),
                 topic_ids: BTreeMap::new(),
+                parts: None,
             };
             origin.note(&mut record);
             assert_eq!(noted_starts(&record, "default", "other"), None);

@@ -435,6 +435,7 @@ mod tests {
             state_dir: "s".into(),
             snapshots: Default::default(),
             fingerprint: String::new(),
+            parts: Default::default(),
         });
         let graph = Graph::of(&plan);
         let starts = source.discover(&BTreeMap::new()).unwrap();

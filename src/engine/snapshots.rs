@@ -20,6 +20,7 @@ use super::graph::Graph;
 use super::memory::Gauge;
 use super::metrics::Metrics;
 use crate::data::Epoch;
+use crate::journal::Part;
 use crate::plan::{Plan, SnapshotSettings, Step};
 use crate::report::Failure;
 use crate::state::{Head, Manifest, Shelf, StateOf};
@@ -383,18 +384,22 @@ pub struct RestoredReport {
     pub ms: u64,
 }
 
-/// The steps of a plan with the state that a snapshot has of them. A step that it does not have begins with none.
+/// The steps of a plan with the state that a snapshot has of them. A step that began behind it begins with none.
 ///
 /// # Errors
 /// It is damaged, or has other columns than the steps keep.
-pub fn restore(plan: &Plan, shelf: &Shelf, manifest: &Manifest) -> Result<Restored, Failure> {
+pub fn restore(
+    plan: &Plan,
+    parts: &BTreeMap<String, Part>,
+    shelf: &Shelf,
+    manifest: &Manifest,
+) -> Result<Restored, Failure> {
     let (started, graph) = (Instant::now(), Graph::of(plan));
     let mut operators = BTreeMap::new();
     for (index, step) in plan.steps.iter().enumerate() {
         let Step::Stateful(transform) = &step.step else { continue };
-        let Some(state) = manifest.steps.get(&step.name).filter(|state| state.fingerprint == step.fingerprint) else {
-            continue;
-        };
+        let has_begun = parts.get(&step.name).is_some_and(|part| part.since <= manifest.epoch);
+        let Some(state) = manifest.steps.get(&step.name).filter(|_| has_begun) else { continue };
         let wants_rest = graph.rest.get(&index).is_some_and(|rest| !rest.consumers.is_empty());
         let (mut operator, columns) = (transform.open(wants_rest), transform.state());
         for part in &state.parts {

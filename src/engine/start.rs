@@ -9,9 +9,10 @@ mod sinks;
 mod sources;
 mod state;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::carry::Fate;
 use super::commit::Committer;
 use super::coordinator::{Coordinator, Resumed, Settings};
 use super::graph::Graph;
@@ -67,6 +68,9 @@ pub struct StartReport {
     pub found: Option<String>,
     /// Where the state was found; `None`: it was replayed, or there is none.
     pub snapshot: Option<RestoredReport>,
+    /// What became of the state of each step, where the plan is another one than the journal's.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub changed: BTreeMap<String, Fate>,
     pub replayed_epochs: u64,
     pub replayed_rows: u64,
     pub journal: String,
@@ -79,6 +83,8 @@ pub struct StartReport {
 pub struct StartOptions {
     /// Forget the journal and begin where the spec's `start` says.
     pub fresh: bool,
+    /// Steps whose state may be given up, because they are not what they were.
+    pub accept_reset: BTreeSet<String>,
     /// Lanes per source; `None`: the plan's number or as many as cores.
     pub lanes: Option<usize>,
     /// What one commit carries at most, over all sinks (I10); `None`: 16 MiB.
@@ -179,12 +185,13 @@ pub fn start(
     let whole = matches!(plan.restart, RestartPlan::Offsets { .. });
     let piece_bytes = if whole { usize::MAX } else { options.piece_bytes.unwrap_or(PIECE_BYTES) };
     let mut trunk = Trunk::open(plan, &graph, &memory, metrics.clone(), piece_bytes)?;
+    trunk.begin_at(&recovery.parts.steps);
     let snapshot = restored.map(|restored| {
         trunk.adopt(restored.operators);
         restored.report
     });
     trunk.resume(recovery.watermark);
-    trunk.remember(&recovery.last_windows);
+    trunk.remember(recovery.replay_from - 1, &recovery.last_windows);
     if let (RestartPlan::Watermark { step, .. }, Some(floor)) =
         (plan.restart, origin.as_ref().and_then(|origin| origin.floor))
     {
@@ -198,6 +205,7 @@ pub fn start(
         last_epoch: recovery.last,
         found: origin.map(|origin| origin.found),
         snapshot,
+        changed: recovery.changed.clone(),
         replayed_epochs: recovery.last + 1 - recovery.replay_from,
         replayed_rows: 0,
         journal: owned.journal().describe(),

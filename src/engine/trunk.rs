@@ -24,7 +24,7 @@ use super::metrics::Metrics;
 use super::pieces::{Cursor, Filling, Piece, SinkRuns, Waiting};
 use super::snapshots::StateBehind;
 use crate::data::{Batch, DeadLetter, EncodedRows, Epoch, Mark, NO_SOURCE, Partition, SourceIndex, meta, partition};
-use crate::journal::LastWindow;
+use crate::journal::{LastWindow, Part};
 use crate::plan::{ErrorPolicy, Plan, RecordEncoder, RestartPlan, Step, StepPlan};
 use crate::report::Failure;
 use crate::state::StepState;
@@ -87,6 +87,8 @@ struct Stateful {
     watermark: Watermark,
     /// In force before it, for the rows that came with it.
     before: Watermark,
+    /// The first epoch that it takes part in (I14).
+    since: Epoch,
     /// The graces of the steps before it: how far its watermark is behind the epoch's.
     delay_ms: Millis,
     held: Gauge,
@@ -132,11 +134,19 @@ impl Trunk {
             let delay_ms = behind.iter().map(delay).max().unwrap_or(0);
             let (watermark, before) = (Watermark::NONE, Watermark::NONE);
             let held = memory.gauge(format!("state of `{}`", plan.steps[*step].name));
-            steps.insert(*step, Stateful { operator, then, rest, behind, watermark, before, delay_ms, held });
+            let since = 1;
+            steps.insert(*step, Stateful { operator, then, rest, behind, watermark, before, since, delay_ms, held });
         }
         let dead_letters = plan.dead_letter.map(|sink| plan.sinks[sink].encode.open()).transpose()?;
         let errors = ErrorBudget::default();
         Ok(Trunk { plan: plan.clone(), steps, dead_letters, errors, metrics, piece_bytes, floor: None, emission: None })
+    }
+
+    /// By step, the first epoch that it takes part in: in a replay of those before it neither sees nor gives anything.
+    pub fn begin_at(&mut self, parts: &BTreeMap<String, Part>) {
+        for (step, stateful) in &mut self.steps {
+            stateful.since = parts.get(&self.plan.steps[*step].name).map_or(1, |part| part.since);
+        }
     }
 
     /// What recovery knows of the time before the first epoch: the watermark in force.
@@ -152,8 +162,8 @@ impl Trunk {
     }
 
     /// I13: what the journal knows of the windows given up to the end of an epoch, of whose rows replay may see none.
-    pub fn remember(&mut self, last_windows: &BTreeMap<String, LastWindow>) {
-        for (step, stateful) in &mut self.steps {
+    pub fn remember(&mut self, epoch: Epoch, last_windows: &BTreeMap<String, LastWindow>) {
+        for (step, stateful) in self.steps.iter_mut().filter(|(_, stateful)| stateful.since <= epoch) {
             stateful.operator.remember(last_windows.get(&self.plan.steps[*step].name).copied());
         }
     }
@@ -178,10 +188,15 @@ impl Trunk {
         let plan = &self.plan;
         let of = |(step, stateful): (&usize, &mut Stateful)| {
             let StepPlan { name, fingerprint, .. } = &plan.steps[*step];
-            let state = StepState { fingerprint: fingerprint.clone(), since: 1, parts: Vec::new() };
+            let state = StepState { fingerprint: fingerprint.clone(), since: stateful.since, parts: Vec::new() };
             Ok((name.clone(), state, stateful.operator.freeze()?))
         };
-        let steps = self.steps.iter_mut().map(of).collect::<Result<_, Failure>>()?;
+        let steps = self
+            .steps
+            .iter_mut()
+            .filter(|(_, stateful)| stateful.since <= epoch)
+            .map(of)
+            .collect::<Result<_, Failure>>()?;
         Ok(StateBehind { epoch, steps })
     }
 
@@ -308,7 +323,10 @@ impl Trunk {
             let stateful = self.steps.get_mut(&step).ok_or_else(no_epoch)?;
             if emission.leaving.replace(step).is_none() {
                 let step_mark = stateful.meet(&emission.mark, &emission.lowest);
-                stateful.operator.on_mark(&step_mark, emission.partials.remove(&step).unwrap_or_default())?;
+                let partials = emission.partials.remove(&step).unwrap_or_default();
+                if stateful.since <= emission.mark.epoch {
+                    stateful.operator.on_mark(&step_mark, partials)?;
+                }
             }
             let Some(emitted) = stateful.operator.next_rows(ROWS_MAX)? else {
                 emission.leaving = None;
@@ -385,7 +403,7 @@ impl Trunk {
         let needed = self.steps.values().filter_map(|step| match step.operator.needed() {
             Needed::Nothing => None,
             Needed::From(first) => Some(first),
-            Needed::Everything => Some(1),
+            Needed::Everything => Some(step.since),
         });
         needed.min()
     }

@@ -56,6 +56,29 @@ pub struct PlanRecord {
     /// Ids of the topics that were read, by source and name: a topic that is deleted and made again has another.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub topic_ids: BTreeMap<String, BTreeMap<String, String>>,
+    /// What goes on when the plan changes; `None`: a version that did not note it wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Parts>,
+}
+
+/// What the parts of a plan are made of, and since when.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    /// A hash of the own text of every step, by name: says what has changed.
+    pub own: BTreeMap<String, String>,
+    pub sources: BTreeMap<String, Part>,
+    /// Those that keep state.
+    pub steps: BTreeMap<String, Part>,
+    pub sinks: BTreeMap<String, Part>,
+}
+
+/// A source, a step that keeps state, or a sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Equal where its rows, and what it keeps, are made of the same in the same way.
+    pub fingerprint: String,
+    /// The first epoch that it took part in, as it is.
+    pub since: Epoch,
 }
 
 /// What was to be read next of a partition is gone, and reading went on behind it (I17).

@@ -4,10 +4,33 @@
 //! meaning, columns and times, and every step's text are. Its value is stored: a change of what goes
 //! in changes [`VERSION`].
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 /// Of what goes into the hash.
 const VERSION: u32 = 1;
+
+/// What each part of a pipeline is made of: what goes on where the plan has changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Of the own text of every step, by name: says what has changed.
+    pub own: BTreeMap<String, String>,
+    pub sources: BTreeMap<String, String>,
+    /// Those that keep state.
+    pub steps: BTreeMap<String, StatePart>,
+    /// Of all that leads to a sink, which is not in it.
+    pub sinks: BTreeMap<String, String>,
+}
+
+/// A step that keeps state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatePart {
+    /// Of the step, of all that leads to it, and of the columns that it keeps.
+    pub fingerprint: String,
+    /// The sources and steps that lead to it, and itself.
+    pub made_of: Vec<String>,
+}
 
 /// The fingerprint of a pipeline's meaning, as hexadecimal digits.
 pub fn of(sources: &[Value], steps: &[Value]) -> String {

@@ -22,6 +22,7 @@ use arrow::datatypes::SchemaRef;
 
 pub use bodies::language_schema;
 pub use check::{build, build_in, build_whole, with_producers};
+pub use fingerprint::{Parts, StatePart};
 pub use outline::Outline;
 
 use crate::connectors::{Sink, Source, Wanted};
@@ -58,6 +59,7 @@ pub struct Plan {
     pub snapshots: SnapshotSettings,
     /// Equal for plans that compute the same thing; what makes a journal usable.
     pub fingerprint: String,
+    pub parts: Parts,
     /// For people, and for what must be there before a start. The engine needs none of it.
     pub outline: Outline,
 }

@@ -182,7 +182,11 @@ fn exchange(
     let expected = expected(test, &mut plan, out);
     let script = script(&test.spec.given, &plan, &sources, out);
     let name = test.metadata.name.value.clone();
-    Some(Case { name, given: Given { plan: Arc::new(plan), sources, script }, expected: expected? })
+    Some(Case {
+        name,
+        given: Given { plan: Arc::new(plan), sources, script, changes: Vec::new() },
+        expected: expected?,
+    })
 }
 
 /// Rows are given as JSON; sources of JSON keep their own decoder, the others get one of their columns.

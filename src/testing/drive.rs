@@ -1,6 +1,6 @@
 //! Drives the engine on one thread, with a clock that only the script moves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::connectors::memory::{MemoryJournal, MemoryRecord, MemorySource};
@@ -40,6 +40,8 @@ pub enum Item {
     Cut,
     Wait(Millis),
     Crash,
+    /// Crash, and go on with the next of the plans.
+    Change,
 }
 
 /// A plan whose sources are memory and whose sinks are tapped, and its script.
@@ -49,6 +51,8 @@ pub struct Given {
     /// By source of the plan.
     pub sources: Vec<MemorySource>,
     pub script: Vec<Item>,
+    /// What the plan becomes at each [`Item::Change`], and the steps whose state may be given up then.
+    pub changes: Vec<(Arc<Plan>, BTreeSet<String>)>,
 }
 
 /// One way to run a script.
@@ -151,6 +155,8 @@ pub fn run_with(
     };
     let mut drive = Drive {
         given,
+        plan: given.plan.clone(),
+        changes: 0,
         variant,
         snapshots,
         clock,
@@ -179,6 +185,10 @@ pub struct Starts {
 
 struct Drive<'a> {
     given: &'a Given,
+    /// That of now.
+    plan: Arc<Plan>,
+    /// How many there were before it.
+    changes: usize,
     variant: Variant,
     snapshots: SnapshotPlace,
     clock: Arc<ManualClock>,
@@ -203,6 +213,12 @@ impl Drive<'_> {
                 self.stage = None;
                 Ok(())
             }
+            Item::Change => {
+                self.stage = None;
+                self.plan = self.given.changes[self.changes].0.clone();
+                self.changes += 1;
+                Ok(())
+            }
         }
     }
 
@@ -218,7 +234,9 @@ impl Drive<'_> {
 
     fn stage(&mut self) -> Result<&mut Started, Failure> {
         if self.stage.is_none() {
+            let accepted = self.changes.checked_sub(1).map(|change| self.given.changes[change].1.clone());
             let options = StartOptions {
+                accept_reset: accepted.unwrap_or_default(),
                 lanes: Some(self.variant.lanes.max(1)),
                 piece_bytes: (self.variant.piece_bytes > 0).then_some(self.variant.piece_bytes),
                 snapshots: self.snapshots.clone(),
@@ -226,7 +244,7 @@ impl Drive<'_> {
             };
             let journal = (self.open)(self.journal.clone());
             let metrics = Arc::new(Metrics::default());
-            let started = start(&self.given.plan, journal, options, self.clock.clone(), &metrics)?;
+            let started = start(&self.plan, journal, options, self.clock.clone(), &metrics)?;
             self.starts.count += 1;
             self.starts.restored += usize::from(started.report.snapshot.is_some());
             self.stage = Some(started);
@@ -237,7 +255,7 @@ impl Drive<'_> {
     /// Commits everything given so far as one epoch.
     fn cut(&mut self) -> Result<(), Failure> {
         self.take_in()?;
-        self.clock.advance(self.given.plan.epoch.min_ms);
+        self.clock.advance(self.plan.epoch.min_ms);
         self.report()
     }
 
@@ -266,9 +284,9 @@ impl Drive<'_> {
 
     /// Reads until nothing is left to read, partitions that came since too.
     fn take_in(&mut self) -> Result<(), Failure> {
-        let given = self.given;
+        let plan = self.plan.clone();
         self.stage()?;
-        for (index, source) in given.plan.sources.iter().enumerate() {
+        for (index, source) in plan.sources.iter().enumerate() {
             for start in source.source.look()? {
                 let seats = self.stage()?.seats.iter_mut().filter(|seat| seat.source == index);
                 let seat = seats.min_by_key(|seat| seat.partition_count());
@@ -322,7 +340,7 @@ impl Drive<'_> {
                 }
                 Action::Pause { lane, partitions } => self.stage()?.seats[lane].pause(&partitions),
                 Action::Full => {
-                    let name = self.given.plan.name.clone();
+                    let name = self.plan.name.clone();
                     return Err(self.stage()?.memory.full(&name));
                 }
                 Action::Mark { mark, ranges, ended } => then.push_back(self.commit(mark, ranges, ended)?),
@@ -341,7 +359,7 @@ impl Drive<'_> {
         ranges: BTreeMap<usize, BTreeMap<Partition, crate::engine::lane::PartitionCut>>,
         ended: bool,
     ) -> Result<Event, Failure> {
-        let plan = self.given.plan.clone();
+        let plan = self.plan.clone();
         let stage = self.stage()?;
         stage.clock.next_epoch(mark.clock);
         let outputs = stage.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;

@@ -3,6 +3,7 @@
 //! journal in memory that may fail in the ways of a real one.
 
 mod added;
+mod changed;
 mod disturbed;
 mod order;
 mod pieces;
@@ -90,7 +91,7 @@ fn rows_only() -> String {
 struct Stage {
     given: Given,
     /// Keeps the registry.
-    _world: TestWorld,
+    world: TestWorld,
 }
 
 impl Stage {
@@ -100,15 +101,7 @@ impl Stage {
 
     fn with(text: &str, partitions: Partition, script: Vec<Item>, change: impl FnOnce(&mut Plan)) -> Stage {
         let world = TestWorld::new();
-        let (documents, found) = spec::load_text("test.yaml", text, &Values::default());
-        assert!(!found.has_errors(), "{}", render(&found, Style::Plain));
-        let (mut plans, found) = build(&documents, Path::new("."), &world);
-        assert!(!found.has_errors(), "{}", render(&found, Style::Plain));
-        let mut plan = plans.remove(0);
-        for subject in &plan.outline.subjects {
-            let registered = subject.registry.as_ref().unwrap().register(&subject.subject, &subject.schema);
-            subject.id.set(registered.unwrap()).unwrap();
-        }
+        let mut plan = planned(text, &world);
         let sources: Vec<MemorySource> =
             plan.sources.iter().map(|source| MemorySource::new(&source.name, partitions)).collect();
         for (source, memory) in plan.sources.iter_mut().zip(&sources) {
@@ -117,7 +110,21 @@ impl Stage {
         }
         plan.sinks.iter_mut().for_each(|sink| sink.sink = Arc::new(MemorySink));
         change(&mut plan);
-        Stage { given: Given { plan: Arc::new(plan), sources, script }, _world: world }
+        Stage { given: Given { plan: Arc::new(plan), sources, script, changes: Vec::new() }, world }
+    }
+
+    /// At the next `Change` of the script the spec is this. It reads what it read, under the same names.
+    fn changing_to(mut self, text: &str, accept_reset: &[&str]) -> Stage {
+        let mut plan = planned(text, &self.world);
+        for source in &mut plan.sources {
+            let index = self.given.plan.sources.iter().position(|before| before.name == source.name);
+            source.source = Arc::new(self.given.sources[index.expect("no source is new")].clone());
+            source.wanted = Wanted { keys: true, headers: true, ..Wanted::default() };
+        }
+        plan.sinks.iter_mut().for_each(|sink| sink.sink = Arc::new(MemorySink));
+        let accept_reset = accept_reset.iter().map(|step| (*step).to_owned()).collect();
+        self.given.changes.push((Arc::new(plan), accept_reset));
+        self
     }
 
     fn sink(&self, name: &str) -> usize {
@@ -149,6 +156,20 @@ impl Stage {
         run_on(&self.given, variant, &journal, &|journal| Box::new(journal)).unwrap();
         journal
     }
+}
+
+/// The plan of a spec of one pipeline, its schemas registered.
+fn planned(text: &str, world: &TestWorld) -> Plan {
+    let (documents, found) = spec::load_text("test.yaml", text, &Values::default());
+    assert!(!found.has_errors(), "{}", render(&found, Style::Plain));
+    let (mut plans, found) = build(&documents, Path::new("."), world);
+    assert!(!found.has_errors(), "{}", render(&found, Style::Plain));
+    let plan = plans.remove(0);
+    for subject in &plan.outline.subjects {
+        let registered = subject.registry.as_ref().unwrap().register(&subject.subject, &subject.schema);
+        subject.id.set(registered.unwrap()).unwrap();
+    }
+    plan
 }
 
 fn row(partition: Partition, timestamp: Millis, value: &str) -> Item {

@@ -5,6 +5,7 @@
 //! `RUNNER_TEST_SEED` repeats it.
 
 mod broker;
+mod changed;
 mod chaos;
 mod clusters;
 mod datagen;

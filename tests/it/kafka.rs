@@ -432,6 +432,7 @@ fn plan(from_epoch: Epoch) -> Record {
         resolved: serde_json::json!({"é": [1.5, null]}),
         jumps: BTreeMap::new(),
         topic_ids: BTreeMap::new(),
+        parts: None,
     })
 }
 

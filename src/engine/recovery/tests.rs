@@ -1,19 +1,38 @@
+use std::sync::LazyLock;
+
 use super::*;
 use crate::journal::PartitionRecord;
 
-const FACTS: PlanFacts<'static> = PlanFacts {
+static PARTS: LazyLock<plan::Parts> = LazyLock::new(|| {
+    let windows = plan::StatePart { fingerprint: "w".into(), made_of: vec!["s".into(), "windows".into()] };
+    let named = |name: &str| BTreeMap::from([(name.to_owned(), format!("{name} as it is"))]);
+    plan::Parts {
+        own: named("windows"),
+        sources: named("s"),
+        steps: BTreeMap::from([("windows".to_owned(), windows)]),
+        sinks: named("k"),
+    }
+});
+
+static NO_TEXTS: BTreeMap<String, String> = BTreeMap::new();
+static NO_TOPICS: BTreeMap<String, Vec<String>> = BTreeMap::new();
+static NO_STEPS: BTreeSet<String> = BTreeSet::new();
+
+static FACTS: LazyLock<PlanFacts<'static>> = LazyLock::new(|| PlanFacts {
     namespace: "default",
     name: "p",
     fingerprint: "f",
-    reads: &BTreeMap::new(),
-    topics: &BTreeMap::new(),
-    kept: &BTreeMap::new(),
-    writes: &BTreeMap::new(),
+    parts: &PARTS,
+    accept_reset: &NO_STEPS,
+    reads: &NO_TEXTS,
+    topics: &NO_TOPICS,
+    kept: &NO_TEXTS,
+    writes: &NO_TEXTS,
     fresh: false,
     snapshots: &[],
     snapshot_place: "",
     left_state: false,
-};
+});
 
 fn plan_record(sinks: &[(&str, Epoch)]) -> Record {
     Record::Plan(PlanRecord {
@@ -28,6 +47,7 @@ fn plan_record(sinks: &[(&str, Epoch)]) -> Record {
         resolved: serde_json::Value::Null,
         jumps: BTreeMap::new(),
         topic_ids: BTreeMap::new(),
+        parts: None,
     })
 }
 
@@ -62,7 +82,7 @@ fn sink(name: &str, delivery: Delivery, progress: Option<(&str, Epoch)>) -> Sink
 }
 
 fn run(records: Vec<Record>, sinks: &[SinkMemory]) -> Result<Recovery, Failure> {
-    decide(&History::of(records), FACTS, sinks, "new")
+    decide(&History::of(records), *FACTS, sinks, "new")
 }
 
 #[test]
@@ -96,7 +116,7 @@ fn a_source_that_reads_something_else_is_refused_and_a_new_one_is_not() {
     let history = History::of(records);
     let decide_for = |reads: &[(&str, &str)]| {
         let reads = reads.iter().map(|(name, what)| (name.to_string(), what.to_string())).collect();
-        decide(&history, PlanFacts { reads: &reads, ..FACTS }, &sinks, "new")
+        decide(&history, PlanFacts { reads: &reads, ..*FACTS }, &sinks, "new")
     };
     assert!(decide_for(&[("s", "topic `a`"), ("t", "topic `b`")]).is_ok());
     let failure = decide_for(&[("s", "topic `b`")]).unwrap_err();
@@ -189,7 +209,7 @@ fn i16_trimming_keeps_the_record_before_what_recovery_needs() {
 
 #[test]
 fn i14_a_changed_plan_is_taken_where_no_state_is_kept_and_refused_otherwise() {
-    let facts = PlanFacts { fingerprint: "other", ..FACTS };
+    let facts = PlanFacts { fingerprint: "other", ..*FACTS };
     let sinks = [sink("k", Delivery::Transaction, None)];
     let decide = |records| super::decide(&History::of(records), facts, &sinks, "new");
     assert!(decide(vec![plan_record(&[("k", 1)]), epoch(1, 2)]).unwrap().plan_changed);
@@ -199,7 +219,7 @@ fn i14_a_changed_plan_is_taken_where_no_state_is_kept_and_refused_otherwise() {
 
 #[test]
 fn the_journal_of_another_pipeline_is_refused() {
-    let facts = PlanFacts { name: "q", ..FACTS };
+    let facts = PlanFacts { name: "q", ..*FACTS };
     let history = History::of(vec![plan_record(&[])]);
     assert_eq!(super::decide(&history, facts, &[], "new").unwrap_err().code, "refused.other_pipeline");
 }
@@ -209,6 +229,7 @@ fn the_journal_of_another_pipeline_is_refused() {
 fn i10_sinks_do_not_change_while_an_output_is_partly_written() {
     let Record::Plan(mut plan) = plan_record(&[("k", 1)]) else { unreachable!() };
     plan.resolved = serde_json::json!({ WRITES: { "k": "all of s" } });
+    plan.parts = Some(super::super::carry::anew(&PARTS, 1));
     let whole = epoch(1, 2);
     let Record::Epoch(mut open) = epoch(1, 1) else { unreachable!() };
     open.cursor = Some(BTreeMap::from([("k".into(), 7)]));
@@ -217,7 +238,7 @@ fn i10_sinks_do_not_change_while_an_output_is_partly_written() {
         BTreeMap::from([("l".to_owned(), "all of s".to_owned())]),
     );
     let decide = |last: Record, writes: &BTreeMap<String, String>| {
-        let facts = PlanFacts { writes, ..FACTS };
+        let facts = PlanFacts { writes, ..*FACTS };
         let name = writes.keys().next().unwrap();
         let history = History::of(vec![Record::Plan(plan.clone()), last]);
         super::decide(&history, facts, &[sink(name, Delivery::Transaction, None)], "new")
@@ -236,11 +257,96 @@ fn a_changed_plan_is_told_from_a_trimmed_journal() {
         history
     };
     let decided = |facts: PlanFacts<'_>| decide(&history(), facts, &[], "new");
-    let with = PlanFacts { snapshots: &[5], snapshot_place: "s", ..FACTS };
+    let with = PlanFacts { snapshots: &[5], snapshot_place: "s", ..*FACTS };
     assert_eq!(decided(with).unwrap().snapshot, Some(5));
-    let changed = PlanFacts { fingerprint: "other", snapshot_place: "s", ..FACTS };
+    let changed = PlanFacts { fingerprint: "other", snapshot_place: "s", ..*FACTS };
     assert_eq!(decided(changed).unwrap_err().code, "refused.plan_changed");
-    let gone = decided(PlanFacts { snapshot_place: "s", ..FACTS }).unwrap_err();
+    let gone = decided(PlanFacts { snapshot_place: "s", ..*FACTS }).unwrap_err();
     assert_eq!(gone.code, "refused.journal_too_short");
     assert!(gone.message.ends_with("no whole snapshot behind it in `s`"), "{gone}");
+}
+
+/// A journal whose windows are needed from epoch 1 on, and what its plan noted.
+fn with_state() -> History {
+    let Record::Plan(mut plan) = plan_record(&[("k", 1), ("f", 1)]) else { unreachable!() };
+    let mut parts = super::super::carry::anew(&PARTS, 1);
+    parts.sinks.insert("f".into(), parts.sinks["k"].clone());
+    plan.parts = Some(parts);
+    History::of(vec![Record::Plan(plan), epoch(1, 1), epoch(2, 1), epoch(3, 1)])
+}
+
+#[test]
+fn i14_a_sink_that_is_behind_gets_what_it_lacks_from_the_plan_that_made_it() {
+    let sinks = [sink("k", Delivery::Transaction, None), sink("f", Delivery::Remembers, Some(("L", 2)))];
+    let mut parts = PARTS.clone();
+    parts.sinks.insert("f".into(), "k as it is".into());
+    let changed = PlanFacts { fingerprint: "other", ..*FACTS };
+    let same = decide(&with_state(), PlanFacts { parts: &parts, ..changed }, &sinks, "new").unwrap();
+    assert_eq!((same.replay_from, same.sinks), (1, vec![3, 2]));
+    parts.sinks.insert("f".into(), "something else".into());
+    let facts = PlanFacts { parts: &parts, ..changed };
+    let failure = decide(&with_state(), facts, &sinks, "new").unwrap_err();
+    assert_eq!(failure.code, "refused.sink_behind");
+    assert_eq!(failure.message, "sink `f` lacks epochs 3 to 3, and what leads to it has changed since");
+    let caught_up = [sinks[0].clone(), sink("f", Delivery::Remembers, Some(("L", 3)))];
+    assert!(decide(&with_state(), facts, &caught_up, "new").is_ok());
+    // Rows of an output in pieces are told apart by counting them for the sinks of before.
+    let mut in_pieces = with_state();
+    in_pieces.epochs.get_mut(&3).unwrap().cursor = Some(BTreeMap::new());
+    in_pieces
+        .epochs
+        .insert(4, EpochRecord { epoch: 4, continues: Some(3), cursor: None, ..in_pieces.epochs[&3].clone() });
+    parts.sinks.insert("f".into(), "k as it is".into());
+    let failure = decide(&in_pieces, PlanFacts { parts: &parts, ..changed }, &sinks, "new").unwrap_err();
+    assert_eq!(failure.code, "refused.output_open");
+}
+
+#[test]
+fn i14_a_changed_step_begins_with_the_next_epoch_and_nothing_is_replayed_for_it() {
+    let mut parts = PARTS.clone();
+    parts.steps.get_mut("windows").unwrap().fingerprint = "v".into();
+    parts.own.insert("windows".into(), "windows as it is now".into());
+    let sinks = [sink("k", Delivery::Transaction, None)];
+    let facts = PlanFacts { fingerprint: "other", parts: &parts, ..*FACTS };
+    let failure = decide(&with_state(), facts, &sinks, "new").unwrap_err();
+    assert_eq!(
+        failure.message,
+        "the pipeline has changed, and the state of `windows` (it has changed itself) would be lost"
+    );
+    assert!(failure.hint.unwrap().contains("`apply --accept-reset windows`"));
+    let accepted = BTreeSet::from(["windows".to_owned()]);
+    let recovery = decide(&with_state(), PlanFacts { accept_reset: &accepted, ..facts }, &sinks, "new").unwrap();
+    assert_eq!((recovery.replay_from, recovery.parts.steps["windows"].since), (4, 4));
+    assert_eq!(recovery.positions["s"][&0.into()], Position::offset(130));
+
+    // The plan is noted, and the run dies: it is not asked again, and the step begins where it would have.
+    let mut noted = with_state();
+    let plan = noted.plan.as_mut().unwrap();
+    (plan.fingerprint, plan.parts) = ("other".into(), Some(recovery.parts.clone()));
+    let again = decide(&noted, facts, &sinks, "new").unwrap();
+    assert_eq!((again.replay_from, &again.parts), (4, &recovery.parts));
+    // It has seen nothing yet: whoever changes it again gives up nothing.
+    parts.steps.get_mut("windows").unwrap().fingerprint = "u".into();
+    let third = PlanFacts { fingerprint: "third", parts: &parts, ..*FACTS };
+    assert!(decide(&noted, third, &sinks, "new").is_ok());
+}
+
+#[test]
+fn i14_a_source_that_has_changed_goes_on_where_it_was_left_and_is_not_read_again() {
+    let mut parts = PARTS.clone();
+    parts.sources.insert("s".into(), "s as it is now".into());
+    parts.sources.insert("t".into(), "t".into());
+    let mut history = with_state();
+    for record in history.epochs.values_mut() {
+        let of_s = record.partitions["s"].clone();
+        record.partitions.insert("t".into(), of_s);
+    }
+    let was = history.plan.as_mut().unwrap().parts.as_mut().unwrap();
+    was.sources.insert("t".into(), crate::journal::Part { fingerprint: "t".into(), since: 1 });
+    let facts = PlanFacts { fingerprint: "other", parts: &parts, ..*FACTS };
+    let recovery = decide(&history, facts, &[sink("k", Delivery::Transaction, None)], "new").unwrap();
+    assert_eq!(recovery.replay_from, 1, "the windows are those of before");
+    assert_eq!(recovery.positions["s"][&0.into()], Position::offset(130));
+    assert_eq!(recovery.positions["t"][&0.into()], Position::offset(100), "the other one is replayed");
+    assert_eq!(recovery.times["s"][&0.into()], (None, None), "what event times it has is to be seen");
 }

@@ -44,6 +44,7 @@ pub(super) fn plan_record(
         resolved: resolved_plan(plan),
         jumps: recovery.jumps.clone(),
         topic_ids: BTreeMap::new(),
+        parts: Some(recovery.parts.clone()),
     }
 }
 

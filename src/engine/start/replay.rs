@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::sources::Shortened;
 use crate::connectors::Bell;
-use crate::data::{Epoch, Mark, PartitionName};
+use crate::data::{Epoch, Mark, Partition, PartitionName};
 use crate::engine::commit::{Commit, Committer};
 use crate::engine::lane::PartitionCut;
 use crate::engine::metrics::Metrics;
@@ -77,7 +77,7 @@ impl Replay<'_> {
             // Windows whose rows all lie before the replay are no gap. Of an epoch whose output is not whole, what it
             // needs is read, and its steps have not all met the mark.
             if last.cursor.is_none() {
-                self.trunk.remember(&last.last_windows);
+                self.trunk.remember(last.epoch, &last.last_windows);
             }
             rows += read;
             if last.cursor.is_none() {
@@ -133,12 +133,15 @@ impl Replay<'_> {
             let is_past = |name: &PartitionName| {
                 jumps.and_then(|jumps| jumps.get(name)).is_some_and(|jump| record.epoch < jump.from_epoch)
             };
-            let readable = ranges.iter().filter(|(partition, _)| !is_past(&source.name_of(**partition)));
+            // A source that began later stands where that was.
+            let has_begun = self.recovery.parts.sources.get(&source.name).is_none_or(|part| part.since <= record.epoch);
+            let is_read = |partition: Partition| has_begun && !is_past(&source.name_of(partition));
+            let readable = ranges.iter().filter(|(partition, _)| is_read(**partition));
             let ends = readable.map(|(partition, range)| (*partition, range.to.clone())).collect();
             seat.replay_to(&ends, bell)?;
             for (partition, cut) in seat.cut().partitions {
                 read += cut.read;
-                let Some(range) = ranges.get(&partition) else { continue };
+                let Some(range) = ranges.get(&partition).filter(|_| has_begun) else { continue };
                 let name = source.name_of(partition);
                 let shortened = self.shortened.get(&source.name).is_some_and(|names| names.contains(&name));
                 if cut.read < range.read && (shortened || is_past(&name)) {

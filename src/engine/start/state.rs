@@ -7,9 +7,10 @@ use super::record::{kept, reads, topics, writes};
 use super::sinks::Written;
 use super::{SnapshotPlace, StartOptions};
 use crate::data::Epoch;
+use crate::engine::carry::Carried;
 use crate::engine::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
 use crate::engine::snapshots::{self, Restored};
-use crate::plan::{Plan, RestartPlan, Step};
+use crate::plan::{Plan, RestartPlan};
 use crate::report::Failure;
 use crate::state::{Found, Shelf, Store};
 
@@ -57,12 +58,15 @@ pub(super) fn recover(
         Some(shelf) => !shelf.lineages()?.is_empty(),
         None => false,
     };
-    // Of the same steps, made of the same.
+    // Of the same steps, made of the same: all that had begun by then.
+    let carried = Carried::of(history, &plan.fingerprint, &plan.parts);
+    let begun = |step: &str, epoch: Epoch| carried.parts.steps.get(step).filter(|part| part.since <= epoch);
     manifests.retain(|manifest| {
-        let same = |step: &&crate::plan::StepPlan| {
-            manifest.steps.get(&step.name).is_some_and(|state| state.fingerprint == step.fingerprint)
-        };
-        plan.steps.iter().filter(|step| matches!(step.step, Step::Stateful(_))).all(|step| same(&step))
+        plan.steps.iter().all(|step| {
+            let Some(part) = begun(&step.name, manifest.epoch) else { return true };
+            let state = manifest.steps.get(&step.name);
+            state.is_some_and(|state| (&state.fingerprint, state.since) == (&step.fingerprint, part.since))
+        })
     });
     loop {
         let epochs: Vec<Epoch> = manifests.iter().map(|manifest| manifest.epoch).collect();
@@ -77,7 +81,7 @@ pub(super) fn recover(
         let manifest = manifests.iter().find(|manifest| manifest.epoch == epoch);
         let manifest =
             manifest.ok_or_else(|| Failure::bug("start.snapshot", "a snapshot was chosen that is not there"))?;
-        match snapshots::restore(plan, shelf, manifest) {
+        match snapshots::restore(plan, &recovery.parts.steps, shelf, manifest) {
             Ok(restored) => {
                 // Not before there is something else to go on from.
                 shelf.remove_damaged(&damaged)?;
@@ -112,6 +116,8 @@ fn decide(
         namespace: &plan.namespace,
         name: &plan.name,
         fingerprint: &plan.fingerprint,
+        parts: &plan.parts,
+        accept_reset: &options.accept_reset,
         reads: &reads(plan),
         topics: &topics(plan),
         kept: &kept(plan),

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::json;
+
 use super::names::{Target, Wiring};
 use super::round::{Round, early_aggregates};
 use super::shape::Shape;
@@ -9,7 +11,10 @@ use super::sinks::SinkDraft;
 use super::{Extent, PipelineCheck, restart, settings, shown_input, sinks, sources, steps};
 use crate::connectors::Delivery;
 use crate::plan::outline::StepOutline;
-use crate::plan::{ErrorPolicy, Input, Plan, RestartPlan, SinkPlan, SourcePlan, StepPlan, UnionPlan, fingerprint};
+use crate::plan::{
+    ErrorPolicy, Input, Parts, Plan, RestartPlan, SinkPlan, SourcePlan, StatePart, Step, StepPlan, UnionPlan,
+    fingerprint,
+};
 use crate::report::{Diagnostic, Diagnostics};
 use crate::spec::Port;
 
@@ -75,12 +80,14 @@ impl PipelineCheck<'_> {
         };
         let meanings = self.meanings(&wiring, &sources);
         for step in 0..steps.len() {
-            steps[step].fingerprint = meanings.of_step(step, &steps, &unions);
+            steps[step].fingerprint = meanings.of(Input::Step(step), &steps, &unions).fingerprint;
         }
+        let sources: Vec<SourcePlan> = sources.into_iter().map(|(plan, _)| plan).collect();
+        let parts = meanings.parts(&sources, &steps, &unions, &plans);
         Some(Plan {
             namespace: self.scope.pipeline.metadata.namespace.clone(),
             name: self.scope.pipeline.metadata.name.value.clone(),
-            sources: sources.into_iter().map(|(plan, _)| plan).collect(),
+            sources,
             steps,
             unions,
             sinks: plans,
@@ -93,7 +100,8 @@ impl PipelineCheck<'_> {
             restart,
             state_dir: self.scope.state_dir.clone(),
             snapshots: settings::snapshot_settings(spec),
-            fingerprint: fingerprint::of(&meanings.sources, &meanings.steps),
+            fingerprint: meanings.of_all(),
+            parts,
             outline: self.outline,
         })
     }
@@ -152,11 +160,22 @@ struct Meanings {
     steps: Vec<serde_json::Value>,
 }
 
+/// All that leads somewhere.
+struct Upstream {
+    sources: BTreeSet<usize>,
+    steps: BTreeSet<usize>,
+    fingerprint: String,
+}
+
 impl Meanings {
-    /// The fingerprint of a step with all that stands before it.
-    fn of_step(&self, step: usize, steps: &[StepPlan], unions: &[UnionPlan]) -> String {
-        let (mut its_sources, mut its_steps) = (BTreeSet::new(), BTreeSet::from([step]));
-        let mut inputs = vec![steps[step].input];
+    fn of_all(&self) -> String {
+        fingerprint::of(&self.sources, &self.steps)
+    }
+
+    /// What leads to an input; a step is part of what leads to its rows.
+    fn of(&self, input: Input, steps: &[StepPlan], unions: &[UnionPlan]) -> Upstream {
+        let (mut its_sources, mut its_steps) = (BTreeSet::new(), BTreeSet::new());
+        let mut inputs = vec![input];
         while let Some(input) = inputs.pop() {
             match input {
                 Input::Source(source) | Input::SourceFailed(source) => _ = its_sources.insert(source),
@@ -167,10 +186,41 @@ impl Meanings {
                 Input::Union(union) => inputs.extend(&unions[union].inputs),
             }
         }
-        let of = |meanings: &[serde_json::Value], indexes: BTreeSet<usize>| -> Vec<serde_json::Value> {
-            indexes.into_iter().map(|index| meanings[index].clone()).collect()
+        let of = |meanings: &[serde_json::Value], indexes: &BTreeSet<usize>| -> Vec<serde_json::Value> {
+            indexes.iter().map(|index| meanings[*index].clone()).collect()
         };
-        fingerprint::of(&of(&self.sources, its_sources), &of(&self.steps, its_steps))
+        let fingerprint = fingerprint::of(&of(&self.sources, &its_sources), &of(&self.steps, &its_steps));
+        Upstream { sources: its_sources, steps: its_steps, fingerprint }
+    }
+
+    fn parts(&self, sources: &[SourcePlan], steps: &[StepPlan], unions: &[UnionPlan], sinks: &[SinkPlan]) -> Parts {
+        let own = |meaning: &serde_json::Value| fingerprint::of(std::slice::from_ref(meaning), &[]);
+        let keeps_state = |(index, step): (usize, &StepPlan)| match &step.step {
+            Step::Stateful(transform) => {
+                let upstream = self.of(Input::Step(index), steps, unions);
+                let columns = transform.state();
+                let columns = columns.fields().iter().map(|field| json!([field.name(), field.data_type().to_string()]));
+                let names = upstream.sources.iter().map(|source| &sources[*source].name);
+                let names = names.chain(upstream.steps.iter().map(|step| &steps[*step].name));
+                let part = StatePart {
+                    made_of: names.cloned().collect(),
+                    fingerprint: fingerprint::of(&[json!(upstream.fingerprint)], &columns.collect::<Vec<_>>()),
+                };
+                Some((step.name.clone(), part))
+            }
+            Step::Rows(_) => None,
+        };
+        // A dead letter may come from anywhere.
+        let leads_to = |sink: &SinkPlan| match sink.input {
+            Some(input) => self.of(input, steps, unions).fingerprint,
+            None => self.of_all(),
+        };
+        Parts {
+            own: steps.iter().map(|step| step.name.clone()).zip(self.steps.iter().map(own)).collect(),
+            sources: sources.iter().map(|source| source.name.clone()).zip(self.sources.iter().map(own)).collect(),
+            steps: steps.iter().enumerate().filter_map(keeps_state).collect(),
+            sinks: sinks.iter().map(|sink| (sink.name.clone(), leads_to(sink))).collect(),
+        }
     }
 }
 

@@ -149,7 +149,12 @@ fn a_snapshot_of_the_first_format_is_read_by_every_later_version() {
     let lineages = shelf.lineages().unwrap();
     // The last one was taken when the end had closed the windows.
     let manifest = shelf.list(&lineages[0]).unwrap().whole.remove(0);
-    let restored = crate::engine::snapshots::restore(&stage.given.plan, &shelf, &manifest).unwrap();
+    let parts = crate::engine::carry::anew(&stage.given.plan.parts, 1).steps;
+    let restored = crate::engine::snapshots::restore(&stage.given.plan, &parts, &shelf, &manifest).unwrap();
+    for (name, state) in &manifest.steps {
+        let step = stage.given.plan.steps.iter().find(|step| step.name == *name).unwrap();
+        assert_eq!(state.fingerprint, step.fingerprint, "the same spec has the same fingerprint for ever");
+    }
     assert_eq!(restored.operators.len(), 3);
     let mut text = Vec::new();
     for (step, mut operator) in restored.operators {

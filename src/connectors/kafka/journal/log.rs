@@ -255,6 +255,7 @@ mod tests {
             resolved: serde_json::Value::Null,
             jumps: BTreeMap::new(),
             topic_ids: BTreeMap::new(),
+            parts: None,
         })
     }
 
