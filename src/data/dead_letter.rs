@@ -33,6 +33,7 @@ pub fn dead_letter(
         step: String::new(),
         code: code.into(),
         reason: reason.into(),
+        connect: None,
     }
 }
 

@@ -14,6 +14,12 @@ pub const FIELD: &str = "runner.field";
 /// A default as JSON text, for records that lack the field.
 pub const DEFAULT: &str = "avro.field.default";
 
+/// On a schema: the whole Avro schema that its columns are of, as long as none of them was touched.
+pub const AVRO: &str = "runner.avro";
+/// On a schema: the record's name and namespace.
+pub const RECORD: &str = "avro.name";
+pub const NAMESPACE: &str = "avro.namespace";
+
 /// The text for people.
 pub const DOC: &str = "avro.doc";
 /// The symbols of an enum, as a JSON list.

@@ -18,7 +18,7 @@ pub use dead_letter::dead_letter;
 pub use encoded::{EncodedRecord, EncodedRows};
 pub use partition::{Partition, PartitionName};
 pub use position::Position;
-pub use raw::{DeadLetter, RawBatch, RawBatchBuilder};
+pub use raw::{ConnectStage, DeadLetter, RawBatch, RawBatchBuilder};
 pub use reason::{REASON, VALUE, failed_columns, with_reason, with_reason_column};
 pub use size::size;
 

@@ -64,6 +64,7 @@ impl RawBatch {
             step: String::new(),
             code: code.into(),
             reason: reason.into(),
+            connect: None,
         }
     }
 }
@@ -85,6 +86,19 @@ pub struct DeadLetter {
     pub code: Cow<'static, str>,
     /// For people: what is wrong with the record.
     pub reason: String,
+    /// Of records that one of Kafka Connect's converters or transformations refused.
+    pub connect: Option<Box<ConnectStage>>,
+}
+
+/// Where Kafka Connect refuses a record, in its own words: for the headers of its dead letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectStage {
+    /// `VALUE_CONVERTER`, `TRANSFORMATION`.
+    pub stage: &'static str,
+    /// The class of the converter or transformation.
+    pub class: String,
+    /// The class of the Java exception.
+    pub exception: &'static str,
 }
 
 impl DeadLetter {

@@ -81,6 +81,22 @@ impl Running {
         Ok(())
     }
 
+    /// Lets the sinks that read this directly ask for what they need, before anything is done with the rows.
+    ///
+    /// # Errors
+    /// A server is away (retry): nothing has happened yet.
+    pub fn prepare(&mut self, batch: &Batch) -> Result<(), Failure> {
+        if batch.rows.num_rows() == 0 {
+            return Ok(());
+        }
+        for consumer in &mut self.consumers {
+            if let RunningConsumer::Sink { encoder, .. } = consumer {
+                encoder.prepare(batch)?;
+            }
+        }
+        Ok(())
+    }
+
     /// False if nobody reads this: an output, or a port.
     pub fn is_read(&self) -> bool {
         !self.consumers.is_empty()

@@ -172,6 +172,12 @@ impl Lane {
             Payload::Rows { partition, rows, offsets } => self.typed(*partition, rows, offsets)?,
         };
         let batch = self.stamp(batch, at, &offsets, &mut rejected)?;
+        if let Err(failure) = self.root.prepare(&batch) {
+            // The rows come again, and with them those that were refused.
+            self.output.dead.truncate(first_dead);
+            self.failed.forget();
+            return Err(failure);
+        }
         let (max_time, reached) = (max_time(&batch), typical_time(&batch));
         let open = self.partitions.get_mut(&partition).ok_or_else(|| {
             Failure::bug("lane.foreign_partition", format!("partition {partition} belongs to another lane"))

@@ -89,9 +89,12 @@ impl Format {
             "json" => Format::Json,
             "string" => Format::String,
             "bytes" => Format::Bytes,
-            "original" => {
+            // Words of the language that mean something on sinks only, where they are asked for first.
+            "original" | "connect" => {
                 out.push(
-                    Diagnostic::error("format.unavailable", "the format `original` comes in a later release").at(place),
+                    Diagnostic::error("format.of_sinks", format!("`format: {word}` is one of sinks"))
+                        .at(place)
+                        .note(format!("others are {}", FORMATS.join(", "))),
                 );
                 return None;
             }
@@ -137,7 +140,7 @@ impl FromNode for Format {
         }
     }
 
-    /// `original` is among the words: it is one of the language, where the place allows it.
+    /// `original` and `connect` are among the words: they are of the language, where the place allows them.
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         let map = |word: &str, options: Schema| {
             json_schema!({
@@ -150,13 +153,26 @@ impl FromNode for Format {
         let no_options = json_schema!({ "type": ["object", "null"], "additionalProperties": false });
         let mut choices = vec![json_schema!({ "enum": spec::FORMATS })];
         for word in spec::FORMATS {
-            choices.push(map(word, if *word == "csv" { CsvOptions::schema(generator) } else { no_options.clone() }));
+            choices.push(match *word {
+                "csv" => map(word, CsvOptions::schema(generator)),
+                "connect" => map(word, connect_settings()),
+                word => map(word, no_options.clone()),
+            });
         }
         json_schema!({
             "description": "How values are written as bytes: a word, or a word with options.",
             "anyOf": choices,
         })
     }
+}
+
+/// Kafka Connect's own keys; the plan knows them.
+fn connect_settings() -> Schema {
+    json_schema!({
+        "type": "object",
+        "description": "Settings of Kafka Connect by its own names: `key.converter`, `value.converter`, `header.converter`, `transforms`, `predicates`, each with what stands behind it.",
+        "additionalProperties": { "type": ["string", "number", "boolean"] },
+    })
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use arrow::datatypes::{
     TimeUnit, UInt64Type, i256,
 };
 
-use super::{Decoded, Decoder, Encoder, Reject, fields, refuse, text, write_rows};
+use super::{Decoded, Decoder, Encoder, Reject, fields, is_key, refuse, text, write_rows};
 use crate::report::Failure;
 
 /// A column of scalars that is written as text.
@@ -160,17 +160,20 @@ fn put_count(value: i64, unit: TimeUnit, number: TimeUnit, out: &mut Vec<u8>) {
 pub(super) struct PlainDecoder {
     schema: SchemaRef,
     is_text: bool,
+    /// A null is a row too: `columns: {value: bytes?}`. A key that is null is a record without one.
+    takes_null: bool,
 }
 
 impl PlainDecoder {
     pub(super) fn new(schema: SchemaRef, is_text: bool) -> Self {
-        PlainDecoder { schema, is_text }
+        let takes_null = schema.field(0).is_nullable() && !is_key(&schema);
+        PlainDecoder { schema, is_text, takes_null }
     }
 
     fn reject(&self, values: &BinaryArray) -> Vec<Reject> {
         let bad = |index: usize| {
             if values.is_null(index) {
-                return Some(("value.null", "the value is null"));
+                return (!self.takes_null).then_some(("value.null", "the value is null"));
             }
             (self.is_text && std::str::from_utf8(values.value(index)).is_err())
                 .then_some(("string.utf8", "the value is not UTF-8"))

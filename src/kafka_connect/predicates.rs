@@ -9,6 +9,11 @@ use super::transforms::whole_regex;
 /// A question about a record.
 pub trait Predicate: Send + Sync {
     fn test(&self, record: &Record) -> bool;
+
+    /// The answer for all records of a topic, where it does not depend on anything else.
+    fn test_topic(&self, _topic: &str) -> Option<bool> {
+        None
+    }
 }
 
 const PACKAGE: &str = "org.apache.kafka.connect.transforms.predicates.";
@@ -47,6 +52,10 @@ impl TopicNameMatches {
 impl Predicate for TopicNameMatches {
     fn test(&self, record: &Record) -> bool {
         self.0.is_match(&record.topic)
+    }
+
+    fn test_topic(&self, topic: &str) -> Option<bool> {
+        Some(self.0.is_match(topic))
     }
 }
 

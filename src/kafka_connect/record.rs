@@ -36,13 +36,28 @@ pub struct Record {
     pub headers: Vec<Header>,
 }
 
-/// A record cannot be converted or transformed (Connect's `DataException`). In Connect's words.
+/// A record cannot be converted or transformed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConnectError(pub String);
+pub struct ConnectError {
+    /// In Connect's words.
+    pub message: String,
+    /// The registry does not answer: nothing is wrong with the record, which may be tried again.
+    pub away: bool,
+}
+
+/// The Java class of these errors.
+pub const DATA_EXCEPTION: &str = "org.apache.kafka.connect.errors.DataException";
+
+impl ConnectError {
+    /// An error of the record's own.
+    pub fn new(message: impl Into<String>) -> ConnectError {
+        ConnectError { message: message.into(), away: false }
+    }
+}
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(&self.message)
     }
 }
 
@@ -50,7 +65,7 @@ impl std::error::Error for ConnectError {}
 
 /// An error with this message.
 pub fn refused<T>(message: impl Into<String>) -> Result<T, ConnectError> {
-    Err(ConnectError(message.into()))
+    Err(ConnectError::new(message))
 }
 
 impl Datum {

@@ -32,7 +32,7 @@ fn read(envelope: &Json) -> Datum {
 }
 
 fn write(datum: &Datum) -> Result<Json, String> {
-    let bytes = json_converter(true, true).encode("t", datum).map_err(|error| error.0)?;
+    let bytes = json_converter(true, true).encode("t", datum).map_err(|error| error.message)?;
     Ok(bytes.map_or(Json::Null, |bytes| serde_json::from_slice(&bytes).unwrap()))
 }
 
@@ -107,7 +107,7 @@ fn transformations_give_what_the_genuine_ones_give() {
                     .get("headers")
                     .map_or(Vec::new(), |all| all.as_array().unwrap().iter().map(header).collect()),
             };
-            let Some(record) = chain.apply(record).map_err(|error| error.0)? else { return Ok(None) };
+            let Some(record) = chain.apply(record).map_err(|refused| refused.error.message)? else { return Ok(None) };
             let headers: Result<Vec<Json>, String> = record
                 .headers
                 .iter()
@@ -157,7 +157,7 @@ fn json_is_read_and_written_as_by_the_genuine_converter() {
             Ok((again.map(|bytes| String::from_utf8(bytes).unwrap()), string.map(|b| String::from_utf8(b).unwrap())))
         });
         match (made, vector.get("error").and_then(Json::as_str)) {
-            (Err(ours), Some(theirs)) if same_words(&ours.0, theirs) => {}
+            (Err(ours), Some(theirs)) if same_words(&ours.message, theirs) => {}
             (Ok((again, string)), None) => {
                 // A map has the order of its hashes there.
                 let parsed = |text: Option<&str>| text.map(|text| serde_json::from_str::<Json>(text).unwrap());
@@ -223,7 +223,7 @@ fn plain_converters_go_both_ways() {
         }
     }
     let text = Datum::new(Schema::new(super::Kind::String), Value::String("x".into()));
-    let wrong = |class: &str, datum: &Datum| named(class).encode("t", datum).unwrap_err().0;
+    let wrong = |class: &str, datum: &Datum| named(class).encode("t", datum).unwrap_err().message;
     assert_eq!(wrong("ByteArray", &text), "Invalid schema type for ByteArrayConverter: STRING");
     let int = Datum::schemaless(Value::Int32(1));
     assert_eq!(wrong("Long", &int), "Failed to serialize to long (was class java.lang.Integer)");
@@ -237,7 +237,7 @@ fn plain_converters_go_both_ways() {
 #[test]
 fn what_the_genuine_converter_garbles_is_an_error() {
     let read = |schemas: bool, text: &str| json_converter(schemas, false).decode("t", Some(text.as_bytes()));
-    assert!(read(false, "123456789012345678901234567890").unwrap_err().0.contains("out of range"));
+    assert!(read(false, "123456789012345678901234567890").unwrap_err().message.contains("out of range"));
     let nan = read(true, r#"{"schema":{"type":"double"},"payload":"NaN"}"#).unwrap().value;
     assert!(matches!(nan, Value::Float64(number) if number.is_nan()), "as it was written; the genuine one reads 0");
     for (ty, payload) in [("int32", "5.7"), ("int32", "\"5\""), ("int8", "300"), ("int64", "9223372036854775808")] {
@@ -439,7 +439,7 @@ fn avro_schemas_say_what_connect_knows() {
         assert_eq!(avro(connect, false).unwrap(), without, "{connect}");
     }
     let wrong = r#"{"type":"struct","name":"my-rec 1","fields":[]}"#;
-    assert_eq!(avro(wrong, true).unwrap_err().0, "Illegal character in: my-rec 1");
+    assert_eq!(avro(wrong, true).unwrap_err().message, "Illegal character in: my-rec 1");
     let union = AvroSchema::parse(r#"["null","string",{"type":"record","name":"a.X","fields":[]}]"#).unwrap();
     let union = connect_schema(&union).unwrap();
     let names: Vec<&str> = union.fields().iter().map(|field| field.name.as_str()).collect();
@@ -448,5 +448,5 @@ fn avro_schemas_say_what_connect_knows() {
     let unregistered = Arc::new(OneSchema::default());
     let converter = avro_converter(&unregistered, &[("auto.register.schemas", "false")]);
     let text = Datum::new(Schema::new(super::Kind::String), Value::String("x".into()));
-    assert!(converter.encode("t", &text).unwrap_err().0.contains("not registered under subject t-value"));
+    assert!(converter.encode("t", &text).unwrap_err().message.contains("not registered under subject t-value"));
 }

@@ -240,10 +240,24 @@ pub enum Mode {
 /// Rows → records of a sink: an inert description that each lane (and the trunk) opens.
 pub trait RecordEncoding: std::fmt::Debug + Send + Sync {
     fn open(&self) -> Result<Box<dyn RecordEncoder>, crate::report::Failure>;
+
+    /// Its records say more than the rows, some of which it may drop: `runner test` shows them instead.
+    fn is_shown_by_records(&self) -> bool {
+        false
+    }
 }
 
 /// Encodes whole records.
 pub trait RecordEncoder: Send {
+    /// Asks servers for what these rows, of a source that it reads itself, need of them. The lane calls it before it takes
+    /// the rows in, so that a server that is away costs time only; [`RecordEncoder::encode`] follows at once.
+    ///
+    /// # Errors
+    /// [`Failure`](crate::report::Failure) (outside, retry) if one is away; then it is called again.
+    fn prepare(&mut self, _batch: &crate::data::Batch) -> Result<(), crate::report::Failure> {
+        Ok(())
+    }
+
     /// One record per row that is written, in order. Rows that the sink would refuse (size,
     /// timestamp) become dead letters (I7).
     fn encode(

@@ -41,7 +41,7 @@ pub use units::{Bytes, DurationMs};
 use crate::report::{Diagnostics, SourceFile};
 
 /// The names of formats that `format:` and `key_format:` take; `original` only on sinks.
-pub const FORMATS: &[&str] = &["avro", "json", "string", "bytes", "csv", "original"];
+pub const FORMATS: &[&str] = &["avro", "json", "string", "bytes", "csv", "original", "connect"];
 
 /// Reads YAML that is no document of the language: rows of tests, a schema beside a spec.
 ///

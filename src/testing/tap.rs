@@ -25,19 +25,30 @@ pub struct Tap {
 impl RecordEncoding for Tap {
     fn open(&self) -> Result<Box<dyn RecordEncoder>, Failure> {
         let inner = self.inner.as_ref().map(|inner| inner.open()).transpose()?;
-        Ok(Box::new(TapEncoder { inner, mode: self.mode }))
+        let shows_records = self.inner.as_ref().is_some_and(|inner| inner.is_shown_by_records());
+        Ok(Box::new(TapEncoder { inner, mode: self.mode, shows_records }))
     }
 }
 
 struct TapEncoder {
     inner: Option<Box<dyn RecordEncoder>>,
     mode: Mode,
+    /// What is written is other than the rows: it is shown itself, as `_value`.
+    shows_records: bool,
 }
 
 impl RecordEncoder for TapEncoder {
     fn encode(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
         let before = dead.len();
         let records = self.inner.as_mut().map(|inner| inner.encode(batch, dead)).transpose()?;
+        if let (true, Some(records)) = (self.shows_records, &records) {
+            return Ok(encoded(records.records.iter().map(|record| {
+                let mut row =
+                    serde_json::json!({ "_value": record.value.as_ref().map(|value| text(records.bytes(value))) });
+                add_record(&mut row, record, records);
+                row
+            })));
+        }
         let refused: Vec<i64> = dead[before..].iter().map(|dead| dead.offset).collect();
         let mut rows = rows(&batch.rows, self.mode, &refused)?;
         // Each row that is written is one record; of what a sink only counts there is none to show.

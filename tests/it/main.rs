@@ -5,6 +5,7 @@ mod cases;
 mod certificates;
 mod cli;
 mod commercials;
+mod connect_format;
 mod crash;
 mod damaged;
 mod disk;

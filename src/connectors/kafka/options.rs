@@ -112,11 +112,18 @@ impl KafkaSourceOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopicName(pub String);
 
+impl TopicName {
+    /// Whether a broker takes such a name.
+    pub fn is_legal(name: &str) -> bool {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        !name.is_empty() && name.len() <= 249 && name.bytes().all(legal) && name != "." && name != ".."
+    }
+}
+
 impl FromNode for TopicName {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         let name = String::from_node(node, out)?;
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        if !name.is_empty() && name.len() <= 249 && name.bytes().all(legal) && name != "." && name != ".." {
+        if TopicName::is_legal(&name) {
             return Some(TopicName(name));
         }
         out.push(

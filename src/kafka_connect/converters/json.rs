@@ -39,14 +39,14 @@ impl JsonConverter {
         }
         let content = settings.get("schema.content").filter(|text| !text.trim().is_empty());
         let content = content.map(|text| {
-            let json = Json::parse(text.as_bytes()).map_err(ConnectError)?.unwrap_or(Json::Null);
+            let json = Json::parse(text.as_bytes()).map_err(ConnectError::new)?.unwrap_or(Json::Null);
             read_schema(&json).map(|schema| schema.unwrap_or_else(|| Arc::new(Schema::optional(Kind::String))))
         });
         Ok(JsonConverter {
             schemas_enable: settings.boolean("schemas.enable", true)?,
             decimal_numeric: format.eq_ignore_ascii_case("NUMERIC"),
             replace_null_with_default: settings.boolean("replace.null.with.default", true)?,
-            content: content.transpose().map_err(|error| settings.invalid("schema.content", "…", &error.0))?,
+            content: content.transpose().map_err(|error| settings.invalid("schema.content", "…", &error.message))?,
         })
     }
 
@@ -87,7 +87,7 @@ impl JsonConverter {
                 })
             }
             (Kind::Struct(fields), Value::Struct(row)) => {
-                if *row.schema != *schema {
+                if !std::ptr::eq(&raw const *row.schema, schema) && *row.schema != *schema {
                     return refused("Mismatching schema.");
                 }
                 let field = |(field, value): (&Field, &Value)| {
@@ -261,7 +261,9 @@ impl Converter for JsonConverter {
     fn decode(&self, _topic: &str, bytes: Option<&[u8]>) -> Result<Datum, ConnectError> {
         let Some(bytes) = bytes else { return Ok(Datum::NULL) };
         let json = Json::parse(bytes).map_err(|why| {
-            ConnectError(format!("Converting byte[] to Kafka Connect data failed due to serialization error: {why}"))
+            ConnectError::new(format!(
+                "Converting byte[] to Kafka Connect data failed due to serialization error: {why}"
+            ))
         })?;
         if let Some(schema) = &self.content {
             let value = self.read(schema, &json.unwrap_or(Json::Null))?;
@@ -297,11 +299,11 @@ pub fn schemaless(json: &Json) -> Result<Value, ConnectError> {
         Json::Null => Value::Null,
         Json::Boolean(truth) => Value::Boolean(*truth),
         Json::Number(text) if text.contains(['.', 'e', 'E']) => {
-            Value::Float64(text.parse().map_err(|_| ConnectError(format!("Invalid number: {text}")))?)
+            Value::Float64(text.parse().map_err(|_| ConnectError::new(format!("Invalid number: {text}")))?)
         }
         // The genuine converter lets it wrap in silence.
         Json::Number(text) => Value::Int64(
-            text.parse().map_err(|_| ConnectError(format!("Invalid value for INT64: {text} is out of range")))?,
+            text.parse().map_err(|_| ConnectError::new(format!("Invalid value for INT64: {text} is out of range")))?,
         ),
         Json::String(text) => Value::String(text.clone()),
         Json::Array(items) => Value::Array(items.iter().map(schemaless).collect::<Result<_, _>>()?),
@@ -378,7 +380,7 @@ pub fn read_schema(json: &Json) -> Result<Option<Arc<Schema>>, ConnectError> {
     };
     let inner = |key: &str, missing: &str| -> Result<Arc<Schema>, ConnectError> {
         let schema = json.get(key).map_or(Ok(None), read_schema)?;
-        schema.ok_or_else(|| ConnectError(missing.to_owned()))
+        schema.ok_or_else(|| ConnectError::new(missing))
     };
     let kind = match word {
         "array" => Kind::Array(inner("items", "Array schema did not specify the element type")?),
@@ -394,8 +396,7 @@ pub fn read_schema(json: &Json) -> Result<Option<Arc<Schema>>, ConnectError> {
                 let Some(name) = json.get("field").and_then(Json::as_str) else {
                     return refused("Struct schema's field name not specified properly");
                 };
-                let schema =
-                    read_schema(json)?.ok_or_else(|| ConnectError("Schema must contain 'type' field".into()))?;
+                let schema = read_schema(json)?.ok_or_else(|| ConnectError::new("Schema must contain 'type' field"))?;
                 Ok(Field { name: name.to_owned(), schema })
             };
             Kind::Struct(fields.iter().map(field).collect::<Result<_, _>>()?)

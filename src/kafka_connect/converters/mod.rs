@@ -9,7 +9,7 @@ use super::config::{ConfigError, Settings};
 use super::record::{ConnectError, Datum};
 
 pub use avro::{AvroConverter, avro_schema, connect_schema};
-pub use json::{JsonConverter, read_schema};
+pub use json::{JsonConverter, read_schema, schemaless as schemaless_json};
 pub use plain::PlainConverter;
 pub use simple_header::SimpleHeaderConverter;
 
@@ -44,7 +44,8 @@ pub const CONVERTERS: &[(&str, Make)] = &[
     ("org.apache.kafka.connect.converters.BooleanConverter", |_| Ok(Box::new(PlainConverter::Boolean))),
 ];
 
-const SIMPLE_HEADER: &str = "org.apache.kafka.connect.storage.SimpleHeaderConverter";
+/// The header converter where none is named.
+pub const SIMPLE_HEADER: &str = "org.apache.kafka.connect.storage.SimpleHeaderConverter";
 
 /// The converter of a class, by its full name or its last part, with or without `Converter`.
 ///
@@ -60,6 +61,19 @@ pub fn converter(class: &str, settings: Settings<'_>) -> Option<Result<Box<dyn C
 /// As [`converter`].
 pub fn header_converter(class: &str, settings: Settings<'_>) -> Option<Result<Box<dyn Converter>, ConfigError>> {
     if is_called(SIMPLE_HEADER, class) { Some(Ok(Box::new(SimpleHeaderConverter))) } else { converter(class, settings) }
+}
+
+/// Confluent's Avro converter, which needs a registry: [`AvroConverter`].
+pub const AVRO: &str = "io.confluent.connect.avro.AvroConverter";
+
+pub fn is_avro(class: &str) -> bool {
+    is_called(AVRO, class)
+}
+
+/// The full name of a class that may be named by its last part; one that is not known as it is.
+pub fn full_name(class: &str) -> &str {
+    let known = CONVERTERS.iter().map(|(full, _)| *full).chain([SIMPLE_HEADER, AVRO]);
+    known.into_iter().find(|full| is_called(full, class)).unwrap_or(class)
 }
 
 fn is_called(full: &str, class: &str) -> bool {

@@ -385,7 +385,7 @@ impl Transformation for ValueToKey {
                 let fields: Vec<_> = fields_of(record.value.as_struct(PURPOSE)?, self.replace_null).collect();
                 let named = |name: &String| {
                     let found = fields.iter().find(|(field, _)| field.name == *name).cloned();
-                    found.ok_or_else(|| ConnectError(format!("Field does not exist: {name}")))
+                    found.ok_or_else(|| ConnectError::new(format!("Field does not exist: {name}")))
                 };
                 let key = self.fields.iter().map(named).collect::<Result<_, _>>()?;
                 structure(&Schema::new(Kind::Struct(Vec::new())), key)

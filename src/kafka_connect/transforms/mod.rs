@@ -27,6 +27,28 @@ pub trait Transformation: Send + Sync {
     /// # Errors
     /// A record that the transformation is not made for.
     fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError>;
+
+    /// What it makes of the topic of all records.
+    fn route(&self, _topic: &str) -> Route {
+        Route::Same
+    }
+}
+
+/// Where a transformation sends the records of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    Same,
+    To(String),
+    /// Each record may go to another topic.
+    ByRecord,
+}
+
+/// A record that a transformation is not made for.
+#[derive(Debug)]
+pub struct Refused<'a> {
+    /// The transformation's class.
+    pub class: &'a str,
+    pub error: ConnectError,
 }
 
 /// Makes a transformation of its settings.
@@ -114,6 +136,7 @@ pub struct Chain {
 }
 
 struct Link {
+    class: String,
     transformation: Box<dyn Transformation>,
     predicate: Option<Arc<dyn Predicate>>,
     negate: bool,
@@ -157,18 +180,42 @@ impl Chain {
     ///
     /// # Errors
     /// A record that one of them is not made for.
-    pub fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError> {
+    pub fn apply(&self, record: Record) -> Result<Option<Record>, Refused<'_>> {
         let mut record = record;
         for link in &self.links {
             if link.predicate.as_ref().is_some_and(|predicate| predicate.test(&record) == link.negate) {
                 continue;
             }
-            match link.transformation.apply(record)? {
-                Some(next) => record = next,
-                None => return Ok(None),
+            match link.transformation.apply(record) {
+                Ok(Some(next)) => record = next,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(Refused { class: &link.class, error }),
             }
         }
         Ok(Some(record))
+    }
+
+    /// The topic that records of `topic` are in behind the chain. `None`: each record may go to another one.
+    pub fn routed(&self, topic: &str) -> Option<String> {
+        let mut topic = topic.to_owned();
+        for link in &self.links {
+            let routed = match link.transformation.route(&topic) {
+                Route::Same => continue,
+                Route::To(routed) if routed == topic => continue,
+                routed => routed,
+            };
+            let decided = link.predicate.as_ref().map(|predicate| predicate.test_topic(&topic));
+            match decided {
+                // It does not see records of this topic.
+                Some(Some(is_true)) if is_true == link.negate => {}
+                None | Some(Some(_)) => match routed {
+                    Route::To(routed) => topic = routed,
+                    _ => return None,
+                },
+                Some(None) => return None,
+            }
+        }
+        Some(topic)
     }
 }
 
@@ -180,6 +227,7 @@ fn link(
     let prefix = format!("transforms.{name}.");
     let settings = Settings::new(all, &prefix);
     let transformation = made(all, &prefix, transformation)?;
+    let class = settings.required("type")?.to_owned();
     let predicate = settings.get("predicate").map(|name| {
         let known = predicates.get(name).cloned();
         known.ok_or_else(|| {
@@ -189,7 +237,7 @@ fn link(
             )
         })
     });
-    Ok(Link { transformation, predicate: predicate.transpose()?, negate: settings.boolean("negate", false)? })
+    Ok(Link { class, transformation, predicate: predicate.transpose()?, negate: settings.boolean("negate", false)? })
 }
 
 /// What the class that stands under `type` makes of its settings.

@@ -5,7 +5,7 @@ use regex::Regex;
 use super::super::config::{ConfigError, Settings};
 use super::super::record::{ConnectError, Record, refused};
 use super::dates::DateFormat;
-use super::{Side, Transformation};
+use super::{Route, Side, Transformation};
 
 /// Puts the record's time into the topic's name.
 pub struct TimestampRouter {
@@ -31,6 +31,13 @@ impl Transformation for TimestampRouter {
         record.topic = self.topic.replacen("${topic}", &record.topic, usize::MAX).replace("${timestamp}", &time);
         Ok(Some(record))
     }
+
+    fn route(&self, topic: &str) -> Route {
+        if self.topic.contains("${timestamp}") {
+            return Route::ByRecord;
+        }
+        Route::To(self.topic.replace("${topic}", topic))
+    }
 }
 
 /// Renames topics whose whole name a regex matches.
@@ -54,6 +61,14 @@ impl Transformation for RegexRouter {
             record.topic = replaced(&self.replacement, &found)?;
         }
         Ok(Some(record))
+    }
+
+    fn route(&self, topic: &str) -> Route {
+        match self.regex.captures(topic).map(|found| replaced(&self.replacement, &found)) {
+            Some(Ok(routed)) => Route::To(routed),
+            // A replacement that cannot be is an error of each record.
+            None | Some(Err(_)) => Route::Same,
+        }
     }
 }
 

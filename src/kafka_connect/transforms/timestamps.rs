@@ -116,7 +116,7 @@ impl TimestampConverter {
                     Precision::Micros => Some(number / 1_000),
                     Precision::Nanos => Some(number / 1_000_000),
                 };
-                ms.ok_or_else(|| ConnectError(format!("Timestamp {number} is out of range")))
+                ms.ok_or_else(|| ConnectError::new(format!("Timestamp {number} is out of range")))
             }
             Value::String(text) => {
                 let Some(format) = &self.format else {
@@ -126,7 +126,7 @@ impl TimestampConverter {
                 };
                 let pattern = format.pattern();
                 format.parse(text).ok_or_else(|| {
-                    ConnectError(format!(
+                    ConnectError::new(format!(
                         "Could not parse timestamp: value ({text}) does not match pattern ({pattern})"
                     ))
                 })
@@ -152,7 +152,7 @@ impl TimestampConverter {
                     Precision::Micros => ms.checked_mul(1_000),
                     Precision::Nanos => ms.checked_mul(1_000_000),
                 };
-                Value::Int64(number.ok_or_else(|| ConnectError(format!("Timestamp {ms} is out of range")))?)
+                Value::Int64(number.ok_or_else(|| ConnectError::new(format!("Timestamp {ms} is out of range")))?)
             }
             Target::Date => match i32::try_from(ms.div_euclid(DAY_MS)) {
                 Ok(days) => Value::Date(days),

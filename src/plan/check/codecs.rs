@@ -87,7 +87,8 @@ impl Reading {
 
     /// Avro, resolved to the schema that was found.
     pub fn avro(found: Found, registries: Registries, place: &Place, out: &mut Diagnostics) -> Option<Self> {
-        let columns = schemas::columns_of(&found, place, out)?;
+        let mut columns = schemas::columns_of(&found, place, out)?;
+        schemas::note_record(&mut columns, &found.text);
         let avro = Some(AvroReading::new(found, registries));
         Some(Reading { format: Format::Avro, columns: Arc::new(columns), avro })
     }

@@ -23,6 +23,14 @@ pub(super) fn declared(columns: &Columns, out: &mut Diagnostics) -> Schema {
     Schema::new(fields)
 }
 
+/// Notes the Avro schema whose columns these are, and its record's name.
+pub(super) fn note_record(columns: &mut Schema, text: &str) {
+    if let Ok(theirs) = formats::arrow_schema(text) {
+        columns.metadata.extend(theirs.metadata);
+        columns.metadata.insert(crate::data::fields::AVRO.to_owned(), text.to_owned());
+    }
+}
+
 /// `TOPIC-key` or `TOPIC-value`.
 pub(super) fn subject(topic: &str, side: Side) -> String {
     SubjectStrategy::TopicName.subject(topic, side, None).expect("the strategy by topic needs no record name")

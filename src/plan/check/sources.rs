@@ -81,7 +81,11 @@ impl SourceCheck<'_> {
             peer.map(|spec| &spec.body)
         };
         let source = datagen::Datagen::from_options(&options, place, &self.scope.pipeline.folder, &peers, out)?;
-        let columns = source.schema();
+        let mut columns = Schema::clone(&source.schema());
+        // Columns that are declared here make a record without a name.
+        if options.columns.is_none() {
+            schemas::note_record(&mut columns, &source.avro_schema().to_string());
+        }
         let outline = SourceOutline {
             connector: "datagen",
             from: match options.count {
@@ -150,7 +154,7 @@ impl SourceCheck<'_> {
         let reading = if format == Format::Avro {
             self.avro(&read, &connection, outline, out)
         } else {
-            let written = read.iter().map(|topic| topic.written.map(|written| written.columns.as_ref()));
+            let written = read.iter().map(|topic| topic.written?.columns.as_deref());
             let columns =
                 columns.or_else(|| several::agreed(&read, "columns", written, several::columns_in_words, out).cloned());
             Reading::plain(format, columns, &self.spec.place, out)
@@ -211,10 +215,19 @@ impl SourceCheck<'_> {
         let own = self.spec.format.as_ref();
         for topic in read {
             let declared = topic.spec().and_then(|topic| topic.format.as_ref());
-            topics::format("format", own, declared, topic.written.map(|w| (&w.format, w.by.as_str())), out);
+            topics::format(
+                "format",
+                own,
+                declared,
+                topic.written.and_then(|w| Some((w.format.as_ref()?, w.by.as_str()))),
+                out,
+            );
         }
         let said = read.iter().map(|topic| {
-            topic.spec().and_then(|topic| topic.format.as_ref()).or(topic.written.map(|written| &written.format))
+            topic
+                .spec()
+                .and_then(|topic| topic.format.as_ref())
+                .or(topic.written.and_then(|written| written.format.as_ref()))
         });
         own.or_else(|| several::agreed(read, "format", said, several::format_in_words, out))
     }
@@ -401,7 +414,8 @@ impl SourceCheck<'_> {
             _ => meta::field(name),
         });
         let own = user_fields(columns).cloned();
-        let everything = Arc::new(Schema::new(own.chain(metadata).collect::<Vec<Field>>()));
+        let everything = own.chain(metadata).collect::<Vec<Field>>();
+        let everything = Arc::new(Schema::new_with_metadata(everything, columns.metadata().clone()));
         let (time, _) = time::plan(time_spec.as_ref(), &everything, source.has_timestamps(), out)?;
         outline.time = time_in_words(&time, time_spec.as_ref());
         let untouched = values.as_ref().and_then(Reading::untouched);

@@ -14,9 +14,10 @@ pub(super) struct Written {
     /// "sink `a` of `b`": for messages.
     pub by: String,
     pub brokers: String,
-    pub format: FormatSpec,
+    /// `None`: Kafka Connect's converters write it, and readers must say how they read it.
+    pub format: Option<FormatSpec>,
     /// The planned columns of its values.
-    pub columns: SchemaRef,
+    pub columns: Option<SchemaRef>,
     /// The planned Avro schema of its values.
     pub schema: Option<String>,
 }

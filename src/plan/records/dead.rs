@@ -12,7 +12,19 @@ use crate::report::Failure;
 /// Dead letters in a Kafka topic.
 #[derive(Debug, Clone)]
 pub struct DeadRecords {
-    pub pipeline: String,
+    /// What the headers call the connector.
+    pub connector: String,
+    /// `None`: with headers that say why, as a pipeline writes them.
+    pub connect: Option<ConnectDead>,
+}
+
+/// How Kafka Connect writes dead letters, as its settings have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectDead {
+    /// The record as it was.
+    Bytes,
+    /// With headers that say why, the last of them a stack trace.
+    Headers,
 }
 
 impl RecordEncoding for DeadRecords {
@@ -35,8 +47,10 @@ impl RecordEncoder for DeadRecords {
             for (name, value) in &letter.headers {
                 put_header(&mut out, name, value.as_deref());
             }
-            for (name, value) in self.reasons(letter) {
-                put_header(&mut out, &format!("__connect.errors.{name}"), Some(value.as_bytes()));
+            if self.connect != Some(ConnectDead::Bytes) {
+                for (name, value) in self.reasons(letter) {
+                    put_header(&mut out, &format!("__connect.errors.{name}"), Some(value.as_bytes()));
+                }
             }
             let headers = start..out.headers.len() as u32;
             // A broker takes no time before 1970, which may be the very reason.
@@ -48,18 +62,26 @@ impl RecordEncoder for DeadRecords {
 }
 
 impl DeadRecords {
-    fn reasons(&self, letter: &DeadLetter) -> [(&'static str, String); 9] {
-        [
+    fn reasons(&self, letter: &DeadLetter) -> Vec<(&'static str, String)> {
+        let connect = letter.connect.as_deref();
+        let exception = connect.map_or_else(|| letter.code.to_string(), |connect| connect.exception.to_owned());
+        let trace = format!("{exception}: {}\n", letter.reason);
+        let mut reasons = vec![
             ("topic", letter.topic.to_string()),
             ("partition", partition::number(letter.partition).to_string()),
             ("offset", letter.offset.to_string()),
-            ("connector.name", self.pipeline.clone()),
+            ("connector.name", self.connector.clone()),
             ("task.id", "0".into()),
-            ("stage", stage(&letter.code).into()),
-            ("class.name", letter.step.clone()),
-            ("exception.class.name", letter.code.to_string()),
+            ("stage", connect.map_or_else(|| stage(&letter.code), |connect| connect.stage).into()),
+            ("class.name", connect.map_or_else(|| letter.step.clone(), |connect| connect.class.clone())),
+            ("exception.class.name", exception),
             ("exception.message", letter.reason.clone()),
-        ]
+        ];
+        // There is no Java that could have one.
+        if self.connect == Some(ConnectDead::Headers) {
+            reasons.push(("exception.stacktrace", trace));
+        }
+        reasons
     }
 }
 
@@ -168,12 +190,13 @@ mod tests {
             step: "ratings".into(),
             code: "avro.truncated".into(),
             reason: "the value ends in the middle of `brand`".into(),
+            connect: None,
         }
     }
 
     #[test]
     fn a_topic_gets_the_record_as_it_was_and_connects_headers() {
-        let rows = DeadRecords { pipeline: "p".into() }.encode_dead(&[letter()]).unwrap();
+        let rows = DeadRecords { connector: "p".into(), connect: None }.encode_dead(&[letter()]).unwrap();
         let record = &rows.records[0];
         assert_eq!(rows.bytes(record.value.as_ref().unwrap()), [0xff, 0]);
         assert_eq!(record.timestamp, None);

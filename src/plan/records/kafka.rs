@@ -175,7 +175,7 @@ impl KafkaEncoder {
 }
 
 /// What the broker would refuse, found before producing (I7).
-fn refusal(record: &EncodedRecord, rows: &EncodedRows, bytes_max: usize) -> Option<(&'static str, String)> {
+pub(super) fn refusal(record: &EncodedRecord, rows: &EncodedRows, bytes_max: usize) -> Option<(&'static str, String)> {
     if let Some(timestamp) = record.timestamp.filter(|timestamp| *timestamp < 0) {
         return Some(("sink.timestamp", format!("its time is {timestamp} ms, before 1970: Kafka does not take that")));
     }
@@ -205,13 +205,13 @@ impl Refused {
     }
 }
 
-struct Timestamps {
+pub(super) struct Timestamps {
     times: Option<PrimitiveArray<TimestampMillisecondType>>,
     minus: Millis,
 }
 
 impl Timestamps {
-    fn of(rows: &RecordBatch, from: &Timestamp) -> Result<Self, Failure> {
+    pub(super) fn of(rows: &RecordBatch, from: &Timestamp) -> Result<Self, Failure> {
         let (times, minus) = match from {
             Timestamp::Now => (None, 0),
             Timestamp::EventTime => (millis(rows, meta::TIME)?, 0),
@@ -220,7 +220,7 @@ impl Timestamps {
         Ok(Timestamps { times, minus })
     }
 
-    fn at(&self, row: usize) -> Option<Millis> {
+    pub(super) fn at(&self, row: usize) -> Option<Millis> {
         self.times.as_ref().filter(|times| !times.is_null(row)).map(|times| times.value(row) - self.minus)
     }
 }
@@ -258,7 +258,7 @@ impl<'a> HeaderSource<'a> {
     }
 }
 
-fn each_header(list: &ListArray, row: usize, mut give: impl FnMut(&str, Option<&[u8]>)) {
+pub(super) fn each_header<'a>(list: &'a ListArray, row: usize, mut give: impl FnMut(&'a str, Option<&'a [u8]>)) {
     let entries = list.values().as_struct();
     let names = entries.column(0).as_string::<i32>();
     let values = entries.column(1).as_binary::<i32>();

@@ -4,9 +4,10 @@
 //! its own encoder. Every row that is written gives exactly one record, in the order of the rows (I2);
 //! a row that cannot be written becomes a dead letter and touches no neighbour (I7).
 //!
-//! [`kafka`] makes Kafka records, [`lines`] lines of files and consoles, [`dead`] dead letters, [`passed_on`] bytes that need not
+//! [`kafka`] makes Kafka records, [`connect`] those of Kafka Connect's converters, [`lines`] lines of files and consoles, [`dead`] dead letters, [`passed_on`] bytes that need not
 //! be encoded again, [`template`] headers of text with `${EXPR}` in it. What bytes a value has is the business of `formats`.
 
+pub mod connect;
 pub mod dead;
 pub mod kafka;
 pub mod lines;

@@ -68,6 +68,16 @@ pub enum TemplatePart {
     Value(Scalar),
 }
 
+impl TemplatePart {
+    /// The columns that it reads.
+    pub fn columns(&self) -> Vec<String> {
+        match self {
+            TemplatePart::Value(scalar) => scalar.columns().to_vec(),
+            TemplatePart::Text(_) => Vec::new(),
+        }
+    }
+}
+
 /// A header: its name, and the parts of its value.
 #[derive(Debug, Clone)]
 pub struct HeaderTemplate {
@@ -76,7 +86,10 @@ pub struct HeaderTemplate {
 }
 
 /// The templates of one batch, evaluated.
-pub(super) struct HeaderTexts(Vec<(String, Vec<Text>)>);
+pub(super) struct HeaderTexts(Vec<(String, Texts)>);
+
+/// The parts of one header's value.
+pub(super) struct Texts(Vec<Text>);
 
 enum Text {
     Same(String),
@@ -85,27 +98,40 @@ enum Text {
 
 impl HeaderTexts {
     pub(super) fn of(templates: &[HeaderTemplate], rows: &RecordBatch) -> Result<Self, Failure> {
-        let headers = templates.iter().map(|header| {
-            let alone = header.parts.len() == 1;
-            let parts = header.parts.iter().map(|part| Text::of(part, alone, rows));
-            Ok((header.name.clone(), parts.collect::<Result<_, Failure>>()?))
-        });
+        let headers = templates.iter().map(|header| Ok((header.name.clone(), Texts::of(&header.parts, rows)?)));
         Ok(HeaderTexts(headers.collect::<Result<_, Failure>>()?))
     }
 
     pub(super) fn put(&self, row: usize, out: &mut EncodedRows) {
         for (name, parts) in &self.0 {
             let name = out.put(name.as_bytes());
-            let is_null = parts.iter().any(|part| part.bytes(row).is_none());
-            let value = (!is_null).then(|| {
-                let start = out.arena.len() as u32;
-                for part in parts {
-                    out.arena.extend_from_slice(part.bytes(row).unwrap_or_default());
-                }
-                start..out.arena.len() as u32
-            });
+            let start = out.arena.len() as u32;
+            let value = parts.put(row, &mut out.arena).map(|()| start..out.arena.len() as u32);
             out.headers.push((name, value));
         }
+    }
+}
+
+impl Texts {
+    pub(super) fn of(parts: &[TemplatePart], rows: &RecordBatch) -> Result<Self, Failure> {
+        let alone = parts.len() == 1;
+        Ok(Texts(parts.iter().map(|part| Text::of(part, alone, rows)).collect::<Result<_, _>>()?))
+    }
+
+    /// Appends the parts; `None`: one of them is null, and nothing was appended.
+    fn put(&self, row: usize, out: &mut Vec<u8>) -> Option<()> {
+        if self.0.iter().any(|part| part.bytes(row).is_none()) {
+            return None;
+        }
+        self.0.iter().for_each(|part| out.extend_from_slice(part.bytes(row).unwrap_or_default()));
+        Some(())
+    }
+
+    /// The parts as one text.
+    pub(super) fn text(&self, row: usize) -> Option<String> {
+        let mut bytes = Vec::new();
+        self.put(row, &mut bytes)?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::super::record::{ConnectError, refused};
 use super::super::super::schema::{Kind, Logical, Schema};
 use super::super::super::value::Value;
+use super::to_avro::fixed_size;
 
 /// Appends a value.
 ///
@@ -43,11 +44,12 @@ fn base(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), Connect
         (Kind::Float64, Value::Float64(number)) => out.extend_from_slice(&number.to_le_bytes()),
         (Kind::Boolean, Value::Boolean(truth)) => out.push(u8::from(*truth)),
         (Kind::String, Value::String(text)) => bytes(text.as_bytes(), out),
-        (Kind::Bytes, Value::Bytes(given)) => match size(schema) {
+        (Kind::Bytes, Value::Bytes(given)) => match fixed_size(schema) {
             Some(size) if size != given.len() => {
                 return refused(format!("a fixed of {size} bytes has {}", given.len()));
             }
-            _ => bytes(given, out),
+            Some(_) => out.extend_from_slice(given),
+            None => bytes(given, out),
         },
         (Kind::Array(items), Value::Array(values)) => {
             block(values, out, |item, out| self::value(items, item, out))?;
@@ -60,8 +62,9 @@ fn base(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), Connect
         }
         (Kind::Struct(fields), Value::Struct(row)) => {
             for (field, value) in fields.iter().zip(&row.values) {
-                self::value(&field.schema, value, out)
-                    .map_err(|error| ConnectError(format!("Invalid value for field {}: {}", field.name, error.0)))?;
+                self::value(&field.schema, value, out).map_err(|error| {
+                    ConnectError::new(format!("Invalid value for field {}: {}", field.name, error.message))
+                })?;
             }
         }
         (kind, other) => {
@@ -69,11 +72,6 @@ fn base(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), Connect
         }
     }
     Ok(())
-}
-
-/// The length of a fixed, which is plain bytes in Avro again.
-fn size(schema: &Schema) -> Option<usize> {
-    schema.parameters.as_ref()?.get("connect.fixed.size")?.parse().ok()
 }
 
 fn block<T>(

@@ -21,6 +21,7 @@ use super::super::value::Value;
 use super::Converter;
 use crate::registry::avro::Schema as AvroSchema;
 use crate::registry::{Registry, Side, SubjectStrategy};
+use crate::report::Failure;
 
 pub use to_avro::avro_schema;
 pub use to_connect::connect_schema;
@@ -40,6 +41,8 @@ pub struct AvroConverter {
     metadata: bool,
     /// What was asked of the registry: subjects with schemas, and ids.
     written: Mutex<HashMap<(String, String), i32>>,
+    /// Of the last value that was written: its topic, its schema and that one's id. Schemas come in long runs.
+    last: Mutex<Option<(String, Arc<Schema>, i32)>>,
     read: Mutex<HashMap<i32, Arc<Known>>>,
 }
 
@@ -65,8 +68,21 @@ impl AvroConverter {
             registers: settings.boolean("auto.register.schemas", true)?,
             metadata: settings.boolean("connect.meta.data", true)?,
             written: Mutex::default(),
+            last: Mutex::default(),
             read: Mutex::default(),
         })
+    }
+
+    fn id_of(&self, topic: &str, schema: &Arc<Schema>) -> Result<i32, ConnectError> {
+        if let Some((known, same, id)) = &*self.last.lock().expect("no holder panics")
+            && known == topic
+            && (Arc::ptr_eq(same, schema) || same == schema)
+        {
+            return Ok(*id);
+        }
+        let id = self.id(topic, &avro_schema(schema, self.metadata)?)?;
+        *self.last.lock().expect("no holder panics") = Some((topic.to_owned(), schema.clone(), id));
+        Ok(id)
     }
 
     fn id(&self, topic: &str, schema: &Json) -> Result<i32, ConnectError> {
@@ -78,12 +94,14 @@ impl AvroConverter {
             return Ok(*id);
         }
         let (subject, text) = &key;
-        let failed = |why: String| ConnectError(format!("Failed to serialize Avro data from topic {topic}: {why}"));
+        let doing = format!("Failed to serialize Avro data from topic {topic}");
         let id = if self.registers {
-            self.registry.register(subject, text).map_err(|failure| failed(failure.to_string()))?
+            self.registry.register(subject, text).map_err(|failure| unanswered(&doing, &failure))?
         } else {
-            let found = self.registry.lookup(subject, text).map_err(|failure| failed(failure.to_string()))?;
-            found.ok_or_else(|| failed(format!("the schema is not registered under subject {subject}")))?.id
+            let found = self.registry.lookup(subject, text).map_err(|failure| unanswered(&doing, &failure))?;
+            let unknown =
+                || ConnectError::new(format!("{doing}: the schema is not registered under subject {subject}"));
+            found.ok_or_else(unknown)?.id
         };
         self.written.lock().expect("no holder panics").insert(key, id);
         Ok(id)
@@ -93,8 +111,9 @@ impl AvroConverter {
         if let Some(known) = self.read.lock().expect("no holder panics").get(&id) {
             return Ok(known.clone());
         }
-        let failed = |why: String| ConnectError(format!("Failed to deserialize data for topic {topic} to Avro: {why}"));
-        let text = self.registry.by_id(id).map_err(|failure| failed(failure.to_string()))?;
+        let doing = format!("Failed to deserialize data for topic {topic} to Avro");
+        let failed = |why: String| ConnectError::new(format!("{doing}: {why}"));
+        let text = self.registry.by_id(id).map_err(|failure| unanswered(&doing, &failure))?;
         let text = text.ok_or_else(|| failed(format!("the registry does not know a schema {id}")))?;
         let avro = AvroSchema::parse(&text).map_err(failed)?;
         let connect = connect_schema(&avro)?;
@@ -102,6 +121,11 @@ impl AvroConverter {
         self.read.lock().expect("no holder panics").insert(id, known.clone());
         Ok(known)
     }
+}
+
+/// What the registry refused, or that it is away.
+fn unanswered(doing: &str, failure: &Failure) -> ConnectError {
+    ConnectError { message: format!("{doing}: {failure}"), away: failure.retry }
 }
 
 impl Converter for AvroConverter {
@@ -113,7 +137,7 @@ impl Converter for AvroConverter {
             Some(schema) => schema.clone(),
             None => Arc::new(schemaless(&datum.value)?),
         };
-        let id = self.id(topic, &avro_schema(&schema, self.metadata)?)?;
+        let id = self.id_of(topic, &schema)?;
         let mut bytes = vec![MAGIC];
         bytes.extend_from_slice(&id.to_be_bytes());
         encode::value(&schema, &datum.value, &mut bytes)?;

@@ -65,6 +65,7 @@ impl Writer {
                 }
                 return Ok(json!({ "type": "array", "items": entry }));
             }
+            Kind::Bytes if fixed_size(schema).is_some() => return self.fixed(schema, around),
             plain => {
                 let (word, narrow) = match plain {
                     Kind::Int8 => ("int", Some("int8")),
@@ -101,14 +102,34 @@ impl Writer {
         Ok(if out.len() == 1 { out["type"].clone() } else { Json::Object(out) })
     }
 
+    /// Bytes that were a fixed in Avro are one again.
+    fn fixed(&mut self, schema: &Schema, around: Option<&str>) -> Result<Json, ConnectError> {
+        let full = schema.name.clone().unwrap_or_else(|| self.unnamed());
+        let (namespace, name) = full.rsplit_once('.').unwrap_or(("", &full));
+        if self.named.contains(&full) {
+            return Ok(if namespace == around.unwrap_or_default() { name.into() } else { full.into() });
+        }
+        check_name(name)?;
+        self.named.push(full.clone());
+        let mut out = Map::from_iter([("type".to_owned(), "fixed".into()), ("name".to_owned(), name.into())]);
+        if namespace != around.unwrap_or_default() {
+            out.insert("namespace".into(), namespace.into());
+        }
+        out.insert("size".into(), fixed_size(schema).unwrap_or_default().into());
+        self.put_metadata(schema, &mut out)?;
+        Ok(Json::Object(out))
+    }
+
+    fn unnamed(&mut self) -> String {
+        self.unnamed += 1;
+        let number = if self.unnamed == 1 { String::new() } else { self.unnamed.to_string() };
+        format!("{PACKAGE}.ConnectDefault{number}")
+    }
+
     fn record(&mut self, schema: &Schema, fields: &[Field], around: Option<&str>) -> Result<Json, ConnectError> {
         let full = match schema.name.as_deref().filter(|name| !name.is_empty()) {
             Some(name) => name.to_owned(),
-            None => {
-                self.unnamed += 1;
-                let number = if self.unnamed == 1 { String::new() } else { self.unnamed.to_string() };
-                format!("{PACKAGE}.ConnectDefault{number}")
-            }
+            None => self.unnamed(),
         };
         let (namespace, name) = full.rsplit_once('.').unwrap_or(("", &full));
         if self.named.contains(&full) {
@@ -168,6 +189,11 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// The length of what was a fixed in Avro.
+pub fn fixed_size(schema: &Schema) -> Option<usize> {
+    schema.parameters.as_ref()?.get("connect.fixed.size")?.parse().ok()
 }
 
 fn check_name(name: &str) -> Result<(), ConnectError> {

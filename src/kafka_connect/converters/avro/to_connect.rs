@@ -90,7 +90,9 @@ impl<'a> Reader<'a> {
                 parameters.extend(named.doc.iter().map(|doc| (format!("{PACKAGE}.record.doc"), doc.clone())));
                 for field in fields {
                     let mut schema = self.schema(&field.ty)?;
-                    if let Some(default) = field.default.as_ref().filter(|default| !default.is_null()) {
+                    // That of a union is lost, as in the genuine converter; `connect.default` says it again.
+                    let default = field.default.as_ref().filter(|_| !matches!(field.ty, Type::Union(_)));
+                    if let Some(default) = default.filter(|default| !default.is_null()) {
                         schema.default = Some(default_value(&schema, default)?);
                     }
                     if let Some(doc) = &field.doc {
@@ -198,7 +200,7 @@ fn decimal(properties: &Properties) -> Option<Schema> {
 
 /// A default as Avro writes it.
 fn default_value(schema: &Schema, json: &Json) -> Result<Value, ConnectError> {
-    let wrong = || ConnectError(format!("a default of {json} is no {}", schema.kind.word()));
+    let wrong = || ConnectError::new(format!("a default of {json} is no {}", schema.kind.word()));
     let whole = || json.as_i64().ok_or_else(wrong);
     let bytes = || {
         let text = json.as_str().ok_or_else(wrong)?;

@@ -1,5 +1,6 @@
 //! Sinks: mode, key, format, schema, and the records that come of it.
 
+mod connect;
 mod places;
 mod topic;
 
@@ -23,6 +24,7 @@ use crate::data::meta;
 use crate::formats::Format;
 use crate::plan::bodies::{ConsoleOptions, DiscardOptions, FileOptions};
 use crate::plan::outline::{Outline, SinkOutline, TopicOutline, TopicState};
+use crate::plan::records::connect::written::ConnectRecords;
 use crate::plan::records::dead::{DeadLines, DeadRecords};
 use crate::plan::records::kafka::{Headers, KafkaRecords, Part, Timestamp};
 use crate::plan::records::lines::{Counted, Lines, OpenTable, OriginalLines};
@@ -59,6 +61,7 @@ enum EncodingDraft {
     Ready(Arc<dyn RecordEncoding>),
     /// Its headers are compiled against the columns that are left in the end.
     Kafka(KafkaRecords),
+    Connect(ConnectRecords),
 }
 
 /// Checks a sink.
@@ -75,8 +78,8 @@ pub(super) fn draft<'a>(
     check.refuse_delivery(out);
     match spec.connector.value.as_str() {
         "kafka" => check.kafka(mode?, input, topics, outline, out),
-        "console" => check.console(mode?, input, out),
-        "file" => check.file(mode?, input, out),
+        "console" => check.console(mode?, input, outline, out),
+        "file" => check.file(mode?, input, outline, out),
         "discard" => check.discard(mode?, out),
         other => {
             out.push(unknown_connector(spec, other));
@@ -115,11 +118,15 @@ pub(super) fn draft_dead<'a>(
     match spec.connector.value.as_str() {
         "kafka" => {
             let options = kafka::KafkaSinkOptions::from_node(&spec.body, out)?;
-            let end = check.kafka_end(&options, topics, outline, out)?;
+            let end = check.kafka_end(&options, &options.topic.value.0, topics, outline, out)?;
             let pipeline = scope.pipeline.metadata.name.value.clone();
+            let records = match check.is_connect() {
+                Some(format) => check.connect_dead(format, pipeline, out)?,
+                None => DeadRecords { connector: pipeline, connect: None },
+            };
             check.add_topic(&end, Mode::Append, outline, out);
             let to = format!("topic `{}`", end.topic);
-            let draft = ready(Arc::new(end.sink.clone()), Arc::new(DeadRecords { pipeline }), to);
+            let draft = ready(Arc::new(end.sink.clone()), Arc::new(records), to);
             Some(SinkDraft { kafka: Some((end.cluster, end.sink)), ..draft })
         }
         "console" => {
@@ -156,13 +163,23 @@ struct SinkCheck<'s, 'a> {
 }
 
 impl<'a> SinkCheck<'_, 'a> {
-    fn console(&self, mode: Mode, input: &Shape, out: &mut Diagnostics) -> Option<SinkDraft<'a>> {
+    fn console(
+        &self,
+        mode: Mode,
+        input: &Shape,
+        outline: &mut Outline,
+        out: &mut Diagnostics,
+    ) -> Option<SinkDraft<'a>> {
         self.refuse_keys(out);
         let options = ConsoleOptions::from_node(&self.spec.body, out)?;
         if self.is_original() {
             let format = self.original(input, out)?;
             let sink: Arc<dyn Sink> = Arc::new(Console::new(options.limit));
             return Some(self.ready_original(sink, mode, "console".into(), format));
+        }
+        if let Some(format) = self.is_connect() {
+            let sink: Arc<dyn Sink> = Arc::new(Console::new(options.limit));
+            return self.connect_lines(format, sink, "console".into(), mode, input, outline, out);
         }
         let columns = input.user_columns();
         let (encoder, format): (Arc<dyn crate::plan::OpenEncoder>, String) = match &self.spec.format {
@@ -185,7 +202,7 @@ impl<'a> SinkCheck<'_, 'a> {
         Some(self.ready(sink, mode, BTreeSet::new(), counted, "discarded, counted".into(), "none".into()))
     }
 
-    fn file(&self, mode: Mode, input: &Shape, out: &mut Diagnostics) -> Option<SinkDraft<'a>> {
+    fn file(&self, mode: Mode, input: &Shape, outline: &mut Outline, out: &mut Diagnostics) -> Option<SinkDraft<'a>> {
         self.refuse_keys(out);
         let options = FileOptions::from_node(&self.spec.body, out)?;
         let Some(format) = &self.spec.format else {
@@ -197,6 +214,11 @@ impl<'a> SinkCheck<'_, 'a> {
             return None;
         }
         let path = self.scope.pipeline.folder.join(&options.path.value);
+        if let Some(format) = self.is_connect() {
+            let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, None));
+            let to = format!("file `{}`", options.path.value);
+            return self.connect_lines(format, sink, to, mode, input, outline, out);
+        }
         if self.is_original() {
             let format = self.original(input, out)?;
             let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, None));
@@ -346,6 +368,13 @@ impl SinkDraft<'_> {
                 let templates = topic::compile_headers(&self.spec.headers, shape, out)?;
                 if !templates.is_empty() {
                     records.headers = Headers::Templates(templates);
+                }
+                Arc::new(records)
+            }
+            EncodingDraft::Connect(mut records) => {
+                let templates = topic::compile_headers(&self.spec.headers, shape, out)?;
+                if !templates.is_empty() {
+                    records.headers = connect::made_headers(templates, out, &self.spec.place)?;
                 }
                 Arc::new(records)
             }

@@ -23,10 +23,13 @@ impl<'a> SinkCheck<'_, 'a> {
         outline: &mut Outline,
         out: &mut Diagnostics,
     ) -> Option<SinkDraft<'a>> {
+        if let Some(format) = self.is_connect() {
+            return self.connect_records(format, mode, input, topics, outline, out);
+        }
         let options = kafka::KafkaSinkOptions::from_node(&self.spec.body, out)?;
         let has_keys = self.connectors(input).any(|connector| connector == "kafka");
         let key = modes::key(self.spec, input, has_keys, mode, out);
-        let end = self.kafka_end(&options, topics, outline, out)?;
+        let end = self.kafka_end(&options, &options.topic.value.0, topics, outline, out)?;
         let declared = end.document.map(|document| &document.spec);
         let format_spec = topics::format(
             "format",
@@ -81,10 +84,7 @@ impl<'a> SinkCheck<'_, 'a> {
         };
         let mut needs = record_needs(&records);
         for template in self.headers(input, out)? {
-            needs.extend(template.parts.iter().flat_map(|part| match part {
-                TemplatePart::Value(scalar) => scalar.columns().to_vec(),
-                TemplatePart::Text(_) => Vec::new(),
-            }));
+            needs.extend(template.parts.iter().flat_map(TemplatePart::columns));
         }
         let sink_outline = SinkOutline {
             connector: "kafka",
@@ -108,12 +108,12 @@ impl<'a> SinkCheck<'_, 'a> {
     pub(super) fn kafka_end<'t>(
         &self,
         options: &kafka::KafkaSinkOptions,
+        topic: &str,
         topics: &Topics<'t>,
         outline: &mut Outline,
         out: &mut Diagnostics,
     ) -> Option<KafkaEnd<'t>> {
-        let topic = options.topic.value.0.clone();
-        let document = topics.declared(&topic);
+        let document = topics.declared(topic);
         let named = self.spec.connection.as_ref().or(document.and_then(|d| d.spec.connection.as_ref()));
         let place = &self.spec.connector.place;
         let connection = connections::find(named, place, Some(&self.scope.pipeline.spec), self.scope.documents, out)?;
@@ -121,7 +121,7 @@ impl<'a> SinkCheck<'_, 'a> {
         codecs::add_connection(outline, &connection, &cluster);
         let sink = kafka::KafkaSink {
             cluster: cluster.client(),
-            topic: topic.clone(),
+            topic: topic.to_owned(),
             properties: options.properties.as_ref().map(kafka::Properties::to_map).unwrap_or_default(),
             written: kafka::Written::WithJournal,
         };
@@ -135,7 +135,7 @@ impl<'a> SinkCheck<'_, 'a> {
             .and_then(|bytes| bytes.parse().ok())
             .or(declared_max)
             .unwrap_or(RECORD_BYTES_MAX);
-        Some(KafkaEnd { topic, cluster, connection, document, sink, record_bytes_max })
+        Some(KafkaEnd { topic: topic.to_owned(), cluster, connection, document, sink, record_bytes_max })
     }
 
     fn avro(
@@ -226,8 +226,8 @@ impl<'a> SinkCheck<'_, 'a> {
             topics::Written {
                 by: format!("sink `{}` of `{pipeline}`", self.spec.name.value),
                 brokers: end.cluster.brokers.clone(),
-                format: format.clone(),
-                columns: Arc::new(value_schema(input)),
+                format: Some(format.clone()),
+                columns: Some(Arc::new(value_schema(input))),
                 schema,
             },
         );
@@ -297,7 +297,7 @@ impl<'a> SinkCheck<'_, 'a> {
     }
 }
 
-fn timestamp(input: &Shape) -> Timestamp {
+pub(super) fn timestamp(input: &Shape) -> Timestamp {
     match &input.group {
         None => Timestamp::EventTime,
         Some(group) => match &group.window_end {
@@ -318,15 +318,20 @@ pub(super) fn record_needs(records: &KafkaRecords) -> BTreeSet<String> {
             Part::PassedOn(_) => needs.extend([meta::VALUE_BYTES.to_owned()]),
         }
     }
-    match &records.timestamp {
-        Timestamp::Now => {}
-        Timestamp::EventTime => needs.extend([meta::TIME.to_owned()]),
-        Timestamp::WindowEnd(column) => needs.extend([column.clone()]),
-    }
+    needs.extend(timestamp_need(&records.timestamp));
     if matches!(records.headers, Headers::Original) {
         needs.insert(meta::HEADERS_LIST.into());
     }
     needs
+}
+
+/// The column that a timestamp is taken from.
+pub(super) fn timestamp_need(timestamp: &Timestamp) -> Option<String> {
+    match timestamp {
+        Timestamp::Now => None,
+        Timestamp::EventTime => Some(meta::TIME.to_owned()),
+        Timestamp::WindowEnd(column) => Some(column.clone()),
+    }
 }
 
 pub(super) fn compile_headers(
