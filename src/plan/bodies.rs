@@ -19,10 +19,22 @@ crate::options! {
 }
 
 crate::options! {
-    /// Options of `file:` on a source or sink.
-    pub struct FileOptions {
-        /// A path from the document's folder; on a source also a pattern with `*`. Example: `path: out/late.jsonl`.
+    /// Options of `file:` on a source.
+    pub struct FileSourceOptions {
+        /// A path from the document's folder, or a pattern with `*`. Example: `path: in/*.jsonl`.
         pub path: Spanned<String>,
+        /// Waits for more lines instead of ending, and for the file if it is not there yet. Default: false. Example: `follow: true`.
+        pub follow: bool = false,
+    }
+}
+
+crate::options! {
+    /// Options of `file:` on a sink.
+    pub struct FileSinkOptions {
+        /// A path from the document's folder. Example: `path: out/late.jsonl`.
+        pub path: Spanned<String>,
+        /// Writes behind what a file has that no pipeline wrote, which is refused otherwise. Default: false. Example: `append: true`.
+        pub append: bool = false,
     }
 }
 
@@ -30,13 +42,13 @@ crate::options! {
 pub const SOURCES: &[(&str, Describe)] = &[
     ("kafka", <KafkaSourceOptions as FromNode>::schema),
     ("datagen", <datagen::Options as FromNode>::schema),
-    ("file", <FileOptions as FromNode>::schema),
+    ("file", <FileSourceOptions as FromNode>::schema),
 ];
 
 /// Bodies of sinks by connector.
 pub const SINKS: &[(&str, Describe)] = &[
     ("kafka", <KafkaSinkOptions as FromNode>::schema),
-    ("file", <FileOptions as FromNode>::schema),
+    ("file", <FileSinkOptions as FromNode>::schema),
     ("console", <ConsoleOptions as FromNode>::schema),
     ("discard", <DiscardOptions as FromNode>::schema),
 ];

@@ -14,7 +14,6 @@ const SHARED: &[(&str, &str)] = &[
     ("GeneratedType", "Generated type"),
     ("TimeKeys", "Event time"),
     ("SchemaKeys", "Schema of values"),
-    ("FileOptions", "File"),
     ("KafkaKeys", "Kafka cluster"),
     ("RegistryKeys", "Schema registry"),
 ];

@@ -144,6 +144,8 @@ const BODIES: &[(&str, &str, bool)] = &[
     ("source", "file: { path: a.csv }, format: { csv: { heder: true } }, columns: { n: long }", false),
     ("source", "file: { path: a.csv }, format: { json: { header: true } }, columns: { n: long }", false),
     ("source", "file: { path: a.csv }, format: { csv: }, columns: { n: long }", true),
+    ("source", "file: { path: a.txt, follow: true }, format: string", true),
+    ("source", "file: { path: a.txt, follow: 1 }, format: string", false),
     ("source", "file: { }, format: json", false),
     ("sink", "kafka: { topic: t, properties: { compression.type: zstd } }, format: json", true),
     ("sink", "kafka: { topic: t, partitions: 3 }, format: json", false),
@@ -152,7 +154,14 @@ const BODIES: &[(&str, &str, bool)] = &[
     ("sink", "console: { limit: -1 }", false),
     ("sink", "console: { limits: 3 }", false),
     ("sink", "discard: { a: 1 }", false),
-    ("sink", "file: { path: out.jsonl, append: true }, format: json", false),
+    ("sink", "file: { path: out.jsonl, append: true }, format: json", true),
+    ("sink", "file: { path: out.jsonl, follow: true }, format: json", false),
+    ("sink", "console: {}, format: { connect: { key.converter: String, value.converter: [Json] } }", false),
+    (
+        "sink",
+        "kafka: { topic: t }, format: { connect: { key.converter: String, value.converter: Json, value.converter.schemas.enable: false, transforms: \"\" } }",
+        true,
+    ),
 ];
 
 #[test]

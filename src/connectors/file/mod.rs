@@ -1,15 +1,17 @@
 //! Files: records from and to lines of text.
 //!
 //! [`FileSource`] reads the files that a path or pattern names, one after another, as one partition
-//! that ends. [`FileSink`] appends to one file, exactly once: a sidecar beside it remembers the
+//! that ends; [`FollowedFile`] one file to which lines are added. [`FileSink`] appends to one file, exactly once: a sidecar beside it remembers the
 //! epoch and the length that belongs to it, and what is behind that length is cut off.
 
+mod follow;
 mod lines;
 mod reader;
 mod sidecar;
 mod sink;
 mod source;
 
+pub use follow::FollowedFile;
 pub use lines::Framing;
 pub use sink::FileSink;
 pub use source::{FileSource, Header};

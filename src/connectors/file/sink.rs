@@ -21,13 +21,20 @@ use crate::report::Failure;
 pub struct FileSink {
     path: PathBuf,
     header: Option<Vec<u8>>,
+    /// What stands in the file without being ours is left there, and written behind.
+    appends: bool,
 }
 
 impl FileSink {
     /// `header` (without a line break) becomes the first line of the file, once there are rows.
     /// Folders are made as needed.
     pub fn new(path: impl Into<PathBuf>, header: Option<Vec<u8>>) -> Self {
-        FileSink { path: path.into(), header }
+        FileSink { path: path.into(), header, appends: false }
+    }
+
+    /// Writes behind what a file has already.
+    pub fn appending(self, appends: bool) -> Self {
+        FileSink { appends, ..self }
     }
 }
 
@@ -62,7 +69,7 @@ impl FileWriter {
         let file = open_locked(path)?;
         let done = match Sidecar::read(path)? {
             Some(Sidecar { lineage, epoch, length, .. }) => Sidecar::new(&lineage, epoch, length),
-            None => begin(path, &file)?,
+            None => begin(path, &file, sink.appends)?,
         };
         let mut writer = FileWriter { path: path.clone(), header: sink.header.clone(), file, done, in_doubt: false };
         // First of all, because on a full disk this makes the room for the rest.
@@ -190,15 +197,15 @@ fn locked_by_another(path: &Path) -> Failure {
 
 /// The sidecar of a new file. It is there before the first byte of the file, so that a file
 /// without one is never ours.
-fn begin(path: &Path, file: &File) -> Result<Sidecar, Failure> {
+fn begin(path: &Path, file: &File, appends: bool) -> Result<Sidecar, Failure> {
     let length = file.metadata().map_err(|error| trouble("file.open", "look at", path, error))?.len();
-    if length > 0 {
+    if length > 0 && !appends {
         let path = path.display();
         let message = format!("`{path}` has {length} bytes already, and no `{path}.runner` that says from which run");
         return Err(Failure::user("file.foreign", message)
-            .hint("move the file away, remove it, or write to another path; if it is this pipeline's, restore its `.runner` file"));
+            .hint("move the file away, remove it, or write to another path; write behind what it has with `append: true`; if it is this pipeline's, restore its `.runner` file"));
     }
-    Ok(Sidecar::new("", 0, 0))
+    Ok(Sidecar::new("", 0, length))
 }
 
 #[cfg(test)]
@@ -225,6 +232,22 @@ mod tests {
 
     fn progress(lineage: &str, epoch: Epoch) -> Option<SinkProgress> {
         Some(SinkProgress { lineage: lineage.into(), epoch })
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_appended_to_where_that_is_wanted() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink = FileSink::new(dir.path().join("rows.txt"), None).appending(true);
+        std::fs::write(&sink.path, "theirs\n").unwrap();
+        let mut writer = sink.open().unwrap();
+        writer.write("l", &[epoch(1, &["a"])]).unwrap();
+        drop(writer);
+        // What no epoch owns is cut off, and theirs stays.
+        std::fs::write(&sink.path, "theirs\na\ntorn").unwrap();
+        let mut writer = sink.open().unwrap();
+        assert_eq!(writer.progress(), progress("l", 1));
+        writer.write("l", &[epoch(2, &["b"])]).unwrap();
+        assert_eq!(held(&sink), "theirs\na\nb\n");
     }
 
     fn refusal(sink: &FileSink) -> Failure {

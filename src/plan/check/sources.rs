@@ -14,7 +14,7 @@ use super::{Scope, codecs, connections, of_failure, schemas, time};
 use crate::connectors::{Source, Wanted, datagen, file, kafka};
 use crate::data::meta;
 use crate::formats::Format;
-use crate::plan::bodies::FileOptions;
+use crate::plan::bodies::FileSourceOptions;
 use crate::plan::outline::{Outline, SourceOutline, TopicOutline, TopicState};
 use crate::plan::resolve::{Answer, Cluster, Registries};
 use crate::plan::{SourcePlan, TimePlan};
@@ -100,7 +100,7 @@ impl SourceCheck<'_> {
 
     fn file(&self, out: &mut Diagnostics) -> Option<SourceDraft> {
         self.refuse(&["connection", "key_format"], "a file has neither", out);
-        let options = FileOptions::from_node(&self.spec.body, out)?;
+        let options = FileSourceOptions::from_node(&self.spec.body, out)?;
         let Some(format) = &self.spec.format else {
             out.push(topics::no_format(&self.spec.name, &self.spec.place, "file"));
             return None;
@@ -114,14 +114,31 @@ impl SourceCheck<'_> {
         let reading = Reading::plain(codec, declared, &self.spec.place, out)?;
         let columns = reading.columns();
         let path = self.scope.pipeline.folder.join(&options.path.value);
-        let source = file::FileSource::new(path.to_string_lossy(), reading.framing()).with_header(reading.header());
+        if options.follow && reading.framing() != file::Framing::Text {
+            let title = format!("a file of `{}` cannot be followed", format.name.value);
+            out.push(
+                Diagnostic::error("file.follow", title)
+                    .at(&format.name.place)
+                    .note("its records need not be lines")
+                    .hint("follow it as `format: string`, and take the lines apart in a step"),
+            );
+            return None;
+        }
+        let source: Arc<dyn Source> = if options.follow {
+            Arc::new(file::FollowedFile::new(path))
+        } else {
+            let source = file::FileSource::new(path.to_string_lossy(), reading.framing());
+            Arc::new(source.with_header(reading.header()))
+        };
         let outline = SourceOutline {
             connector: "file",
-            from: format!("files `{}`", options.path.value),
+            from: match options.follow {
+                true => format!("file `{}` and what is added to it", options.path.value),
+                false => format!("files `{}`", options.path.value),
+            },
             format: reading.describe(),
             time: String::new(),
         };
-        let source: Arc<dyn Source> = Arc::new(source);
         self.finish(source, &columns, Some(reading), None, FILE_METADATA, self.spec.time.clone(), outline, out)
     }
 

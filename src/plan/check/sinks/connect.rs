@@ -213,6 +213,7 @@ impl<'a> SinkCheck<'_, 'a> {
     }
 
     /// Lines of a file or console, of the records that the rows came from.
+    #[expect(clippy::too_many_arguments, reason = "what lines may depend on")]
     pub(super) fn connect_lines(
         &self,
         format: &FormatSpec,

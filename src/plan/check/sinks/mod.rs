@@ -22,7 +22,7 @@ use crate::connectors::discard::Discard;
 use crate::connectors::{Delivery, Sink, file, kafka};
 use crate::data::meta;
 use crate::formats::Format;
-use crate::plan::bodies::{ConsoleOptions, DiscardOptions, FileOptions};
+use crate::plan::bodies::{ConsoleOptions, DiscardOptions, FileSinkOptions};
 use crate::plan::outline::{Outline, SinkOutline, TopicOutline, TopicState};
 use crate::plan::records::connect::written::ConnectRecords;
 use crate::plan::records::dead::{DeadLines, DeadRecords};
@@ -134,9 +134,9 @@ pub(super) fn draft_dead<'a>(
             Some(ready(Arc::new(Console::new(options.limit)), Arc::new(DeadLines), "console".into()))
         }
         "file" => {
-            let options = FileOptions::from_node(&spec.body, out)?;
+            let options = FileSinkOptions::from_node(&spec.body, out)?;
             let path = scope.pipeline.folder.join(&options.path.value);
-            let sink = file::FileSink::new(path, None);
+            let sink = file::FileSink::new(path, None).appending(options.append);
             Some(ready(Arc::new(sink), Arc::new(DeadLines), format!("file `{}`", options.path.value)))
         }
         "discard" => {
@@ -204,7 +204,7 @@ impl<'a> SinkCheck<'_, 'a> {
 
     fn file(&self, mode: Mode, input: &Shape, outline: &mut Outline, out: &mut Diagnostics) -> Option<SinkDraft<'a>> {
         self.refuse_keys(out);
-        let options = FileOptions::from_node(&self.spec.body, out)?;
+        let options = FileSinkOptions::from_node(&self.spec.body, out)?;
         let Some(format) = &self.spec.format else {
             out.push(topics::no_format(&self.spec.name, &self.spec.place, "file"));
             return None;
@@ -215,17 +215,17 @@ impl<'a> SinkCheck<'_, 'a> {
         }
         let path = self.scope.pipeline.folder.join(&options.path.value);
         if let Some(format) = self.is_connect() {
-            let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, None));
+            let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, None).appending(options.append));
             let to = format!("file `{}`", options.path.value);
             return self.connect_lines(format, sink, to, mode, input, outline, out);
         }
         if self.is_original() {
             let format = self.original(input, out)?;
-            let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, None));
+            let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, None).appending(options.append));
             return Some(self.ready_original(sink, mode, format!("file `{}`", options.path.value), format));
         }
         let writing = self.plain(format, input, out)?;
-        let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, writing.header_line()));
+        let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, writing.header_line()).appending(options.append));
         let columns = writing.columns();
         let lines = Lines { columns: columns.clone(), encoder: writing.encoder(), mode };
         let needs = columns.into_iter().collect();
