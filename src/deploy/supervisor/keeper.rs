@@ -1,0 +1,224 @@
+//! The task of one pipeline: brings about what is wanted, and starts again what may pass.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::{Reason, State, Supervised, Supervisor, Wish};
+use crate::deploy::store::{Kept, Wanted};
+use crate::deploy::submission::Name;
+use crate::deploy::{open_journal, prepare};
+use crate::engine::{Job, Outcome, RunOptions};
+use crate::plan::describe;
+use crate::plan::resolve::Servers;
+use crate::report::{Blame, Diagnostics, Failure, to_json};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Servers that are away are asked again so often at least.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Whoever ran so long before a failure is restarted as at first.
+const HEALTHY: Duration = Duration::from_secs(60);
+
+/// The task of one pipeline.
+pub struct Keeper {
+    pub supervisor: Arc<Supervisor>,
+    pub pipeline: Arc<Supervised>,
+    pub name: Name,
+}
+
+/// Why an attempt came to nothing.
+struct Trouble {
+    reason: Reason,
+    /// It may pass by itself.
+    retry: bool,
+    /// It never ran: servers are away.
+    waits: bool,
+}
+
+impl Keeper {
+    /// Goes on until the pipeline is forgotten.
+    pub async fn keep(self) {
+        let mut wishes = self.pipeline.wish.subscribe();
+        loop {
+            let wish = wishes.borrow_and_update().kept.clone();
+            match wish {
+                None if self.leave() => break,
+                None => continue,
+                Some(kept) => match kept.wanted {
+                    Wanted::Paused => self.turn(State::Paused, None),
+                    Wanted::Stopped => self.turn(State::Stopped, None),
+                    Wanted::Running => self.run(&kept, &mut wishes).await,
+                },
+            }
+            if wishes.changed().await.is_err() {
+                break;
+            }
+        }
+        let supervisor = self.supervisor;
+        // Whoever waits for the end of the wishes hears it with the last receiver.
+        drop(wishes);
+        supervisor.tasks.send_modify(|tasks| *tasks -= 1);
+    }
+
+    /// Leaves the map, unless the pipeline was submitted again meanwhile.
+    fn leave(&self) -> bool {
+        let mut map = self.supervisor.map();
+        if self.pipeline.wish.borrow().kept.is_some() {
+            return false;
+        }
+        map.remove(&self.name);
+        self.supervisor.logs.forget(&self.name);
+        true
+    }
+
+    /// Runs the pipeline until something else is wanted, which is left to be seen, or it is over.
+    async fn run(&self, kept: &Arc<Kept>, wishes: &mut watch::Receiver<Wish>) {
+        let mut pause = FIRST_PAUSE;
+        self.turn(State::Starting, None);
+        loop {
+            // Who waits for a server does so until it has started.
+            if self.pipeline.seen().status.state != State::Waiting {
+                self.turn(State::Starting, None);
+            }
+            let started = tokio::time::Instant::now();
+            let outcome = match self.start(kept).await {
+                Ok(job) => self.attend(job, wishes).await,
+                Err(trouble) => Err(trouble),
+            };
+            let trouble = match outcome {
+                Ok(Outcome::Ended) => return self.turn(State::Ended, None),
+                // Only because something else is wanted.
+                Ok(Outcome::Stopped) => return wishes.mark_changed(),
+                Err(trouble) => trouble,
+            };
+            if !trouble.retry {
+                tracing::error!("failed: {}", trouble.reason.message);
+                return self.turn(State::Failed, Some(trouble.reason));
+            }
+            if started.elapsed() >= HEALTHY {
+                pause = FIRST_PAUSE;
+            }
+            if trouble.waits {
+                // Its words may differ each time; who is away is said once.
+                let known = self.pipeline.seen().status.clone();
+                let is_known =
+                    known.state == State::Waiting && known.reason.is_some_and(|r| r.code == trouble.reason.code);
+                if !is_known {
+                    tracing::warn!("waiting: {}", trouble.reason.message);
+                }
+                self.turn(State::Waiting, Some(trouble.reason));
+            } else {
+                tracing::warn!("failed, and is started again in {} s: {}", pause.as_secs(), trouble.reason.message);
+                self.turn(State::Restarting, Some(trouble.reason));
+                self.pipeline.seen().status.restarts += 1;
+            }
+            let this_pause = if trouble.waits { pause.min(LONGEST_WAIT) } else { pause };
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::select! {
+                () = tokio::time::sleep(this_pause) => {}
+                _ = wishes.changed() => return wishes.mark_changed(),
+            }
+        }
+    }
+
+    /// Plans, prepares and starts, as `apply` does.
+    async fn start(&self, kept: &Arc<Kept>) -> Result<Job, Trouble> {
+        let Ok(_permit) = self.supervisor.starts.acquire().await else { return Err(panicked()) };
+        let (supervisor, pipeline, kept) = (self.supervisor.clone(), self.pipeline.clone(), kept.clone());
+        let span = tracing::Span::current();
+        let start = move || {
+            let _within = span.entered();
+            let plans = kept.submission.plans(&kept.name, &supervisor.states, &Servers::default());
+            let (mut plans, plan) = plans.map_err(|wrong| of_diagnostics(&wrong))?;
+            pipeline.seen().plan = Some(describe::json(&plan));
+            plans.push(plan);
+            prepare(&plans).map_err(|failure| of_failure(&failure, true))?;
+            let plan = Arc::new(plans.pop().expect("it was pushed"));
+            let journal = open_journal(&plan).map_err(|failure| of_failure(&failure, true))?;
+            let clock = supervisor.clock.clone();
+            Job::start(plan, journal, RunOptions::default(), clock, &supervisor.runtime)
+                .map_err(|failure| of_failure(&failure, true))
+        };
+        tokio::task::spawn_blocking(start).await.unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// Waits for a job's end, or stops it when something else is wanted.
+    async fn attend(&self, job: Job, wishes: &mut watch::Receiver<Wish>) -> Result<Outcome, Trouble> {
+        let (stop, metrics) = (job.stop_handle(), job.metrics.clone());
+        tracing::info!(
+            epoch = job.report.last_epoch,
+            "{}; journal in {}",
+            if job.report.first_run { "starts" } else { "resumes" },
+            job.report.journal
+        );
+        self.pipeline.seen().running = Some(metrics.clone());
+        self.turn(State::Running, None);
+        let mut joined = std::pin::pin!(job.join());
+        let (outcome, asked) = tokio::select! {
+            outcome = &mut joined => (outcome, false),
+            _ = wishes.changed() => {
+                self.turn(State::Stopping, None);
+                stop.stop();
+                (joined.await, true)
+            }
+        };
+        let mut seen = self.pipeline.seen();
+        seen.past = metrics.snapshot().after(seen.past);
+        seen.running = None;
+        drop(seen);
+        match outcome {
+            // One that ended by itself meanwhile is stopped all the same.
+            Ok(_) if asked => Ok(Outcome::Stopped),
+            Ok(outcome) => Ok(outcome),
+            // Whoever wanted something else gets it.
+            Err(failure) if asked => {
+                tracing::warn!("failed while it was stopped: {failure}");
+                Ok(Outcome::Stopped)
+            }
+            Err(failure) => Err(of_failure(&failure, false)),
+        }
+    }
+
+    /// Notes what the pipeline does now. A reason stays until it is paused, stopped or fails otherwise.
+    fn turn(&self, state: State, reason: Option<Reason>) {
+        let mut seen = self.pipeline.seen();
+        if seen.status.state != state {
+            tracing::info!("{}", format!("{state:?}").to_lowercase());
+            seen.status.since = self.supervisor.clock.now();
+        }
+        seen.status.state = state;
+        if reason.is_some() || matches!(state, State::Paused | State::Stopped | State::Ended) {
+            seen.status.reason = reason;
+        }
+    }
+}
+
+fn of_failure(failure: &Failure, is_start: bool) -> Trouble {
+    let reason = Reason {
+        code: failure.code.to_owned(),
+        message: failure.to_string(),
+        hint: failure.hint.clone(),
+        diagnostics: None,
+    };
+    // A bug of ours may not meet the same moment again, and a pipeline that stands still helps nobody.
+    Trouble { reason, retry: failure.retry || failure.blame == Blame::Us, waits: is_start && failure.retry }
+}
+
+fn of_diagnostics(wrong: &Diagnostics) -> Trouble {
+    let is_error = |one: &&crate::report::Diagnostic| one.severity == crate::report::Severity::Error;
+    let first = wrong.0.iter().find(is_error);
+    let reason = Reason {
+        code: first.map_or("spec.wrong", |first| first.code).to_owned(),
+        message: first.map_or_else(String::new, |first| first.title.clone()),
+        hint: first.and_then(|first| first.hint.clone()),
+        diagnostics: Some(to_json(wrong)),
+    };
+    Trouble { reason, retry: wrong.may_all_pass(), waits: true }
+}
+
+fn panicked() -> Trouble {
+    let failure = Failure::bug("serve.panic", "the start of the pipeline panicked");
+    of_failure(&failure, true)
+}
