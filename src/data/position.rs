@@ -15,6 +15,15 @@ impl Position {
         Position(offset.into())
     }
 
+    /// No position of any reader: where the source's `start` says.
+    pub fn start() -> Self {
+        Position(serde_json::Value::Null)
+    }
+
+    pub fn is_start(&self) -> bool {
+        self.0.is_null()
+    }
+
     /// The number, where the position is one.
     pub fn as_offset(&self) -> Option<i64> {
         self.0.as_i64()

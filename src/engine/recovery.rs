@@ -451,6 +451,11 @@ fn trimmed(epoch: Epoch, facts: PlanFacts<'_>) -> Failure {
     )
 }
 
+/// Where reading goes on behind the last epoch: by source, the partitions that do not begin at its `start`.
+pub fn positions_behind(history: &History) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {
+    history.plan.as_ref().map_or_else(BTreeMap::new, |plan| positions_of(plan, history.epochs.get(&history.last())))
+}
+
 fn positions_of(
     plan: &PlanRecord,
     record: Option<&EpochRecord>,
@@ -462,9 +467,14 @@ fn positions_of(
     }
     let epoch = record.map_or(0, |record| record.epoch);
     for (source, jumps) in &plan.jumps {
-        let later = jumps.iter().filter(|(_, jump)| jump.from_epoch > epoch);
-        let later = later.map(|(partition, jump)| (partition.clone(), jump.to.clone()));
-        positions.entry(source.clone()).or_default().extend(later);
+        let known = positions.entry(source.clone()).or_default();
+        for (partition, jump) in jumps.iter().filter(|(_, jump)| jump.from_epoch > epoch) {
+            if jump.to.is_start() {
+                known.remove(partition);
+            } else {
+                known.insert(partition.clone(), jump.to.clone());
+            }
+        }
     }
     positions
 }

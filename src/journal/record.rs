@@ -50,7 +50,8 @@ pub struct PlanRecord {
     pub sinks: BTreeMap<String, Epoch>,
     /// Everything else that was resolved: schemas, ids, seeds, isolation level.
     pub resolved: serde_json::Value,
-    /// Where reading went on elsewhere than the epoch before had ended, because `on_expired` said so: by source.
+    /// Where reading went on elsewhere than the epoch before had ended, because `on_expired` said so, or somebody set
+    /// it there: by source.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jumps: BTreeMap<String, BTreeMap<PartitionName, Jump>>,
     /// Ids of the topics that were read, by source and name: a topic that is deleted and made again has another.
@@ -81,11 +82,12 @@ pub struct Part {
     pub since: Epoch,
 }
 
-/// What was to be read next of a partition is gone, and reading went on behind it (I17).
+/// What was to be read next of a partition is gone, or somebody set it elsewhere, and reading went on there (I17).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Jump {
     /// Ranges of epochs before it cannot be read again: they are of a log that is no more.
     pub from_epoch: Epoch,
+    /// [`Position::start`]: where the source's `start` says.
     pub to: Position,
 }
 

@@ -350,3 +350,24 @@ fn i14_a_source_that_has_changed_goes_on_where_it_was_left_and_is_not_read_again
     assert_eq!(recovery.positions["t"][&0.into()], Position::offset(100), "the other one is replayed");
     assert_eq!(recovery.times["s"][&0.into()], (None, None), "what event times it has is to be seen");
 }
+
+/// Forwards, back, and to where its start says; from the next epoch on only.
+#[test]
+fn i17_a_source_that_was_set_elsewhere_goes_on_there() {
+    let sinks = [sink("k", Delivery::AtLeastOnce, None)];
+    let behind = |to: Position, epochs: Epoch| {
+        let Record::Plan(mut plan) = plan_record(&[("k", 1)]) else { panic!("it is a plan") };
+        plan.jumps = BTreeMap::from([("s".into(), BTreeMap::from([(0.into(), Jump { from_epoch: 3, to })]))]);
+        let mut records: Vec<Record> = (1..=epochs).map(|number| epoch(number, number + 1)).collect();
+        records.push(Record::Progress { sink: "k".into(), epoch: epochs });
+        records.insert(0, Record::Plan(plan));
+        let positions = positions_behind(&History::of(records.clone()));
+        assert_eq!(run(records, &sinks).unwrap().positions, positions);
+        positions.get("s").and_then(|known| known.get(&0.into())).cloned()
+    };
+    for to in [Position::offset(7), Position::offset(700)] {
+        assert_eq!(behind(to.clone(), 2), Some(to));
+    }
+    assert_eq!(behind(Position::start(), 2), None);
+    assert_eq!(behind(Position::start(), 3), Some(Position::offset(130)), "it has gone on since");
+}
