@@ -29,6 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use output::{Exit, Output};
 
+use self::serve::Logging;
 use crate::deploy::logs::Logs;
 use crate::time::SystemClock;
 
@@ -112,13 +113,13 @@ pub fn main() -> ExitCode {
     // A server says what its pipelines do, and keeps what each of them said last.
     let kept = matches!(verb, Verb::Serve(_)).then(|| Logs::new(SystemClock::shared()));
     let verbose = common.verbose.max(u8::from(kept.is_some()));
-    output::start_logging(verbose, common.log_format == LogFormat::Json, kept.clone());
+    let levels = output::start_logging(verbose, common.log_format == LogFormat::Json, kept.clone());
     let exit = match verb {
         Verb::Apply(args) => apply::run(args, &common),
         Verb::Plan(args) => plan::run(args, &common),
         Verb::Validate(args) => validate::run(args, &common),
         Verb::Test(args) => test::run(args, &common),
-        Verb::Serve(args) => serve::run(args, kept, &common),
+        Verb::Serve(args) => serve::run(args, Logging { kept, levels }, &common),
         Verb::Get(args) => pipelines::get(&args, &common),
         Verb::Describe(args) => pipelines::describe(&args, &common),
         Verb::Pause(args) => pipelines::want(&args, pipelines::Wish::Pause, &common),

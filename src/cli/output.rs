@@ -7,8 +7,10 @@ use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::deploy::levels::Levels;
 use crate::deploy::logs::Logs;
 use crate::report::{Diagnostics, Failure, Style, render};
+use crate::time::SystemClock;
 
 /// Prints a line on stdout. A reader that has gone away (`| head`) is no failure: what follows is not printed.
 macro_rules! say {
@@ -106,15 +108,17 @@ pub fn failure(failure: &Failure, output: Output) -> Exit {
     exit
 }
 
-/// Logs go to stderr, and to `kept`. `RUNNER_LOG` overrides what `-v` says, in tracing's filter language.
-pub fn start_logging(verbose: u8, json: bool, kept: Option<Logs>) {
+/// Logs go to stderr, and to `kept`. `RUNNER_LOG` overrides what `-v` says, in tracing's filter language; the levels
+/// that are given back change it later.
+pub fn start_logging(verbose: u8, json: bool, kept: Option<Logs>) -> Levels {
     let level = match verbose {
         0 => "warn",
         1 => "runner=info,warn",
         _ => "runner=debug,info",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RUNNER_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let asked = std::env::var("RUNNER_LOG").ok();
+    let asked = asked.filter(|asked| tracing_subscriber::EnvFilter::try_new(asked).is_ok());
+    let (levels, filter) = Levels::new(asked.as_deref().unwrap_or(level), SystemClock::shared());
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
@@ -122,6 +126,7 @@ pub fn start_logging(verbose: u8, json: bool, kept: Option<Logs>) {
     let lines = if json { lines.json().boxed() } else { lines.compact().boxed() };
     // A second start (in tests) keeps the first.
     let _ = tracing_subscriber::registry().with(filter).with(kept).with(lines).try_init();
+    levels
 }
 
 /// A time as people read it.

@@ -3,6 +3,7 @@
 //! Ports are taken first, then the state directory, so that a second server harms nobody. What was submitted before
 //! runs again at once.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,11 +13,15 @@ use super::Common;
 use super::output::{self, Exit, Output};
 use super::specs::{ValueArgs, submission};
 use super::stops::Stops;
+use crate::connect::Worker;
+use crate::connectors::kafka::Cluster;
+use crate::deploy::levels::Levels;
 use crate::deploy::logs::Logs;
 use crate::deploy::supervisor::{Expect, Refused, Supervisor};
 use crate::plan::resolve::registry_folder;
 use crate::registry::EmbeddedRegistry;
 use crate::report::{Failure, Style, render};
+use crate::server::connect::WorkerFace;
 use crate::server::{self, Credentials, Guard};
 use crate::time::SystemClock;
 
@@ -40,6 +45,9 @@ pub struct Args {
     /// Serve the embedded schema registry here, for example at 127.0.0.1:8081.
     #[arg(long, value_name = "ADDRESS")]
     registry: Option<String>,
+    /// The Kafka of connectors.
+    #[arg(long, value_name = "HOST:PORT,…", default_value = "localhost:9092")]
+    brokers: String,
     /// Let in only who shows a token (`Authorization: Bearer`) of this file: one on each line.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -48,7 +56,13 @@ pub struct Args {
     users_file: Option<PathBuf>,
 }
 
-pub fn run(args: Args, logs: Option<Logs>, common: &Common) -> Exit {
+/// What the process logs, for whoever asks the server.
+pub struct Logging {
+    pub kept: Option<Logs>,
+    pub levels: Levels,
+}
+
+pub fn run(args: Args, logging: Logging, common: &Common) -> Exit {
     let output = if common.output.is_json() { Output::JsonBesideRows } else { Output::Text };
     let specs = match args.paths.is_empty() {
         true => None,
@@ -58,7 +72,8 @@ pub fn run(args: Args, logs: Option<Logs>, common: &Common) -> Exit {
         },
     };
     let clock = SystemClock::shared();
-    let logs = logs.unwrap_or_else(|| Logs::new(clock.clone()));
+    let Logging { kept, levels } = logging;
+    let logs = kept.unwrap_or_else(|| Logs::new(clock.clone()));
     let served = Faces::open(&args).and_then(|faces| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime
@@ -69,7 +84,7 @@ pub fn run(args: Args, logs: Option<Logs>, common: &Common) -> Exit {
         }
         let stops = Stops::watching_on(runtime.handle())?;
         faces.announce(output, &supervisor);
-        let ended = runtime.block_on(faces.answer(supervisor, &stops));
+        let ended = runtime.block_on(faces.answer(supervisor, levels, &stops));
         runtime.shutdown_background();
         ended
     });
@@ -93,6 +108,8 @@ struct Faces {
     api: (TcpListener, SocketAddr),
     registry: Option<(TcpListener, SocketAddr, Arc<EmbeddedRegistry>)>,
     credentials: Credentials,
+    /// Of connectors.
+    brokers: Cluster,
 }
 
 impl Faces {
@@ -105,13 +122,14 @@ impl Faces {
             })?;
             Ok::<_, Failure>((listener, at))
         };
+        let brokers = Cluster::new(args.brokers.clone(), BTreeMap::new())?;
         let api = listen(&args.listen)?;
         let registry = args.registry.as_deref().map(listen).transpose()?;
         let registry = registry.map(|(listener, at)| {
             let registry = EmbeddedRegistry::open(registry_folder(&args.state_dir))?;
             Ok::<_, Failure>((listener, at, Arc::new(registry)))
         });
-        Ok(Faces { api, registry: registry.transpose()?, credentials })
+        Ok(Faces { api, registry: registry.transpose()?, credentials, brokers })
     }
 
     fn announce(&self, output: Output, supervisor: &Supervisor) {
@@ -134,7 +152,7 @@ impl Faces {
     }
 
     /// Answers until a stop is asked for; then every job commits, while questions are answered still.
-    async fn answer(self, supervisor: Arc<Supervisor>, stops: &Stops) -> Result<(), Failure> {
+    async fn answer(self, supervisor: Arc<Supervisor>, levels: Levels, stops: &Stops) -> Result<(), Failure> {
         let (over, _) = tokio::sync::watch::channel(false);
         let end = |over: &tokio::sync::watch::Sender<bool>| {
             let mut over = over.subscribe();
@@ -143,7 +161,8 @@ impl Faces {
         let guard = |at| Arc::new(Guard::new(self.credentials.clone(), at));
         let (listener, at) = self.api;
         let mut faces = tokio::task::JoinSet::new();
-        faces.spawn(server::answer(listener, server::router(supervisor.clone(), guard(at)), end(&over)));
+        let worker = WorkerFace::new(Worker::default(), self.brokers, at, levels);
+        faces.spawn(server::answer(listener, server::router(supervisor.clone(), worker, guard(at)), end(&over)));
         if let Some((listener, at, registry)) = self.registry {
             let face = guard(at).before(server::registry::router(registry));
             faces.spawn(server::answer(listener, face, end(&over)));

@@ -20,7 +20,7 @@ mod worker;
 pub use check::{check, check_request};
 pub use config::{Config, ConfigProblem, config_of, patch_of};
 pub use definition::{Definition, Importance, Kind, Width};
-pub use plugins::{Plugin, PluginKind, VERSION, find_connector, find_plugin, plugins};
+pub use plugins::{FILE_SOURCE, Plugin, PluginKind, VERSION, find_connector, find_plugin, plugins};
 pub use refusal::{Refusal, list_of_errors};
 pub use validation::{ConfigInfo, ConfigValue, Validation};
 pub use worker::Worker;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::connector::Connector;
 use super::submission::{Name, Submission};
 use crate::disk;
 use crate::report::Failure;
@@ -32,6 +33,9 @@ pub struct Kept {
     /// When the submission came.
     pub submitted: Millis,
     pub submission: Submission,
+    /// The connector that it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connector: Option<Connector>,
 }
 
 /// What is wanted of a pipeline.
@@ -47,7 +51,13 @@ impl Kept {
     /// A pipeline that comes for the first time.
     pub fn new(name: Name, submission: Submission, now: Millis) -> Self {
         let (uid, wanted) = (uuid::Uuid::new_v4().simple().to_string(), Wanted::Running);
-        Kept { format: FORMAT, name, uid, generation: 1, wanted, submitted: now, submission }
+        Kept { format: FORMAT, name, uid, generation: 1, wanted, submitted: now, submission, connector: None }
+    }
+
+    /// The same when something else is wanted of it.
+    pub fn when(&self, wanted: Wanted) -> Self {
+        let connector = self.connector.clone().map(|connector| connector.when(wanted));
+        Kept { wanted, connector, generation: self.generation + 1, ..self.clone() }
     }
 
     /// Names this very state of it.

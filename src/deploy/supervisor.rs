@@ -12,6 +12,7 @@
 //! engine is the one of `apply`: plan, prepare, [`Job::start`](crate::engine::Job::start). One that fails touches no
 //! other. [`keeper`] is the task of one.
 
+mod connectors;
 mod keeper;
 
 use std::collections::BTreeMap;
@@ -98,6 +99,8 @@ pub enum Refused {
     /// There is no such pipeline.
     Unknown(Name),
     Exists(Name),
+    /// It is the pipeline of a connector, whose name this is, and is changed as such only.
+    OfConnector(String),
     /// It is no longer what the caller believes; the etag of what it is.
     Stale {
         name: Name,
@@ -157,6 +160,13 @@ enum Phase {
     Stopping,
 }
 
+/// Whether a change gives a connector that failed another try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Try {
+    Again,
+    No,
+}
+
 /// One of them.
 #[derive(Debug)]
 struct Supervised {
@@ -169,6 +179,14 @@ struct Supervised {
 struct Wish {
     /// `None`: nothing more; the task ends.
     kept: Option<Arc<Kept>>,
+    /// Counts what gives a connector that failed another try: in Connect pausing and resuming it does not.
+    tries: u64,
+}
+
+impl Wish {
+    fn first(kept: Arc<Kept>) -> Wish {
+        Wish { kept: Some(kept), tries: 1 }
+    }
 }
 
 #[derive(Debug)]
@@ -221,7 +239,7 @@ impl Supervisor {
             pipelines: Mutex::default(),
             tasks: watch::Sender::new(0),
         });
-        all.into_iter().for_each(|kept| supervisor.tell(Arc::new(kept)));
+        all.into_iter().for_each(|kept| supervisor.tell(Arc::new(kept), Try::Again));
         Ok(supervisor)
     }
 
@@ -267,7 +285,11 @@ impl Supervisor {
         }
         let _changing = self.changing()?;
         for (name, _) in &parts {
-            expect.check(name, self.known(name).as_deref())?;
+            let known = self.known(name);
+            expect.check(name, known.as_deref())?;
+            if let Some(connector) = known.as_ref().and_then(|known| known.connector.as_ref()) {
+                return Err(Refused::OfConnector(connector.name.clone()));
+            }
         }
         let mut done = Vec::new();
         for (name, submission) in parts {
@@ -284,7 +306,7 @@ impl Supervisor {
                 None => Some(Kept::new(name.clone(), submission, self.clock.now())),
             };
             if let Some(next) = next {
-                self.keep(next)?;
+                self.keep(next, Try::Again)?;
             }
             done.push((self.get(&name)?, is_new));
         }
@@ -300,9 +322,9 @@ impl Supervisor {
         let known = self.known(name).ok_or_else(|| Refused::Unknown(name.clone()))?;
         expect.check(name, Some(&known))?;
         if known.wanted != wanted {
-            self.keep(Kept { wanted, generation: known.generation + 1, ..Kept::clone(&known) })?;
+            self.keep(known.when(wanted), Try::No)?;
         } else if wanted == Wanted::Running && matches!(self.get(name)?.status.state, State::Failed | State::Ended) {
-            self.tell(known);
+            self.tell(known, Try::No);
         }
         self.get(name)
     }
@@ -315,7 +337,7 @@ impl Supervisor {
         let _changing = self.changing()?;
         let known = self.known(name).ok_or_else(|| Refused::Unknown(name.clone()))?;
         expect.check(name, Some(&known))?;
-        self.tell(known);
+        self.tell(known, Try::Again);
         self.get(name)
     }
 
@@ -331,14 +353,14 @@ impl Supervisor {
         self.store.remove(name).map_err(Refused::Failed)?;
         let map = self.map();
         let pipeline = map.get(name).ok_or_else(|| Refused::Unknown(name.clone()))?;
-        pipeline.wish.send_replace(Wish { kept: None });
+        pipeline.wish.send_modify(|wish| wish.kept = None);
         Ok(Gone(pipeline.clone()))
     }
 
     /// Stops every job and waits until they have committed what they read. Nothing is changed any more.
     pub async fn shut_down(&self) {
         *self.changes.lock().unwrap_or_else(PoisonError::into_inner) = Phase::Stopping;
-        self.map().values().for_each(|pipeline| drop(pipeline.wish.send_replace(Wish { kept: None })));
+        self.map().values().for_each(|pipeline| pipeline.wish.send_modify(|wish| wish.kept = None));
         let mut tasks = self.tasks.subscribe();
         // The sender is ours, so it cannot be gone.
         let _ = tasks.wait_for(|tasks| *tasks == 0).await;
@@ -362,24 +384,26 @@ impl Supervisor {
         self.map().get(name)?.wish.borrow().kept.clone()
     }
 
-    fn keep(self: &Arc<Self>, kept: Kept) -> Result<(), Refused> {
+    fn keep(self: &Arc<Self>, kept: Kept, again: Try) -> Result<(), Refused> {
         self.store.put(&kept).map_err(Refused::Failed)?;
-        self.tell(Arc::new(kept));
+        self.tell(Arc::new(kept), again);
         Ok(())
     }
 
     /// Tells a pipeline's task what is wanted; makes one if there is none.
-    fn tell(self: &Arc<Self>, kept: Arc<Kept>) {
+    fn tell(self: &Arc<Self>, kept: Arc<Kept>, again: Try) {
         let mut map = self.map();
         let name = kept.name.clone();
         if let Some(pipeline) = map.get(&name) {
-            pipeline.wish.send_replace(Wish { kept: Some(kept) });
+            pipeline.wish.send_modify(|wish| {
+                wish.kept = Some(kept);
+                wish.tries += u64::from(again == Try::Again);
+            });
             return;
         }
         let status = Status { state: State::Starting, since: self.clock.now(), restarts: 0, reason: None };
         let seen = Seen { status, running: None, past: Snapshot::default(), plan: None };
-        let pipeline =
-            Arc::new(Supervised { wish: watch::Sender::new(Wish { kept: Some(kept) }), seen: Mutex::new(seen) });
+        let pipeline = Arc::new(Supervised { wish: watch::Sender::new(Wish::first(kept)), seen: Mutex::new(seen) });
         map.insert(name.clone(), pipeline.clone());
         self.tasks.send_modify(|tasks| *tasks += 1);
         let span = tracing::info_span!(SPAN, pipeline = %name);

@@ -31,6 +31,19 @@ impl Json {
         parser.value().map(Some)
     }
 
+    /// The one value of a text.
+    ///
+    /// # Errors
+    /// What is wrong, and at which byte; also what stands behind the value.
+    pub fn parse_whole(text: &[u8]) -> Result<Json, String> {
+        let mut parser = Parser { text, at: 0, depth: 0 };
+        let value = parser.value()?;
+        match parser.peek() {
+            None => Ok(value),
+            Some(_) => parser.wrong("something stands behind the value"),
+        }
+    }
+
     pub fn get(&self, key: &str) -> Option<&Json> {
         match self {
             Json::Object(entries) => entries.iter().find(|(known, _)| known == key).map(|(_, value)| value),
@@ -291,6 +304,9 @@ mod tests {
         for text in ["{", "[1,]", "{\"a\"}", "nul", "NaN", "01", "1.", "-", "\"a", "{a:1}", "tru", "--1", "\"\\x\""] {
             assert!(again(text).is_err(), "{text}");
         }
+        assert_eq!(Json::parse_whole(b" {} ").unwrap(), Json::Object(Vec::new()));
+        assert!(Json::parse_whole(b"{} {}").unwrap_err().contains("behind the value at byte 3"));
+        assert!(Json::parse_whole(b" ").unwrap_err().contains("ends"));
         assert!(again(&"[".repeat(100_000)).unwrap_err().contains("within one another"));
     }
 }

@@ -5,13 +5,20 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
+use super::connect::Refusal;
 use crate::deploy::supervisor::Supervisor;
 
-/// It answers, so it lives.
+/// It answers, so it lives. In the words of Kafka Connect, whose clients ask here too.
 pub async fn health() -> Json<Value> {
-    Json(json!({ "status": "ok" }))
+    let message = "Worker has completed startup and is ready to handle requests.";
+    Json(json!({ "status": "healthy", "message": message }))
+}
+
+pub async fn no_such_method() -> Refusal {
+    Refusal::of(StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// It takes requests: everything that it was given before was read. A pipeline that fails makes it no less ready.

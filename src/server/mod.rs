@@ -1,9 +1,11 @@
 //! HTTP faces, one file per resource.
 //!
-//! `pipelines` is the server's own API under `/v1`, `health` and `metrics` are for whoever watches, `registry` is
-//! Confluent's API on a port of its own. `guard` stands before all of them, `refusal` is the one shape of errors.
+//! `pipelines` is the server's own API under `/v1`, `connect` Kafka Connect's beside it, `health` and `metrics` are for
+//! whoever watches, `registry` is Confluent's API on a port of its own. `guard` stands before all of them, `refusal` is
+//! the one shape of errors of `/v1`.
 
 mod body;
+pub mod connect;
 mod guard;
 mod health;
 mod metrics;
@@ -16,10 +18,11 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{any, get};
 
 pub use guard::{Credentials, Guard};
 
+use self::connect::WorkerFace;
 use crate::deploy::supervisor::Supervisor;
 use crate::report::Failure;
 
@@ -27,15 +30,16 @@ use crate::report::Failure;
 const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Everything of `runner serve` but the registry.
-pub fn router(supervisor: Arc<Supervisor>, guard: Arc<Guard>) -> Router {
+pub fn router(supervisor: Arc<Supervisor>, worker: WorkerFace, guard: Arc<Guard>) -> Router {
     let routes = pipelines::routes()
         .route("/metrics", get(metrics::show))
         .route("/v1/openapi.json", get(openapi::show))
-        .route("/health", get(health::health))
+        .route("/v1/{*other}", any(refusal::no_such_path))
+        .route("/health", get(health::health).fallback(health::no_such_method))
         .route("/ready", get(health::ready))
-        .fallback(refusal::no_such_path)
         .method_not_allowed_fallback(refusal::no_such_method)
-        .with_state(supervisor);
+        .with_state(supervisor.clone())
+        .fallback_service(connect::router(supervisor, worker));
     // Outside of the routes, so that a path may end with a slash.
     guard.before(Router::new().fallback_service(routes).layer(axum::middleware::map_request(without_last_slash)))
 }

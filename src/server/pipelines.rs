@@ -179,6 +179,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refused> +
     }
 }
 
+/// What was made of a connector is shown here, and changed at `/connectors`.
+fn refuse_connector(supervisor: &Supervisor, name: &Name) -> Result<(), Refused> {
+    match &supervisor.get(name)?.kept.connector {
+        Some(connector) => Err(Refused::OfConnector(connector.name.clone())),
+        None => Ok(()),
+    }
+}
+
 async fn list(State(supervisor): State<Arc<Supervisor>>) -> Response {
     let bare = |described| Pipeline::of(Described { plan: None, ..described });
     answer(StatusCode::OK, &[], &Pipelines { pipelines: supervisor.list().into_iter().map(bare).collect() })
@@ -229,7 +237,11 @@ async fn remove(
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
     let expect = expected(&headers);
-    let gone = blocking(move || supervisor.remove(&name, &expect)).await?;
+    let gone = blocking(move || {
+        refuse_connector(&supervisor, &name)?;
+        supervisor.remove(&name, &expect)
+    });
+    let gone = gone.await?;
     // It is forgotten already; its job may still have to commit.
     let ended = tokio::time::timeout(DELETE_PATIENCE, gone.wait()).await.is_ok();
     Ok(if ended { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED })
@@ -254,7 +266,11 @@ async fn want(
     wanted: Wanted,
 ) -> Result<Response, Refusal> {
     let expect = expected(headers);
-    let described = blocking(move || supervisor.want(&name, wanted, &expect)).await?;
+    let described = blocking(move || {
+        refuse_connector(&supervisor, &name)?;
+        supervisor.want(&name, wanted, &expect)
+    });
+    let described = described.await?;
     Ok(Pipeline::answer(described, StatusCode::ACCEPTED))
 }
 
@@ -264,7 +280,11 @@ async fn restart(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let expect = expected(&headers);
-    let described = blocking(move || supervisor.restart(&name, &expect)).await?;
+    let described = blocking(move || {
+        refuse_connector(&supervisor, &name)?;
+        supervisor.restart(&name, &expect)
+    });
+    let described = described.await?;
     Ok(Pipeline::answer(described, StatusCode::ACCEPTED))
 }
 

@@ -64,6 +64,11 @@ impl From<Refused> for Refusal {
                 let message = format!("there is a pipeline `{name}` already");
                 Refusal::new(StatusCode::CONFLICT, "pipeline.exists", message).hint("PUT changes it")
             }
+            Refused::OfConnector(connector) => {
+                let message = format!("the pipeline is made of the connector `{connector}`, and changes with it only");
+                let refusal = Refusal::new(StatusCode::CONFLICT, "pipeline.of_connector", message);
+                refusal.hint("send the change to `/connectors/NAME`")
+            }
             Refused::Stale { name, etag } => {
                 let message = format!("the pipeline `{name}` was changed meanwhile");
                 let stale = Refusal::new(StatusCode::PRECONDITION_FAILED, "pipeline.stale", message);

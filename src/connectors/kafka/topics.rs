@@ -101,6 +101,20 @@ impl Topics {
         outcome.map(|()| topics)
     }
 
+    /// The id of the cluster.
+    pub fn cluster_id(&self) -> Result<String, Failure> {
+        // SAFETY: the client lives; what is given is ours, and freed by the client's own function below.
+        let id = unsafe { rd::rd_kafka_clusterid(self.client.ptr(), ms(TIMEOUT)) };
+        if id.is_null() {
+            return Err(self.failure("ask for the cluster's id", NativeError::of_code(Code::OperationTimedOut)));
+        }
+        // SAFETY: it is a text that ends with 0, and not used behind this.
+        let copied = unsafe { text(id) };
+        // SAFETY: as above.
+        unsafe { rd::rd_kafka_mem_free(self.client.ptr(), id.cast()) };
+        Ok(copied)
+    }
+
     /// How many partitions a topic has; `None`: there is no such topic.
     pub fn partitions(&self, topic: &str) -> Result<Option<usize>, Failure> {
         let name = c_string(topic);

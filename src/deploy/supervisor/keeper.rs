@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Reason, State, Supervised, Supervisor, Wish};
+use crate::deploy::offsets::has_never_run;
 use crate::deploy::store::{Kept, Wanted};
 use crate::deploy::submission::Name;
 use crate::deploy::{open_journal, prepare};
+use crate::engine::start::StartOptions;
 use crate::engine::{Job, Outcome, RunOptions};
 use crate::plan::describe;
 use crate::plan::resolve::Servers;
@@ -41,15 +43,21 @@ impl Keeper {
     /// Goes on until the pipeline is forgotten.
     pub async fn keep(self) {
         let mut wishes = self.pipeline.wish.subscribe();
+        // Of the last run that was tried.
+        let mut tried = 0;
         loop {
-            let wish = wishes.borrow_and_update().kept.clone();
-            match wish {
+            let Wish { kept, tries } = wishes.borrow_and_update().clone();
+            match kept {
                 None if self.leave() => break,
                 None => continue,
+                Some(kept) if tried == tries && self.stays_failed(&kept) => {}
                 Some(kept) => match kept.wanted {
                     Wanted::Paused => self.turn(State::Paused, None),
                     Wanted::Stopped => self.turn(State::Stopped, None),
-                    Wanted::Running => self.run(&kept, &mut wishes).await,
+                    Wanted::Running => {
+                        tried = tries;
+                        self.run(&kept, &mut wishes).await;
+                    }
                 },
             }
             if wishes.changed().await.is_err() {
@@ -60,6 +68,12 @@ impl Keeper {
         // Whoever waits for the end of the wishes hears it with the last receiver.
         drop(wishes);
         supervisor.tasks.send_modify(|tasks| *tasks -= 1);
+    }
+
+    /// A task of a connector that failed is revived by a restart, a stop or another config only.
+    fn stays_failed(&self, kept: &Kept) -> bool {
+        let is_over = matches!(self.pipeline.seen().status.state, State::Failed | State::Ended);
+        is_over && kept.connector.is_some() && kept.wanted != Wanted::Stopped
     }
 
     /// Leaves the map, unless the pipeline was submitted again meanwhile.
@@ -137,9 +151,12 @@ impl Keeper {
             prepare(&plans).map_err(|failure| of_failure(&failure, true))?;
             let plan = Arc::new(plans.pop().expect("it was pushed"));
             let journal = open_journal(&plan).map_err(|failure| of_failure(&failure, true))?;
+            // Connectors go by their offsets alone: without any they begin, whatever their output says.
+            let fresh =
+                kept.connector.is_some() && has_never_run(&plan).map_err(|failure| of_failure(&failure, true))?;
+            let options = RunOptions { start: StartOptions { fresh, ..StartOptions::default() } };
             let clock = supervisor.clock.clone();
-            Job::start(plan, journal, RunOptions::default(), clock, &supervisor.runtime)
-                .map_err(|failure| of_failure(&failure, true))
+            Job::start(plan, journal, options, clock, &supervisor.runtime).map_err(|failure| of_failure(&failure, true))
         };
         tokio::task::spawn_blocking(start).await.unwrap_or_else(|_| Err(panicked()))
     }

@@ -1,0 +1,135 @@
+//! Connectors: pipelines that were compiled of a configuration, and are changed as Kafka Connect changes them.
+
+use std::sync::Arc;
+
+use super::{Described, Expect, Refused, Supervisor, Try};
+use crate::deploy::connector::{Connector, pipeline_of};
+use crate::deploy::offsets::{self, Moves, Positions};
+use crate::deploy::store::{Kept, Wanted};
+use crate::deploy::submission::Submission;
+use crate::plan::Plan;
+use crate::plan::resolve::Offline;
+use crate::time::Millis;
+
+impl Supervisor {
+    /// Takes a connector in, or another configuration of one that is there. Blocks for the disk. `wanted` is of one
+    /// that is new. True if it is.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing was changed.
+    pub fn put_connector(
+        self: &Arc<Self>,
+        connector: Connector,
+        document: &Submission,
+        wanted: Wanted,
+        expect: &Expect,
+    ) -> Result<(Described, bool), Refused> {
+        let name = pipeline_of(&connector.name);
+        // What was compiled is checked as what people write.
+        document.parts(&self.states).map_err(Refused::Wrong)?;
+        let _changing = self.changing()?;
+        let known = self.known(&name);
+        expect.check(&name, known.as_deref())?;
+        if known.as_ref().is_some_and(|known| known.connector.is_none()) {
+            return Err(Refused::Exists(name));
+        }
+        let is_new = known.is_none();
+        let next = match known.as_deref() {
+            Some(known) => changed(known, connector, document, self.clock.now()),
+            None => {
+                let kept = Kept::new(name.clone(), document.clone(), self.clock.now());
+                // One of this name may have been here before, and goes on where that was.
+                let plan = document.plans(&name, &self.states, &Offline).ok();
+                let topics_since = plan.and_then(|(_, plan)| offsets::positions(&plan).ok()).unwrap_or_default();
+                let connector = Connector { topics_since, ..connector.when(wanted) };
+                Some(Kept { wanted, connector: Some(connector), ..kept })
+            }
+        };
+        if let Some(next) = next {
+            self.keep(next, Try::Again)?;
+        }
+        Ok((self.get(&name)?, is_new))
+    }
+
+    /// Where the sources of a connector stand. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn positions(&self, name: &str) -> Result<Positions, Refused> {
+        offsets::positions(&self.plan_of(name)?).map_err(Refused::Failed)
+    }
+
+    /// Has the sources of a connector that is stopped go on elsewhere. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn set_positions(&self, name: &str, moves: &Moves) -> Result<(), Refused> {
+        offsets::set(&self.plan_of(name)?, moves).map_err(Refused::Failed)
+    }
+
+    /// Forgets which topics a connector has used so far, standing where it does. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn reset_topics(&self, name: &str, topics_since: Positions) -> Result<(), Refused> {
+        let _changing = self.changing()?;
+        let pipeline = pipeline_of(name);
+        let known = self.known(&pipeline).ok_or_else(|| Refused::Unknown(pipeline.clone()))?;
+        let connector = known.connector.clone().map(|connector| Connector { topics_since, ..connector });
+        let next = Arc::new(Kept { connector, ..Kept::clone(&known) });
+        self.store.put(&next).map_err(Refused::Failed)?;
+        if let Some(pipeline) = self.map().get(&pipeline) {
+            // Nothing that runs changes: its task is not told.
+            pipeline.wish.send_if_modified(|wish| {
+                wish.kept = Some(next);
+                false
+            });
+        }
+        Ok(())
+    }
+
+    /// The plan of a connector, without asking any server.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn plan_of(&self, name: &str) -> Result<Plan, Refused> {
+        let kept = self.connector(name)?.kept;
+        let planned = kept.submission.plans(&kept.name, &self.states, &Offline);
+        planned.map(|(_, plan)| plan).map_err(Refused::Wrong)
+    }
+
+    /// All connectors, by name.
+    pub fn connectors(&self) -> Vec<Described> {
+        let mut all = self.list();
+        all.retain(|described| described.kept.connector.is_some());
+        all
+    }
+
+    /// # Errors
+    /// [`Refused::Unknown`].
+    pub fn connector(&self, name: &str) -> Result<Described, Refused> {
+        let name = pipeline_of(name);
+        self.get(&name).and_then(|found| match found.kept.connector {
+            Some(_) => Ok(found),
+            None => Err(Refused::Unknown(name)),
+        })
+    }
+}
+
+/// One that is there, with another configuration; `None` if it is the same.
+fn changed(known: &Kept, connector: Connector, document: &Submission, submitted: Millis) -> Option<Kept> {
+    let before = known.connector.as_ref();
+    let tasks = before.map_or(0, |before| before.tasks);
+    let topics_since = before.map_or_else(Positions::new, |before| before.topics_since.clone());
+    let connector = Connector { tasks, topics_since, ..connector };
+    let connector = match known.wanted {
+        Wanted::Running => connector.when(Wanted::Running),
+        // Paused tasks stay, as many as the configuration has now.
+        Wanted::Paused | Wanted::Stopped => Connector { tasks: tasks.min(connector.tasks_max), ..connector },
+    };
+    if known.connector.as_ref() == Some(&connector) && known.submission == *document {
+        return None;
+    }
+    let generation = known.generation + 1;
+    Some(Kept { generation, submitted, submission: document.clone(), connector: Some(connector), ..known.clone() })
+}

@@ -1,0 +1,123 @@
+//! What a connector and its tasks do, in Connect's words.
+//!
+//! ```text
+//!   wanted Running, Paused, Stopped   connector RUNNING, PAUSED, STOPPED
+//!   Starting                          task UNASSIGNED
+//!   Waiting, Running, Restarting      task RUNNING; what may pass is tried again, as a task retries
+//!   Stopping                          task RUNNING: it commits what it read
+//!   Paused, Failed                    task PAUSED, FAILED with a trace
+//!   Ended                             task FAILED, as a generator whose iterations are done
+//! ```
+
+use serde_json::{Map, Value as Json, json};
+
+use super::Call;
+use super::answer::{Answer, Refusal};
+use super::connectors::type_of;
+use crate::connect::find_plugin;
+use crate::deploy::connector::Connector;
+use crate::deploy::store::Wanted;
+use crate::deploy::supervisor::{Described, Reason, State};
+
+pub fn show(call: &Call, name: &str) -> Result<Answer, Refusal> {
+    let described = described(call, name)?;
+    match &described.kept.connector {
+        Some(connector) => Answer::ok(body(call, &described, connector)),
+        None => Err(no_status(name)),
+    }
+}
+
+pub fn task(call: &Call, name: &str, task: u32) -> Result<Answer, Refusal> {
+    let none = || Refusal::new(404, format!("No status found for task {name}-{task}"));
+    let described = described(call, name).map_err(|_| none())?;
+    let connector = described.kept.connector.as_ref().ok_or_else(none)?;
+    if task >= tasks_shown(&described, connector) {
+        return Err(none());
+    }
+    Answer::ok(task_of(call, &described, connector, task))
+}
+
+fn described(call: &Call, name: &str) -> Result<Described, Refusal> {
+    call.face.supervisor.connector(name).map_err(|_| no_status(name))
+}
+
+fn no_status(name: &str) -> Refusal {
+    Refusal::new(404, format!("No status found for connector {name}"))
+}
+
+/// The status of a connector and of all its tasks.
+pub fn body(call: &Call, described: &Described, connector: &Connector) -> Json {
+    let tasks = (0..tasks_shown(described, connector)).map(|task| task_of(call, described, connector, task));
+    let state = match described.kept.wanted {
+        Wanted::Running => "RUNNING",
+        Wanted::Paused => "PAUSED",
+        Wanted::Stopped => "STOPPED",
+    };
+    json!({
+        "name": connector.name,
+        "connector": { "state": state, "worker_id": call.face.worker.id(), "version": version(connector) },
+        "tasks": tasks.collect::<Vec<_>>(),
+        "type": type_of(connector.kind),
+    })
+}
+
+/// Those that are being stopped are there still.
+fn tasks_shown(described: &Described, connector: &Connector) -> u32 {
+    let still_runs = matches!(described.status.state, State::Running | State::Stopping);
+    if described.kept.wanted == Wanted::Stopped && still_runs { connector.tasks_max } else { connector.tasks }
+}
+
+fn task_of(call: &Call, described: &Described, connector: &Connector, task: u32) -> Json {
+    let (state, trace) = task_state(described, connector);
+    let mut body = Map::new();
+    body.insert("id".into(), task.into());
+    body.insert("state".into(), state.into());
+    body.insert("worker_id".into(), call.face.worker.id().into());
+    body.insert("version".into(), version(connector).into());
+    if let Some(trace) = trace {
+        body.insert("trace".into(), trace.into());
+    }
+    Json::Object(body)
+}
+
+fn task_state(described: &Described, connector: &Connector) -> (&'static str, Option<String>) {
+    match described.status.state {
+        State::Starting => ("UNASSIGNED", None),
+        State::Waiting | State::Running | State::Restarting | State::Stopping => ("RUNNING", None),
+        // It is about to be, or was never run.
+        State::Stopped => ("UNASSIGNED", None),
+        State::Paused => ("PAUSED", None),
+        State::Failed => ("FAILED", Some(trace_of(described.status.reason.as_ref()))),
+        State::Ended => match &connector.at_end {
+            Some(line) => ("FAILED", Some(format!("{line}\n"))),
+            None => ("RUNNING", None),
+        },
+    }
+}
+
+/// What stands where Connect has the trace of a Java exception.
+fn trace_of(reason: Option<&Reason>) -> String {
+    let Some(reason) = reason else { return "org.apache.kafka.connect.errors.ConnectException\n".to_owned() };
+    let hint = reason.hint.as_ref().map_or(String::new(), |hint| format!("hint: {hint}\n"));
+    let class = "org.apache.kafka.connect.errors.ConnectException";
+    format!("{class}: {}\n{hint}\tat runner ({})\n", reason.message, reason.code)
+}
+
+fn version(connector: &Connector) -> &'static str {
+    let class = connector.config.get("connector.class").map_or("", |class| class.trim());
+    find_plugin(class).map_or(crate::connect::VERSION, |plugin| plugin.version)
+}
+
+/// The same body with what is being restarted in that state: with its tasks or without, all of it or what failed.
+pub fn restarting(mut body: Json, include_tasks: bool, only_failed: bool) -> Json {
+    let mark = |part: &mut Json| {
+        if !only_failed || part["state"] == "FAILED" {
+            part["state"] = "RESTARTING".into();
+        }
+    };
+    mark(&mut body["connector"]);
+    if include_tasks {
+        body["tasks"].as_array_mut().into_iter().flatten().for_each(mark);
+    }
+    body
+}
