@@ -7,6 +7,7 @@ mod apply;
 mod chaos;
 mod completions;
 mod generate;
+mod import;
 mod journal;
 mod output;
 mod patience;
@@ -97,6 +98,9 @@ enum Verb {
     Chaos(chaos::Args),
     /// Make data: users on their devices, in visits, with features. To stdout, files or Kafka.
     Generate(generate::Args),
+    /// Turn other programs' configurations into specs.
+    #[command(subcommand)]
+    Import(import::Verb),
     /// Look into a pipeline's journal.
     #[command(subcommand)]
     Journal(journal::Verb),
@@ -131,6 +135,7 @@ pub fn main() -> ExitCode {
         Verb::Verify(args) => verify::run(args, &common),
         Verb::Chaos(args) => chaos::run(args, &common),
         Verb::Generate(args) => generate::run(args, &common),
+        Verb::Import(verb) => import::run(verb, &common),
         Verb::Journal(verb) => journal::run(verb, &common),
         Verb::Schema(verb) => schema::run(verb),
         Verb::Completions(args) => completions::run(&args, Arguments::command(), common.output),

@@ -120,6 +120,19 @@ impl Remote {
     }
 }
 
+/// The text that another program's URL gives.
+///
+/// # Errors
+/// `import.unreachable`, and any status but success.
+pub fn fetch(url: &str) -> Result<String, Failure> {
+    let failed = |error: reqwest::Error| {
+        Failure::outside("import.unreachable", "the URL gives no config").because(error.without_url())
+    };
+    let client = Client::builder().timeout(TIMEOUT).build().map_err(failed)?;
+    let response = client.get(url).header(ACCEPT, "application/json").send().map_err(failed)?;
+    response.error_for_status().and_then(|response| response.text()).map_err(failed)
+}
+
 /// What a server answered.
 pub struct Answer {
     pub status: StatusCode,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::output::{self, Exit, Output};
+use crate::connect::{Worker, expand};
 use crate::deploy::submission::{SpecFile, Submission};
 use crate::plan::resolve::World;
 use crate::plan::{Plan, build};
@@ -32,7 +33,9 @@ pub struct ValueArgs {
 
 /// Reads the documents.
 pub fn documents(args: &SpecArgs, output: Output) -> Result<(Documents, Diagnostics), Exit> {
-    Ok(spec::load(&args.paths, &values(args, output)?))
+    let (mut documents, mut found) = spec::load(&args.paths, &values(args, output)?);
+    found.0.extend(expand(&mut documents, &Worker::default()).0);
+    Ok((documents, found))
 }
 
 /// Reads the tests among the documents.
@@ -101,7 +104,8 @@ pub fn read_until_end(pipeline: &mut PipelineSpec, always: bool) {
 /// The specs under these paths as a server takes them. What is wrong with them as text is printed.
 pub fn submission(paths: &[PathBuf], values: &ValueArgs, output: Output) -> Result<Submission, Exit> {
     let values = values_of(values, output)?;
-    let (documents, found) = spec::load(paths, &values);
+    let (mut documents, mut found) = spec::load(paths, &values);
+    found.0.extend(expand(&mut documents, &Worker::default()).0);
     match output::diagnostics(&found, output) {
         Some(exit) => Err(exit),
         None => Ok(Submission::of_files(files(&documents), values)),
@@ -110,7 +114,8 @@ pub fn submission(paths: &[PathBuf], values: &ValueArgs, output: Output) -> Resu
 
 /// The files that hold documents other than tests, by their whole paths: the server has another working directory.
 fn files(documents: &Documents) -> Vec<SpecFile> {
-    let Documents { pipelines, topics, schemas, connections, tests: _, lost: _ } = documents;
+    // Those of connectors stand for them.
+    let Documents { pipelines, topics, schemas, connections, connectors: _, tests: _, lost: _ } = documents;
     let places = pipelines.iter().map(|document| &document.place);
     let places = places.chain(topics.iter().map(|document| &document.place));
     let places = places.chain(schemas.iter().map(|document| &document.place));

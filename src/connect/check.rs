@@ -3,6 +3,7 @@
 //! The order is Connect's: keys of every connector, then transformations and predicates, the class's own, those of
 //! converters that the config names, and clients' settings.
 
+pub(super) mod generator;
 mod read;
 mod rules;
 mod several;

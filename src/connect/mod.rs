@@ -1,14 +1,19 @@
 //! Connectors as Kafka Connect knows them, compiled to ordinary pipelines.
 //!
 //! A connector is texts by name ([`Config`]). [`check`] holds them against the definitions of its class and answers as
-//! `PUT …/config/validate` does. Pure: nothing is asked, nothing but files of schemas is read. Keys, orders, defaults
-//! and messages are those of Apache Kafka Connect 4.3, checked against it (`tests.rs`).
+//! `PUT …/config/validate` does, [`compile`] makes a Pipeline document of them, which runs on the ordinary engine.
+//! Nothing is asked but how a registry's host is called here, nothing but files of schemas is read. Keys, orders,
+//! defaults and messages are those of Apache Kafka Connect 4.3, checked against it (`tests.rs`).
 //!
-//! `plugins` are the classes, `keys` their settings, `check` the verdict.
+//! `plugins` are the classes, `keys` their settings; [`expand`] is for connectors that stand in documents, [`import`]
+//! for those that move here from Connect.
 
 mod check;
+mod compile;
 mod config;
 mod definition;
+mod expand;
+mod import;
 mod keys;
 mod plugins;
 mod refusal;
@@ -18,8 +23,11 @@ mod validation;
 mod worker;
 
 pub use check::{check, check_request};
+pub use compile::{Compiled, compile, pipeline_name};
 pub use config::{Config, ConfigProblem, config_of, patch_of};
 pub use definition::{Definition, Importance, Kind, Width};
+pub use expand::expand;
+pub use import::{Imported, configs_in, import};
 pub use plugins::{FILE_SOURCE, Plugin, PluginKind, VERSION, find_connector, find_plugin, plugins};
 pub use refusal::{Refusal, list_of_errors};
 pub use validation::{ConfigInfo, ConfigValue, Validation};

@@ -187,3 +187,52 @@ fn a_plugin_is_found_by_its_full_and_its_short_names() {
     assert!(class("org.apache.kafka.connect.transforms.Cast$Value").is_some());
     assert_eq!(find_plugin("Simple").unwrap().kind, PluginKind::HeaderConverter);
 }
+
+fn datagen(more: &[(&str, &str)]) -> Config {
+    let mut config = texts(&[("name", "x"), ("connector.class", "Datagen"), ("kafka.topic", "t")]);
+    config.extend(texts(more));
+    config
+}
+
+fn errors(config: &Config) -> Vec<(String, String)> {
+    let validation = check(config, &Worker::default()).unwrap();
+    let errors = |info: ConfigInfo| {
+        let name = info.value.name;
+        info.value.errors.into_iter().map(move |error| (name.clone(), error))
+    };
+    validation.configs.into_iter().flat_map(errors).collect()
+}
+
+#[test]
+fn the_generator_has_exactly_one_source_of_its_schema() {
+    const ONE: &str = "Must set exactly one of schema.string, schema.filename, quickstart";
+    let on = |config: Config| errors(&config).into_iter().map(|(key, error)| (key, error == ONE)).collect::<Vec<_>>();
+    let all = ["schema.string", "schema.filename", "quickstart"].map(|key| (key.to_owned(), true));
+    assert_eq!(on(datagen(&[])), all);
+    let two = [all[0].clone(), all[2].clone()];
+    assert_eq!(on(datagen(&[("quickstart", "users"), ("schema.string", "\"int\"")])), two);
+    assert_eq!(errors(&datagen(&[("quickstart", "Users")])), []);
+}
+
+#[test]
+fn the_generator_names_what_is_wrong_with_its_settings() {
+    let first = |more: &[(&str, &str)]| errors(&datagen(more)).into_iter().next().unwrap_or_default();
+    let pair = |key: &str, error: &str| (key.to_owned(), error.to_owned());
+    let (key, error) = first(&[("quickstart", "nope")]);
+    assert!(key == "quickstart" && error.starts_with("quickstart must be one out of clickstream_codes,clickstream,"));
+    let filename = pair("schema.filename", "Unable to find the schema file");
+    assert_eq!(first(&[("schema.filename", "/nope.avsc")]), filename);
+    let (key, error) = first(&[("schema.string", "{\"type\": \"recrod\"}")]);
+    assert!(key == "schema.string" && error.starts_with("Unable to parse the provided schema: "), "{error}");
+    const RANGE: &str = r#"{"type": "record", "name": "r", "fields": [{"name": "rating", "type": {"type": "int", "arg.properties": {"range": {"min": 5, "max": 1}}}}]}"#;
+    let (key, error) = first(&[("schema.string", RANGE)]);
+    assert!(key == "schema.string" && error.contains("field `rating`: 'min' field must be"), "{error}");
+    let no_field = "The schema does not contain the field provided in 'schema.keyfield'";
+    let keyfield = pair("schema.keyfield", no_field);
+    assert_eq!(first(&[("quickstart", "users"), ("schema.keyfield", "nope")]), keyfield);
+    let interval = "Invalid value abc for configuration max.interval: Not a number of type LONG";
+    assert_eq!(first(&[("quickstart", "users"), ("max.interval", "abc")]), pair("max.interval", interval));
+    let iterations = "Invalid value 2147483648 for configuration iterations: Not a number of type INT";
+    assert_eq!(first(&[("quickstart", "users"), ("iterations", "2147483648")]), pair("iterations", iterations));
+    assert_eq!(errors(&datagen(&[("quickstart", "users"), ("iterations", " 2 ")])), []);
+}

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::connect::{Worker, expand};
 use crate::plan::resolve::{Offline, World};
 use crate::plan::{Plan, build_in, with_producers};
 use crate::report::{Diagnostic, Diagnostics};
@@ -78,7 +79,10 @@ impl Submission {
     /// Its documents.
     pub fn documents(&self) -> (Documents, Diagnostics) {
         let values = Values { env: self.env.clone(), values: self.values.clone() };
-        spec::load_texts(self.files.iter().map(|file| (file.name.as_str(), file.text.as_str())), &values)
+        let files = self.files.iter().map(|file| (file.name.as_str(), file.text.as_str()));
+        let (mut documents, mut found) = spec::load_texts(files, &values);
+        found.0.extend(expand(&mut documents, &Worker::default()).0);
+        (documents, found)
     }
 
     /// Its pipelines, each with that part of the submission which it needs, if nothing is wrong that can be found
@@ -144,7 +148,7 @@ fn name_of(pipeline: &Document<PipelineSpec>) -> Name {
 
 /// The names of the files that hold something which any pipeline may use.
 fn shared_files(documents: &Documents) -> BTreeSet<&str> {
-    let Documents { topics, schemas, connections, pipelines: _, tests: _, lost: _ } = documents;
+    let Documents { topics, schemas, connections, pipelines: _, connectors: _, tests: _, lost: _ } = documents;
     let places = topics.iter().map(|document| &document.place);
     let places = places.chain(schemas.iter().map(|document| &document.place));
     let places = places.chain(connections.iter().map(|document| &document.place));

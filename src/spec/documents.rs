@@ -7,7 +7,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Bytes, ColumnType, DurationMs, Node, ReferenceSpec, RegistryTls, Secret, Spanned, TestSpec};
+use super::{
+    Bytes, ColumnType, ConnectorSpec, DurationMs, Node, ReferenceSpec, RegistryTls, Secret, Spanned, TestSpec,
+};
 use crate::report::Place;
 
 /// All documents of one command, each kind in the order found.
@@ -17,6 +19,7 @@ pub struct Documents {
     pub topics: Vec<Document<TopicSpec>>,
     pub schemas: Vec<Document<SchemaSpec>>,
     pub connections: Vec<Document<ConnectionSpec>>,
+    pub connectors: Vec<Document<ConnectorSpec>>,
     pub tests: Vec<Document<TestSpec>>,
     /// A document other than a pipeline has an error and is not in the lists: what names it has no
     /// mistake of its own, so plans are not worth making.
@@ -333,6 +336,17 @@ pub struct StateSpec {
     pub store: Option<Spanned<String>>,
     pub every: Option<DurationMs>,
     pub recovery_target: Option<DurationMs>,
+    pub journal: Option<Spanned<JournalSpec>>,
+}
+
+crate::words! {
+    /// Where the journal is.
+    pub enum JournalSpec {
+        /// In a topic beside the first Kafka sink; in a file where there is none.
+        Kafka = "kafka",
+        /// In a file of the state directory.
+        File = "file",
+    }
 }
 
 /// `{min, interval, max_bytes}`; `None`: the engine's default.

@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::connector::{is_plain, read_plain};
 use super::documents::{Document, Documents, Metadata};
-use super::options::not_available;
 use super::template::Values;
 use super::{FromNode, MapReader, Node, PipelineSpec, Spanned, Value, is_document_name, yaml};
 use crate::report::{Diagnostic, Diagnostics, Place, SourceFile};
@@ -15,7 +15,9 @@ use crate::report::{Diagnostic, Diagnostics, Place, SourceFile};
 /// The version of the language.
 pub const API_VERSION: &str = "runner/v1";
 /// Kinds of documents, in the order of the reference.
-pub const KINDS: &[&str] = &["Pipeline", "Topic", "Schema", "Connection", "Test"];
+pub const KINDS: &[&str] = &["Pipeline", "Topic", "Schema", "Connection", "KafkaConnector", "Test"];
+/// What the versions of Strimzi's documents begin with.
+pub const STRIMZI: &str = "kafka.strimzi.io/";
 
 /// Reads files, and folders with all their *.yaml and *.yml, into documents.
 ///
@@ -183,15 +185,32 @@ impl<'a> Loader<'a> {
         self.out.0[before..].sort_by_key(|diagnostic| diagnostic.place.as_ref().map(|place| place.span.start));
     }
 
+    /// A connector in Connect's own form, which has no kind.
+    fn load_plain_connector(&mut self, node: &Node) {
+        match read_plain(node, &mut self.out) {
+            Some((name, spec)) => {
+                let metadata = Metadata { name, namespace: "default".to_owned(), labels: Vec::new() };
+                if self.new_name("KafkaConnector", &metadata) {
+                    let (folder, place) = (folder_of(node), node.place.clone());
+                    self.documents.connectors.push(Document { metadata, spec, folder, place });
+                }
+            }
+            None => self.documents.lost = true,
+        }
+    }
+
     fn load_document(&mut self, node: &Node) {
+        if is_plain(node) {
+            return self.load_plain_connector(node);
+        }
         let out = &mut self.out;
         let Some(mut map) = MapReader::new(node, out) else { return };
         let kind: Option<Spanned<String>> = map.read("kind", out);
-        if let Some(kind) = kind.as_ref().filter(|kind| kind.value == "KafkaConnector") {
-            return out.push(not_available("`kind: KafkaConnector`", &kind.place));
-        }
         let version: Option<Spanned<String>> = map.read("apiVersion", out);
-        if let Some(version) = version.filter(|version| version.value != API_VERSION) {
+        // Strimzi's own documents are read as they are.
+        let is_connector = kind.as_ref().is_some_and(|kind| kind.value == "KafkaConnector");
+        let is_known = |version: &str| version == API_VERSION || (is_connector && version.starts_with(STRIMZI));
+        if let Some(version) = version.filter(|version| !is_known(&version.value)) {
             let title = format!("unknown version `{}`", version.value);
             out.push(
                 Diagnostic::error("load.version", title).at(&version.place).hint(format!("write `{API_VERSION}`")),
@@ -219,6 +238,7 @@ impl<'a> Loader<'a> {
             "Topic" => documents.topics.extend(document(metadata, spec, node, out)),
             "Schema" => documents.schemas.extend(document(metadata, spec, node, out)),
             "Connection" => documents.connections.extend(document(metadata, spec, node, out)),
+            "KafkaConnector" => documents.connectors.extend(document(metadata, spec, node, out)),
             "Test" => documents.tests.extend(document(metadata, spec, node, out)),
             other => out.push(
                 Diagnostic::error("load.unknown_kind", format!("unknown kind `{other}`"))

@@ -5,6 +5,7 @@
 //! collection knows its place. `load` reads documents from it. A connector's or transform's body
 //! stays a [`Node`]; the plan types it through its tables.
 
+mod connector;
 mod describe;
 mod documents;
 mod endpoints;
@@ -20,10 +21,12 @@ mod template;
 mod traps;
 mod types;
 mod units;
+mod write;
 mod yaml;
 
 use std::sync::Arc;
 
+pub use connector::{ConfigText, ConnectorSpec, ConnectorState};
 pub use describe::{ObjectSchema, choice_schema, described, or_tag, single_key_schema, word_schema};
 pub use documents::*;
 pub use endpoints::{SINK_CONNECTORS, SOURCE_CONNECTORS};
@@ -37,6 +40,7 @@ pub use steps::{Names, Sql};
 pub use template::Values;
 pub use types::{ColumnType, Type, type_schema};
 pub use units::{Bytes, DurationMs};
+pub use write::to_yaml;
 
 use crate::report::{Diagnostics, SourceFile};
 

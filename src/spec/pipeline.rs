@@ -187,17 +187,19 @@ crate::options! {
         pub every: Option<DurationMs>,
         /// How long a restart may read again what the steps with state have seen since the last snapshot; one is taken earlier where it would take longer. Default 5s.
         pub recovery_target: Option<DurationMs>,
+        /// Where the journal is; default `kafka`. With `file` each Kafka sink is `delivery: at_least_once`, and the pipeline goes on only where its state directory is.
+        pub journal: Option<Spanned<JournalSpec>>,
     }
 }
 
 impl FromNode for StateSpec {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let StateKeys { store, every, recovery_target } = FromNode::from_node(node, out)?;
+        let StateKeys { store, every, recovery_target, journal } = FromNode::from_node(node, out)?;
         if let Some(store) = store.as_ref().filter(|store| !is_local(&store.value)) {
             out.push(not_available("a store that is not a local folder", &store.place));
             return None;
         }
-        Some(StateSpec { store, every, recovery_target })
+        Some(StateSpec { store, every, recovery_target, journal })
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {

@@ -10,10 +10,10 @@ use serde_json::{Value as Json, json};
 use super::describe::ObjectSchema;
 use super::documents::{ConnectionSpec, FormatSpec, Inputs, Metadata, SchemaSpec, TopicSpec};
 use super::endpoints::{SINK_CONNECTORS, SOURCE_CONNECTORS, SinkKeys, SourceKeys, describe_connectors};
-use super::load::{API_VERSION, KINDS};
+use super::load::{API_VERSION, KINDS, STRIMZI};
 use super::pipeline::PipelineKeys;
 use super::steps::describe_transform;
-use super::{FromNode, Options, TestSpec};
+use super::{ConnectorSpec, FromNode, Options, TestSpec};
 
 /// Describes a connector's body: `<KafkaSource as FromNode>::schema`.
 pub type Describe = fn(&mut SchemaGenerator) -> Schema;
@@ -36,6 +36,7 @@ pub fn json_schema(bodies: &Bodies<'_>) -> Json {
         ("Topic", TopicSpec::schema(&mut generator)),
         ("Schema", SchemaSpec::schema(&mut generator)),
         ("Connection", ConnectionSpec::schema(&mut generator)),
+        ("KafkaConnector", ConnectorSpec::schema(&mut generator)),
         ("Test", TestSpec::schema(&mut generator)),
     ];
     let metadata = Metadata::schema(&mut generator);
@@ -58,7 +59,7 @@ pub fn json_schema(bodies: &Bodies<'_>) -> Json {
         "required": ["apiVersion", "kind", "metadata", "spec"],
         "additionalProperties": false,
         "properties": {
-            "apiVersion": { "const": API_VERSION },
+            "apiVersion": { "anyOf": [{ "const": API_VERSION }, { "pattern": format!("^{}", STRIMZI.replace('.', "\\.")) }] },
             "kind": { "enum": KINDS },
             "metadata": metadata,
             "spec": { "type": ["object", "null"] },

@@ -144,6 +144,11 @@ apiVersion: runner/v1
 kind: Test
 metadata: { name: late-frame }
 spec: { pipeline: pipelines/frames.yaml, values: { a: 1 }, given: { frames: [{ ts: 100.2 }, cut] }, expect: { per_second: [] } }
+---
+apiVersion: kafka.strimzi.io/v1beta2
+kind: KafkaConnector
+metadata: { name: words }
+spec: { class: FileStreamSource, tasksMax: 1, config: { file: words.txt, topic: words, tasks.max.enforce: true } }
 "#,
     r#"
 apiVersion: runner/v1
@@ -165,8 +170,9 @@ fn good_specs_load_without_a_word() {
         assert!(!documents.pipelines.is_empty());
     }
     let (documents, _) = spec::load_text("good.yaml", GOOD[0], &values());
-    let Documents { pipelines, topics, schemas, connections, tests, lost: _ } = documents;
-    assert_eq!([pipelines.len(), topics.len(), schemas.len(), connections.len(), tests.len()], [1; 5]);
+    let Documents { pipelines, topics, schemas, connections, connectors, tests, lost: _ } = documents;
+    let counts = [pipelines.len(), topics.len(), schemas.len(), connections.len(), connectors.len(), tests.len()];
+    assert_eq!(counts, [1; 6]);
     let pipeline = &pipelines[0];
     assert_eq!(pipeline.metadata.namespace, "tv");
     assert_eq!(pipeline.spec.connections[0].1.kafka.as_ref().unwrap().brokers.value.to_string(), "localhost:9092");

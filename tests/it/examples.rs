@@ -14,7 +14,7 @@ fn every_example_is_valid_without_any_server() {
     let in_folder = |folder: &str| std::fs::read_dir(root().join(folder)).unwrap().map(|e| e.unwrap().path());
     // The program that measures those in `bench` stands beside them.
     let measured = in_folder("bench").filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    let mut paths: Vec<PathBuf> = in_folder("pipelines").chain(measured).collect();
+    let mut paths: Vec<PathBuf> = in_folder("pipelines").chain(in_folder("connectors")).chain(measured).collect();
     paths.sort();
     assert!(paths.len() >= 13, "{paths:?}");
     for path in paths {
@@ -34,7 +34,7 @@ pub struct Examples {
 impl Examples {
     pub fn of_pages() -> Examples {
         let dir = tempfile::tempdir().unwrap();
-        for folder in ["pipelines", "schemas"] {
+        for folder in ["pipelines", "connectors", "schemas"] {
             std::os::unix::fs::symlink(root().join(folder), dir.path().join(folder)).unwrap();
         }
         let files = pages().iter().flat_map(|page| write_examples(page, dir.path())).collect();

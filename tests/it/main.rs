@@ -6,6 +6,7 @@ mod certificates;
 mod cli;
 mod commercials;
 mod connect_format;
+mod connectors;
 mod crash;
 mod damaged;
 mod disk;

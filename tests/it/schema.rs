@@ -52,7 +52,9 @@ fn yaml_files(path: &Path, into: &mut Vec<PathBuf>) {
 /// Texts of whole documents: the project's files, and the examples within its pages.
 fn documents() -> Vec<(String, String)> {
     let mut files = Vec::new();
-    ["pipelines", "deploy", "tests/cases"].iter().for_each(|folder| yaml_files(&root().join(folder), &mut files));
+    ["pipelines", "connectors", "deploy", "tests/cases"]
+        .iter()
+        .for_each(|folder| yaml_files(&root().join(folder), &mut files));
     files.sort();
     let mut texts: Vec<(String, String)> =
         files.iter().map(|path| (path.display().to_string(), std::fs::read_to_string(path).unwrap())).collect();

@@ -1,7 +1,8 @@
 //! What is wrong between several keys.
 
-use super::super::plugins::{Plugin, PluginKind};
+use super::super::plugins::{DATAGEN, Plugin, PluginKind};
 use super::super::validation::{ConfigInfo, ConfigValue};
+use super::generator;
 use super::read::list;
 use crate::kafka_connect::transforms::whole_regex;
 
@@ -10,17 +11,20 @@ pub fn check(plugin: &Plugin, configs: &mut [ConfigInfo]) {
         PluginKind::Sink => topics(configs),
         _ => boundary(configs),
     }
+    if plugin.class == DATAGEN {
+        generator::check(configs);
+    }
 }
 
 fn find<'v>(configs: &'v mut [ConfigInfo], name: &str) -> Option<&'v mut ConfigValue> {
     configs.iter_mut().map(|info| &mut info.value).find(|value| value.name == name)
 }
 
-fn text(configs: &mut [ConfigInfo], name: &str) -> String {
+pub fn text(configs: &mut [ConfigInfo], name: &str) -> String {
     find(configs, name).and_then(|value| value.value.clone()).unwrap_or_default()
 }
 
-fn complain(configs: &mut [ConfigInfo], name: &str, error: &str) {
+pub fn complain(configs: &mut [ConfigInfo], name: &str, error: &str) {
     find(configs, name).into_iter().for_each(|value| value.errors.push(error.to_owned()));
 }
 

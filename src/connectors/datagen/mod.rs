@@ -317,6 +317,17 @@ fn read_generation(
     Some((schema, rules?))
 }
 
+/// What is wrong with the rules of a schema, each with its field; paths of files begin at `folder`.
+pub fn faults(schema: &Schema, folder: &Path) -> Vec<String> {
+    let (_, problems) = Rules::read(schema, World { folder, keys: None });
+    let wrong = problems.into_iter().filter(|problem| problem.severity == Severity::Error);
+    let shown = |problem: Problem| match problem.path.is_empty() {
+        true => problem.message,
+        false => format!("field `{}`: {}", problem.path.join("."), problem.message),
+    };
+    wrong.map(shown).collect()
+}
+
 /// The one of `schema`, `columns` and `quickstart` that is given.
 fn written<'a>(options: &'a Options, place: &Place, out: &mut Diagnostics) -> Option<Written<'a>> {
     let schema = options.schema.as_ref().map(|SchemaOption(node)| Written::Schema(node));

@@ -33,7 +33,9 @@ use crate::plan::resolve::{Answer, Cluster};
 use crate::plan::{Input, JournalPlace, Mode, RecordEncoding, SinkPlan};
 use crate::registry::Side;
 use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::{DeliverySpec, Document, FormatSpec, FromNode, RestartSpec, SinkSpec, Spanned, TopicSpec};
+use crate::spec::{
+    DeliverySpec, Document, FormatSpec, FromNode, JournalSpec, RestartSpec, SinkSpec, Spanned, TopicSpec,
+};
 
 pub(super) use self::places::settle;
 

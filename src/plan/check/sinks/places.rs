@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::connectors::kafka::{Further, Written};
 
+const ALONE: &str = "at least once (the journal notes its progress after delivery)";
+
 /// Decides for all sinks of a pipeline.
 pub(in crate::plan::check) fn settle(
     scope: &Scope,
@@ -24,6 +26,11 @@ pub(in crate::plan::check) fn settle(
         return Some(JournalPlace::File(scope.state_dir.join("journal")));
     }
     let names = Names::of(scope);
+    if let Some(wanted) =
+        scope.pipeline.spec.state.journal.as_ref().filter(|journal| journal.value == JournalSpec::File)
+    {
+        return in_file(scope, &names, drafts, &all, wanted, out);
+    }
     let candidates = if exact.is_empty() { &all } else { &exact };
     let (home, elsewhere) = home(scope, &names, candidates, &all, out)?;
     for draft in drafts {
@@ -36,6 +43,50 @@ pub(in crate::plan::check) fn settle(
         at_least_once: exact.is_empty(),
         elsewhere,
     })
+}
+
+/// The journal in the state directory although there are Kafka sinks: they are at least once.
+fn in_file(
+    scope: &Scope,
+    names: &Names,
+    drafts: Vec<&mut SinkDraft>,
+    all: &[Cluster],
+    wanted: &Spanned<JournalSpec>,
+    out: &mut Diagnostics,
+) -> Option<JournalPlace> {
+    for exact in drafts.iter().filter(|draft| !draft.at_least_once()) {
+        let title = format!("`{}` is exactly once, and a journal in a file cannot make it so", exact.spec.name.value);
+        out.push(
+            Diagnostic::error("state.journal", title)
+                .at(&wanted.place)
+                .hint("add `delivery: at_least_once` to the sink, or leave the journal on Kafka"),
+        );
+    }
+    if drafts.iter().any(|draft| !draft.at_least_once()) {
+        return None;
+    }
+    for cluster in all {
+        if exists(scope, cluster, &names.journal(), out)? {
+            let title = format!("this pipeline has a journal in the topic `{}`", names.journal());
+            let hint = "delete the topic if the pipeline may begin anew, or leave `state.journal` away";
+            out.push(Diagnostic::error("sinks.two_journals", title).at(&wanted.place).hint(hint));
+            return None;
+        }
+    }
+    drafts.into_iter().for_each(SinkDraft::settle_alone);
+    Some(JournalPlace::File(scope.state_dir.join("journal")))
+}
+
+/// Whether a topic is there; `None` after a complaint.
+fn exists(scope: &Scope, cluster: &Cluster, topic: &str, out: &mut Diagnostics) -> Option<bool> {
+    match scope.world.topic(cluster, topic) {
+        Ok(Answer::Known(found)) => Some(found.is_some()),
+        Ok(Answer::NotAsked) => Some(false),
+        Err(failure) => {
+            out.push(of_failure(failure, &scope.pipeline.place));
+            None
+        }
+    }
 }
 
 /// Each once, in the order of the sinks.
@@ -63,17 +114,9 @@ fn home(
     all: &[Cluster],
     out: &mut Diagnostics,
 ) -> Option<(Cluster, Option<String>)> {
-    let mut exists = |cluster: &Cluster, topic: &str| match scope.world.topic(cluster, topic) {
-        Ok(Answer::Known(found)) => Some(found.is_some()),
-        Ok(Answer::NotAsked) => Some(false),
-        Err(failure) => {
-            out.push(of_failure(failure, &scope.pipeline.place));
-            None
-        }
-    };
     let mut holding = Vec::new();
     for cluster in all {
-        if exists(cluster, &names.journal())? {
+        if exists(scope, cluster, &names.journal(), out)? {
             holding.push(cluster);
         }
     }
@@ -93,7 +136,7 @@ fn home(
         return Some((home, Some(format!("on the cluster of connection `{}`", other.connection))));
     }
     // It was a further cluster once: the journal was on one that no sink writes any more.
-    let was_further = exists(&home, &names.progress(&home))?;
+    let was_further = exists(scope, &home, &names.progress(&home), out)?;
     Some((home, was_further.then(|| "on a cluster that no sink writes now".to_owned())))
 }
 
@@ -130,6 +173,13 @@ impl SinkDraft<'_> {
         self.spec.delivery.as_ref().is_some_and(|delivery| delivery.value == DeliverySpec::AtLeastOnce)
     }
 
+    /// No journal on any cluster.
+    fn settle_alone(&mut self) {
+        let Some((_, sink)) = &self.kafka else { return };
+        self.outline.guarantee = ALONE.into();
+        self.sink = Arc::new(kafka::KafkaSink { written: Written::Alone, ..sink.clone() });
+    }
+
     /// `exact`: clusters with exactly-once sinks.
     fn settle(&mut self, names: &Names, home: &Cluster, exact: &[Cluster]) {
         let Some((cluster, sink)) = &self.kafka else { return };
@@ -143,7 +193,7 @@ impl SinkDraft<'_> {
             Written::WithJournal if exact.is_empty() => {
                 "at least once (delivered before the journal has the epoch)".into()
             }
-            Written::Alone => "at least once (the journal notes its progress after delivery)".into(),
+            Written::Alone => ALONE.into(),
             _ if self.at_least_once() => {
                 "exactly once, more than it asks for (it joins the transaction of its cluster's other sinks)".into()
             }

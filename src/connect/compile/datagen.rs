@@ -1,0 +1,72 @@
+//! `DatagenConnector`: made-up records, by the ordinary generator.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::super::check::generator;
+use super::clients;
+use super::converters::Converters;
+use super::draft::Draft;
+use super::{Connector, Made};
+use crate::connectors::datagen::Quickstart;
+
+/// Reads the config; what was checked is there.
+pub fn compile(connector: &Connector, draft: &mut Draft) -> Result<Made, String> {
+    let topic = connector.text("kafka.topic").unwrap_or_default().to_owned();
+    let tasks = connector.tasks();
+    let mut options = Map::new();
+    let records = records(connector)?;
+    let ready_made = records.as_ref().err().copied();
+    match records {
+        Ok(schema) => drop(options.insert("schema".into(), schema)),
+        Err(quickstart) => drop(options.insert("quickstart".into(), json!(quickstart.name))),
+    }
+    let iterations = connector.number("iterations").filter(|iterations| *iterations > 0);
+    if let Some(iterations) = iterations {
+        // The language counts for all tasks together.
+        options.insert("count".into(), json!(iterations * i64::from(tasks)));
+    }
+    match connector.number("max.interval").unwrap_or(500) {
+        ..=0 => drop(options.insert("rate".into(), json!("max"))),
+        ms => drop(options.insert("max_interval".into(), json!(format!("{}ms", (ms / i64::from(tasks)).max(1))))),
+    }
+    if tasks > 1 {
+        options.insert("tasks".into(), json!(tasks));
+    }
+    if let Some(seed) = connector.number("random.seed") {
+        options.insert("seed".into(), json!(seed));
+    }
+    draft.source.insert("datagen".into(), Json::Object(options));
+    draft.lanes = 1;
+
+    let key = connector.text("schema.keyfield").or(ready_made.map(|quickstart| quickstart.key_field));
+    let converters = Converters::of(connector);
+    converters.connect(connector, draft);
+    let properties = clients::properties(connector, "producer.override.", draft)?;
+    let mut kafka = json!({ "topic": topic });
+    if !properties.is_empty() {
+        kafka["properties"] = Json::Object(properties);
+    }
+    draft.sink.insert("kafka".into(), kafka);
+    draft.sink.insert("key".into(), json!(key.into_iter().collect::<Vec<_>>()));
+    draft.sink.insert("delivery".into(), json!("at_least_once"));
+    draft.sink.insert("format".into(), converters.format());
+    clients::created_topic(connector, &topic, draft)?;
+    clients::errors(connector, false, draft);
+    Ok(Made {
+        tasks,
+        task_class: "io.confluent.kafka.connect.datagen.DatagenTask",
+        at_end: iterations.map(|count| {
+            format!("org.apache.kafka.connect.errors.ConnectException: Stopping connector: generated the configured {count} number of messages")
+        }),
+    })
+}
+
+/// The schema as it is put into the document, or the quickstart, from the one source that the config names.
+fn records(connector: &Connector) -> Result<Result<Json, &'static Quickstart>, String> {
+    if let Some(name) = connector.text("quickstart") {
+        return Quickstart::find(name).map(Err).ok_or_else(generator::unknown_quickstart);
+    }
+    let key = if connector.text("schema.filename").is_some() { "schema.filename" } else { "schema.string" };
+    let schema = generator::schema(key, connector.text(key).unwrap_or_default())?;
+    Ok(Ok(schema.to_json()))
+}

@@ -1,0 +1,62 @@
+//! The documents that a connector becomes, while they are put together.
+
+use serde_json::{Map, Value as Json, json};
+
+/// A pipeline and its topics.
+pub struct Draft {
+    name: String,
+    pub connections: Map<String, Json>,
+    pub source: Map<String, Json>,
+    pub sink: Map<String, Json>,
+    pub dead_letter: Option<Json>,
+    pub errors: Option<Json>,
+    pub lanes: u32,
+    /// Names and bodies of the topics that are made.
+    pub topics: Vec<(String, Json)>,
+    pub notes: Vec<String>,
+    pub untranslated: Vec<String>,
+    /// A pipeline's Kafka sinks are at least once, its journal a file: many connectors cost no topics.
+    pub exactly_once: bool,
+}
+
+impl Draft {
+    pub fn new(name: &str) -> Draft {
+        Draft {
+            name: name.to_owned(),
+            connections: Map::new(),
+            source: Map::new(),
+            sink: Map::new(),
+            dead_letter: None,
+            errors: None,
+            lanes: 1,
+            topics: Vec::new(),
+            notes: Vec::new(),
+            untranslated: Vec::new(),
+            exactly_once: false,
+        }
+    }
+
+    /// As YAML, the pipeline first.
+    pub fn document(&self) -> String {
+        let mut spec = Map::new();
+        let mut put = |key: &str, value: Option<Json>| drop(value.map(|value| spec.insert(key.to_owned(), value)));
+        put("connections", Some(Json::Object(self.connections.clone())).filter(|_| !self.connections.is_empty()));
+        put("sources", Some(json!({ "rows": self.source })));
+        let mut sink = Map::from_iter([("from".to_owned(), json!("rows"))]);
+        sink.extend(self.sink.clone());
+        put("sinks", Some(json!({ "out": sink })));
+        put("dead_letter", self.dead_letter.clone());
+        put("errors", self.errors.clone());
+        put("state", Some(json!({ "journal": "file" })).filter(|_| !self.exactly_once));
+        put("lanes", Some(json!(self.lanes)));
+        let metadata = json!({ "name": self.name, "namespace": "connect" });
+        let topics = self.topics.iter().map(|(name, spec)| written("Topic", &json!({ "name": name }), spec));
+        let pipeline = written("Pipeline", &metadata, &Json::Object(spec));
+        std::iter::once(pipeline).chain(topics).collect::<Vec<_>>().join("---\n")
+    }
+}
+
+fn written(kind: &str, metadata: &Json, spec: &Json) -> String {
+    let document = json!({ "apiVersion": "runner/v1", "kind": kind, "metadata": metadata, "spec": spec });
+    crate::spec::to_yaml(&document)
+}

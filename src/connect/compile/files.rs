@@ -1,0 +1,78 @@
+//! `FileStreamSource` and `FileStreamSink`: lines of a file to a topic, records of topics to the lines of a file.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::clients;
+use super::converters::Converters;
+use super::draft::Draft;
+use super::{Connector, Made};
+
+const STREAMS: &str = "the process's own streams are not available: name a file";
+
+pub fn source(connector: &Connector, draft: &mut Draft) -> Result<Made, String> {
+    let Some(path) = connector.text("file") else {
+        return Err(format!("Invalid value null for configuration file: {STREAMS}"));
+    };
+    let topic = connector.text("topic").unwrap_or_default().to_owned();
+    draft.source.insert("file".into(), json!({ "path": path, "follow": true }));
+    draft.source.insert("format".into(), json!("string"));
+    let converters = Converters::of(connector);
+    converters.connect(connector, draft);
+    let properties = clients::properties(connector, "producer.override.", draft)?;
+    let mut kafka = json!({ "topic": topic });
+    if !properties.is_empty() {
+        kafka["properties"] = Json::Object(properties);
+    }
+    draft.sink.insert("kafka".into(), kafka);
+    draft.sink.insert("key".into(), json!([]));
+    draft.sink.insert("delivery".into(), json!("at_least_once"));
+    let is_text = converters.value.is_string() && converters.chain.is_empty();
+    draft.sink.insert("format".into(), if is_text { json!("string") } else { converters.format() });
+    clients::created_topic(connector, &topic, draft)?;
+    clients::errors(connector, false, draft);
+    if connector.tasks() > 1 {
+        draft.notes.push("a file is read by one task, whatever `tasks.max` says".into());
+    }
+    Ok(Made { tasks: 1, task_class: "org.apache.kafka.connect.file.FileStreamSourceTask", at_end: None })
+}
+
+pub fn sink(connector: &Connector, draft: &mut Draft) -> Result<Made, String> {
+    let Some(path) = connector.text("file") else {
+        return Err(format!("Invalid value null for configuration file: {STREAMS}"));
+    };
+    let topics = connector.list("topics");
+    if topics.is_empty() {
+        let regex = connector.text("topics.regex").unwrap_or_default();
+        return Err(format!(
+            "Invalid value {regex} for configuration topics.regex: patterns of topics are not available: list them in `topics`"
+        ));
+    }
+    let converters = Converters::of(connector);
+    converters.connect(connector, draft);
+    let start = match connector.text("consumer.override.auto.offset.reset") {
+        Some("latest") => "latest",
+        _ => "earliest",
+    };
+    let group = connector
+        .text("consumer.override.group.id")
+        .map_or_else(|| format!("connect-{}", connector.name), str::to_owned);
+    let mut kafka = match topics.as_slice() {
+        [topic] => Map::from_iter([("topic".to_owned(), json!(topic))]),
+        several => Map::from_iter([("topics".to_owned(), json!(several))]),
+    };
+    kafka.extend([("group".to_owned(), json!(group)), ("start".to_owned(), json!(start))]);
+    let properties = clients::properties(connector, "consumer.override.", draft)?;
+    if !properties.is_empty() {
+        kafka.insert("properties".into(), Json::Object(properties));
+    }
+    draft.source.insert("kafka".into(), Json::Object(kafka));
+    draft.source.insert("format".into(), json!("bytes"));
+    // A record without a value is a line, too.
+    draft.source.insert("columns".into(), json!({ "value": "bytes?" }));
+    // Lines join those that are there.
+    draft.sink.insert("file".into(), json!({ "path": path, "append": true }));
+    draft.sink.insert("format".into(), converters.format());
+    clients::errors(connector, true, draft);
+    draft.lanes = connector.tasks();
+    Ok(Made { tasks: connector.tasks(), task_class: "org.apache.kafka.connect.file.FileStreamSinkTask", at_end: None })
+}
