@@ -1,6 +1,9 @@
 //! JSON as Connect reads and writes it: numbers keep their digits, of a key that comes twice the last one counts,
 //! and whatever stands behind the first value is ignored.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::value::{java_double, java_float};
 
 /// Values within one another.
@@ -122,7 +125,15 @@ fn write_all<T>(items: &[T], ends: (u8, u8), out: &mut Vec<u8>, write: impl Fn(&
     out.push(ends.1);
 }
 
-fn write_text(text: &str, out: &mut Vec<u8>) {
+/// Appends bytes as a text of base64.
+pub fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(BASE64.encode(bytes).as_bytes());
+    out.push(b'"');
+}
+
+/// Appends a text between quotes.
+pub fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     for byte in text.bytes() {
         match byte {

@@ -5,6 +5,7 @@
 //! Classes, settings, results and messages are those of Apache Kafka 4.3, checked against it (`tests.rs`). Where
 //! the genuine classes lose or garble data in silence (an integer that wraps, a number read as 0), here it is an error.
 
+pub mod columns;
 pub mod config;
 pub mod converters;
 pub mod json;

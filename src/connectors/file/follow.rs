@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(texts(&mut reader), ["fourth"]);
 
         // And one in which the place is within a line.
-        std::fs::write(file.path().with_extension("new"), "something else altogether\n").unwrap();
+        std::fs::write(file.path().with_extension("new"), "something else altogether, and more\n").unwrap();
         std::fs::rename(file.path().with_extension("new"), file.path()).unwrap();
         reader.looked = None;
         let failure = reader.poll(10, 0).unwrap_err();

@@ -11,7 +11,7 @@ use super::super::json::Json;
 use super::super::record::{ConnectError, Datum, refused};
 use super::super::schema::{Field, Kind, Logical, Schema};
 use super::super::value::{Decimal, Struct, Value};
-use super::Converter;
+use super::{Converter, Form};
 
 const ENVELOPE: &str = "JsonConverter with schemas.enable requires \"schema\" and \"payload\" fields and may not contain additional fields. If you are trying to deserialize plain JSON data, set schemas.enable=false in your converter configuration.";
 
@@ -241,7 +241,30 @@ impl JsonConverter {
     }
 }
 
+/// True if a null somewhere may mean another value.
+fn has_default(schema: &Schema) -> bool {
+    schema.default.is_some()
+        || match &schema.kind {
+            Kind::Array(items) => has_default(items),
+            Kind::Map(keys, values) => has_default(keys) || has_default(values),
+            Kind::Struct(fields) => fields.iter().any(|field| has_default(&field.schema)),
+            _ => false,
+        }
+}
+
 impl Converter for JsonConverter {
+    fn form(&self, _topic: &str, schema: Option<&Arc<Schema>>) -> Option<Form> {
+        let schema = schema.filter(|schema| !has_default(schema))?;
+        let (mut before, mut behind): (Vec<u8>, &[u8]) = (Vec::new(), b"");
+        if self.schemas_enable {
+            before.extend_from_slice(b"{\"schema\":");
+            self.write_schema(schema, None).ok()?.write(&mut before);
+            before.extend_from_slice(b",\"payload\":");
+            behind = b"}";
+        }
+        Some(Form::Json { before, behind, decimal_numeric: self.decimal_numeric })
+    }
+
     fn encode(&self, _topic: &str, datum: &Datum) -> Result<Option<Vec<u8>>, ConnectError> {
         if datum.schema.is_none() && datum.value.is_null() {
             return Ok(None);

@@ -1,10 +1,12 @@
 //! Converters whose bytes are one value: text, bytes, numbers, a boolean.
 
+use std::sync::Arc;
+
 use super::super::config::{ConfigError, Settings};
 use super::super::record::{ConnectError, Datum, refused};
 use super::super::schema::{Kind, Schema};
 use super::super::value::Value;
-use super::Converter;
+use super::{Converter, Form};
 
 /// One value, of this type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,16 @@ impl PlainConverter {
 }
 
 impl Converter for PlainConverter {
+    fn form(&self, _topic: &str, schema: Option<&Arc<Schema>>) -> Option<Form> {
+        // Kinds whose text is the same in Java and here.
+        let is_plain = |kind: &Kind| {
+            matches!(kind, Kind::String | Kind::Int8 | Kind::Int16 | Kind::Int32 | Kind::Int64 | Kind::Boolean)
+        };
+        let schema = schema?;
+        (*self == PlainConverter::String && schema.as_logical().is_none() && is_plain(&schema.kind))
+            .then_some(Form::Text)
+    }
+
     fn encode(&self, _topic: &str, datum: &Datum) -> Result<Option<Vec<u8>>, ConnectError> {
         if let (PlainConverter::Bytes, Some(schema)) = (self, &datum.schema)
             && schema.kind != Kind::Bytes

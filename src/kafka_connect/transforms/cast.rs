@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::super::columns::{Columns, Part};
 use super::super::config::{ConfigError, Settings};
 use super::super::record::{ConnectError, Datum, Record, map_get, map_put, refused};
 use super::super::schema::{Field, Kind, Logical, Schema};
@@ -63,7 +66,44 @@ impl Cast {
     }
 }
 
+/// The casts of columns in which Java and Arrow agree about every value.
+fn cast_column(schema: &Schema, column: &ArrayRef, target: &Kind) -> Option<ArrayRef> {
+    if schema.name.is_some() {
+        return None;
+    }
+    let to = match (&schema.kind, target) {
+        (Kind::Int32, Kind::Int64) => DataType::Int64,
+        (Kind::Int32 | Kind::Int64 | Kind::Float32, Kind::Float64) => DataType::Float64,
+        (Kind::Int32 | Kind::Int64 | Kind::Boolean, Kind::String) => DataType::Utf8,
+        (same, target) if same == target => return Some(column.clone()),
+        _ => return None,
+    };
+    arrow::compute::cast(column, &to).ok()
+}
+
 impl Transformation for Cast {
+    fn columns(&self, mut columns: Columns) -> Option<Columns> {
+        if self.whole.is_some() {
+            return None;
+        }
+        let part = self.side.part(&mut columns);
+        if matches!(part, Part::Null(_)) {
+            return Some(columns);
+        }
+        let (schema, fields) = part.fields()?;
+        let cast = fields.map(|(field, column)| match self.target(&field.name) {
+            None => Some((field.clone(), column.clone())),
+            Some(target) => {
+                let column = cast_column(&field.schema, column, target)?;
+                let schema = Arc::new(cast_schema(&field.schema, target).ok()?);
+                Some((Field { name: field.name.clone(), schema }, column))
+            }
+        });
+        let cast = cast.collect::<Option<Vec<_>>>()?;
+        *part = Part::of_fields(&schema.clone(), cast);
+        Some(columns)
+    }
+
     fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError> {
         let datum = self.side.of(&record);
         if datum.schema.is_none() && datum.value.is_null() {

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
+
+use super::super::columns::{self, Columns, Part};
 use super::super::config::{ConfigError, Settings};
 use super::super::record::{ConnectError, Datum, Record, map_get, map_put, refused};
 use super::super::schema::{Field, Kind, Logical, Schema};
@@ -78,7 +81,44 @@ impl InsertField {
     }
 }
 
+impl What {
+    fn schema(&self) -> Schema {
+        match self {
+            What::Topic | What::Static(_) => Schema::new(Kind::String),
+            What::Partition => Schema::new(Kind::Int32),
+            What::Offset => Schema::new(Kind::Int64),
+            What::Timestamp => Schema::logical(Logical::Timestamp),
+        }
+    }
+}
+
 impl Transformation for InsertField {
+    fn columns(&self, mut columns: Columns) -> Option<Columns> {
+        let (topic, count) = (columns.topic.clone(), columns.count);
+        let part = self.side.part(&mut columns);
+        if matches!(part, Part::Null(_)) {
+            return Some(columns);
+        }
+        let (schema, fields) = part.fields()?;
+        let mut fields: Vec<_> = fields.map(|(field, column)| (field.clone(), column.clone())).collect();
+        for inserted in &self.inserted {
+            if fields.iter().any(|(field, _)| field.name == inserted.name) {
+                return None;
+            }
+            let column = match &inserted.what {
+                What::Topic => columns::constant(&topic, count),
+                What::Static(text) => columns::constant(text, count),
+                // The key decides, later.
+                What::Partition => columns::nulls(&DataType::Int32, count),
+                What::Offset | What::Timestamp => return None,
+            };
+            let schema = Schema { optional: inserted.optional, ..inserted.what.schema() };
+            fields.push((Field { name: inserted.name.clone(), schema: Arc::new(schema) }, column));
+        }
+        *part = Part::of_fields(&schema.clone(), fields);
+        Some(columns)
+    }
+
     fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError> {
         let datum = self.side.of(&record);
         if datum.value.is_null() {
@@ -107,13 +147,7 @@ impl Transformation for InsertField {
                             inserted.name
                         ));
                     }
-                    let ty = match inserted.what {
-                        What::Topic | What::Static(_) => Schema::new(Kind::String),
-                        What::Partition => Schema::new(Kind::Int32),
-                        What::Offset => Schema::new(Kind::Int64),
-                        What::Timestamp => Schema::logical(Logical::Timestamp),
-                    };
-                    let ty = Schema { optional: inserted.optional, ..ty };
+                    let ty = Schema { optional: inserted.optional, ..inserted.what.schema() };
                     let value = Self::value(&inserted.what, &record)?;
                     fields.push((Field { name: inserted.name.clone(), schema: Arc::new(ty) }, value));
                 }
@@ -161,6 +195,21 @@ impl ReplaceField {
 }
 
 impl Transformation for ReplaceField {
+    fn columns(&self, mut columns: Columns) -> Option<Columns> {
+        let part = self.side.part(&mut columns);
+        if matches!(part, Part::Null(_)) {
+            return Some(columns);
+        }
+        let (schema, fields) = part.fields()?;
+        let kept = fields.filter_map(|(field, column)| {
+            let name = self.name(&field.name)?.to_owned();
+            Some((Field { name, schema: field.schema.clone() }, column.clone()))
+        });
+        let kept: Vec<_> = kept.collect();
+        *part = Part::of_fields(&schema.clone(), kept);
+        Some(columns)
+    }
+
     fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError> {
         let datum = self.side.of(&record);
         let changed = match (&datum.schema, &datum.value) {
@@ -205,6 +254,15 @@ impl HoistField {
 }
 
 impl Transformation for HoistField {
+    fn columns(&self, mut columns: Columns) -> Option<Columns> {
+        let count = columns.count;
+        let part = self.side.part(&mut columns);
+        let (schema, column) = std::mem::replace(part, Part::Null(None)).into_column(count)?;
+        let field = Field { name: self.field.clone(), schema };
+        *part = Part::of_fields(&Schema::new(Kind::Struct(Vec::new())), [(field, column)]);
+        Some(columns)
+    }
+
     fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError> {
         let datum = self.side.of(&record).clone();
         let hoisted = match datum.schema {
@@ -274,6 +332,17 @@ impl ExtractField {
 }
 
 impl Transformation for ExtractField {
+    fn columns(&self, mut columns: Columns) -> Option<Columns> {
+        let [name] = self.path.as_slice() else { return None };
+        let part = self.side.part(&mut columns);
+        let (_, mut fields) = part.fields()?;
+        let (field, column) = fields.find(|(field, _)| field.name == *name)?;
+        let extracted = Part::of_column(field.schema.clone(), column.clone())?;
+        drop(fields);
+        *part = extracted;
+        Some(columns)
+    }
+
     fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError> {
         let extracted = self.extract(self.side.of(&record))?;
         Ok(Some(self.side.put(record, extracted)))
@@ -330,7 +399,25 @@ impl SetSchemaMetadata {
     }
 }
 
+impl SetSchemaMetadata {
+    fn named(&self, schema: &Schema) -> Arc<Schema> {
+        let mut named = Schema::clone(schema);
+        named.name = self.name.clone().or(named.name);
+        named.version = self.version.or(named.version);
+        Arc::new(named)
+    }
+}
+
 impl Transformation for SetSchemaMetadata {
+    fn columns(&self, mut columns: Columns) -> Option<Columns> {
+        match self.side.part(&mut columns) {
+            Part::Null(None) => {}
+            Part::Struct(schema, _) => *schema = self.named(schema),
+            Part::Null(Some(_)) | Part::Whole(..) => return None,
+        }
+        Some(columns)
+    }
+
     fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError> {
         let datum = self.side.of(&record);
         let Some(schema) = &datum.schema else {
@@ -342,10 +429,7 @@ impl Transformation for SetSchemaMetadata {
         if !matches!(schema.kind, Kind::Struct(_)) {
             return refused("Cannot list fields on non-struct type");
         }
-        let mut named = Schema::clone(schema);
-        named.name = self.name.clone().or(named.name);
-        named.version = self.version.or(named.version);
-        let named = Arc::new(named);
+        let named = self.named(schema);
         let value = match &datum.value {
             Value::Struct(row) => {
                 let values = fields_of(row, self.replace_null).map(|(_, value)| value).collect();
@@ -371,6 +455,18 @@ impl ValueToKey {
 }
 
 impl Transformation for ValueToKey {
+    fn columns(&self, mut columns: Columns) -> Option<Columns> {
+        let (_, fields) = columns.value.fields()?;
+        let fields: Vec<_> = fields.collect();
+        let named = |name: &String| {
+            let (field, column) = fields.iter().find(|(field, _)| field.name == *name)?;
+            Some(((*field).clone(), (*column).clone()))
+        };
+        let key = self.fields.iter().map(named).collect::<Option<Vec<_>>>()?;
+        columns.key = Part::of_fields(&Schema::new(Kind::Struct(Vec::new())), key);
+        Some(columns)
+    }
+
     fn apply(&self, mut record: Record) -> Result<Option<Record>, ConnectError> {
         const PURPOSE: &str = "copying fields from value to key";
         record.key = match &record.value.schema {

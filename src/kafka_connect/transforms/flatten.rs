@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
+
+use super::super::columns::{self, Columns, Part};
 use super::super::config::{ConfigError, Settings};
 use super::super::record::{ConnectError, Datum, Record, map_put, refused};
 use super::super::schema::{Field, Kind, Schema};
@@ -60,6 +63,34 @@ impl Flatten {
         Ok(())
     }
 
+    /// The same of columns: those of a struct that is null are null.
+    fn put_columns<'a>(
+        &self,
+        prefix: &str,
+        fields: impl Iterator<Item = (&'a Field, ArrayRef)>,
+        optional: bool,
+        out: &mut Vec<(Field, ArrayRef)>,
+    ) -> Option<()> {
+        for (field, column) in fields {
+            let name = self.name(prefix, &field.name);
+            match &field.schema.kind {
+                Kind::Struct(inner) => {
+                    let optional = optional || field.schema.optional;
+                    self.put_columns(&name, inner.iter().zip(columns::children(&column)?), optional, out)?;
+                }
+                // Both are for the way row by row.
+                Kind::Map(..) => return None,
+                _ if columns::may_mean_default(field, &column) => return None,
+                _ => {
+                    let mut schema = Schema::clone(&field.schema);
+                    schema.optional |= optional;
+                    out.push((Field { name, schema: Arc::new(schema) }, column));
+                }
+            }
+        }
+        Some(())
+    }
+
     fn put_entries(&self, prefix: &str, entries: &[(Value, Value)], out: &mut Vec<(Value, Value)>) {
         for (key, value) in entries {
             let name = self.name(prefix, &key.java_text());
@@ -72,6 +103,19 @@ impl Flatten {
 }
 
 impl Transformation for Flatten {
+    fn columns(&self, mut columns: Columns) -> Option<Columns> {
+        let part = self.side.part(&mut columns);
+        if matches!(part, Part::Null(_)) {
+            return Some(columns);
+        }
+        let (schema, fields) = part.fields()?;
+        let mut flat = Vec::new();
+        let fields = fields.map(|(field, column)| (field, column.clone()));
+        self.put_columns("", fields, schema.optional, &mut flat)?;
+        *part = Part::of_fields(&schema.clone(), flat);
+        Some(columns)
+    }
+
     fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError> {
         let datum = self.side.of(&record);
         let changed = match (&datum.schema, &datum.value) {

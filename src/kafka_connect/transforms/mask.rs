@@ -1,9 +1,12 @@
 //! Masking: values of a type that say nothing.
 
-use arrow::datatypes::i256;
+use arrow::array::Array;
+use arrow::datatypes::{DataType, i256};
 
+use super::super::columns::{self, Columns, Part};
 use super::super::config::{ConfigError, Settings};
 use super::super::record::{ConnectError, Datum, Record, map_get, map_put, refused};
+use super::super::schema::Kind;
 use super::super::value::{Decimal, Value};
 use super::{Side, Transformation, fields_of, replaces_null, structure};
 
@@ -34,6 +37,25 @@ impl MaskField {
 }
 
 impl Transformation for MaskField {
+    fn columns(&self, mut columns: Columns) -> Option<Columns> {
+        let part = self.side.part(&mut columns);
+        let (schema, fields) = part.fields()?;
+        let masked = fields.map(|(field, column)| {
+            let column = match &self.replacement {
+                _ if !self.fields.contains(&field.name) => column.clone(),
+                None => columns::nothings(column)?,
+                Some(text) if field.schema.kind == Kind::String && *column.data_type() == DataType::Utf8 => {
+                    columns::with_nulls_of(&columns::constant(text, column.len()), column)?
+                }
+                Some(_) => return None,
+            };
+            Some((field.clone(), column))
+        });
+        let masked = masked.collect::<Option<Vec<_>>>()?;
+        *part = Part::of_fields(&schema.clone(), masked);
+        Some(columns)
+    }
+
     fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError> {
         const PURPOSE: &str = "mask fields";
         let datum = self.side.of(&record);

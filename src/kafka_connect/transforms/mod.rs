@@ -14,6 +14,7 @@ pub use routes::whole as whole_regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::columns::{Columns, Part};
 use super::config::{ConfigError, Settings};
 use super::predicates::{self, Predicate};
 use super::record::{ConnectError, Datum, Record};
@@ -27,6 +28,11 @@ pub trait Transformation: Send + Sync {
     /// # Errors
     /// A record that the transformation is not made for.
     fn apply(&self, record: Record) -> Result<Option<Record>, ConnectError>;
+
+    /// What it makes of whole columns; `None`: it must see the records one by one.
+    fn columns(&self, _columns: Columns) -> Option<Columns> {
+        None
+    }
 
     /// What it makes of the topic of all records.
     fn route(&self, _topic: &str) -> Route {
@@ -66,6 +72,13 @@ impl Side {
         match self {
             Side::Key => &record.key,
             Side::Value => &record.value,
+        }
+    }
+
+    fn part(self, columns: &mut Columns) -> &mut Part {
+        match self {
+            Side::Key => &mut columns.key,
+            Side::Value => &mut columns.value,
         }
     }
 
@@ -193,6 +206,18 @@ impl Chain {
             }
         }
         Ok(Some(record))
+    }
+
+    /// The same for whole columns; `None`: the records must go through one by one.
+    pub fn columns(&self, columns: Columns) -> Option<Columns> {
+        let mut columns = columns;
+        for link in &self.links {
+            match &link.predicate {
+                Some(predicate) if predicate.test_topic(&columns.topic)? == link.negate => {}
+                _ => columns = link.transformation.columns(columns)?,
+            }
+        }
+        Some(columns)
     }
 
     /// The topic that records of `topic` are in behind the chain. `None`: each record may go to another one.

@@ -2,6 +2,7 @@
 
 use regex::Regex;
 
+use super::super::columns::Columns;
 use super::super::config::{ConfigError, Settings};
 use super::super::record::{ConnectError, Record, refused};
 use super::dates::DateFormat;
@@ -61,6 +62,13 @@ impl Transformation for RegexRouter {
             record.topic = replaced(&self.replacement, &found)?;
         }
         Ok(Some(record))
+    }
+
+    fn columns(&self, mut columns: Columns) -> Option<Columns> {
+        if let Some(found) = self.regex.captures(&columns.topic) {
+            columns.topic = replaced(&self.replacement, &found).ok()?;
+        }
+        Some(columns)
     }
 
     fn route(&self, topic: &str) -> Route {

@@ -18,7 +18,7 @@ use super::super::config::{ConfigError, Settings};
 use super::super::record::{ConnectError, Datum, refused};
 use super::super::schema::{Kind, Schema};
 use super::super::value::Value;
-use super::Converter;
+use super::{Converter, Form};
 use crate::registry::avro::Schema as AvroSchema;
 use crate::registry::{Registry, Side, SubjectStrategy};
 use crate::report::Failure;
@@ -129,6 +129,14 @@ fn unanswered(doing: &str, failure: &Failure) -> ConnectError {
 }
 
 impl Converter for AvroConverter {
+    fn form(&self, topic: &str, schema: Option<&Arc<Schema>>) -> Option<Form> {
+        // Of bytes that are a whole value our own Avro writes no length, as serializers do.
+        let schema = schema.filter(|schema| schema.kind != Kind::Bytes)?;
+        // Whoever asks for the bytes hears of what the registry refuses.
+        let id = self.id_of(topic, schema).ok()?;
+        Some(Form::Avro { id, schema: avro_schema(schema, self.metadata).ok()?.to_string() })
+    }
+
     fn encode(&self, topic: &str, datum: &Datum) -> Result<Option<Vec<u8>>, ConnectError> {
         if datum.value.is_null() {
             return Ok(None);

@@ -13,12 +13,15 @@ use arrow::datatypes::{
 };
 
 use super::super::arrow_bug;
+use crate::kafka_connect::json::{self, Json};
 use crate::kafka_connect::{Decimal, Kind, Schema, Struct, Value};
 use crate::report::Failure;
 
 /// A column whose values can be asked for.
 pub(super) struct Cells {
     nulls: Option<NullBuffer>,
+    /// A null is a value of the schema.
+    optional: bool,
     values: Values,
 }
 
@@ -120,7 +123,67 @@ impl Cells {
             (_, Kind::String) => Values::Text(cast(array, &DataType::Utf8).map_err(arrow_bug)?.as_string().clone()),
             _ => return Err(misfit(array, schema)),
         };
-        Ok(Cells { nulls: array.logical_nulls(), values })
+        Ok(Cells { nulls: array.logical_nulls(), optional: schema.optional, values })
+    }
+
+    /// Values that are texts, as a column of texts.
+    pub fn texts(&self, column: &ArrayRef) -> ArrayRef {
+        let text = |row: usize| match self.value(row) {
+            Value::String(text) => Some(text),
+            _ => None,
+        };
+        Arc::new((0..column.len()).map(text).collect::<StringArray>())
+    }
+
+    /// Appends a value as Connect's JSON has it; `None`: a null that may not be.
+    pub fn write_json(&self, row: usize, decimal_numeric: bool, out: &mut Vec<u8>) -> Option<()> {
+        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+            out.extend_from_slice(b"null");
+            return self.optional.then_some(());
+        }
+        match &self.values {
+            Values::Text(all) => json::write_text(all.value(row), out),
+            Values::Bytes(all) => json::write_base64(all.value(row), out),
+            Values::Fixed(all) => json::write_base64(all.value(row), out),
+            Values::Enum(keys, symbols) => json::write_text(symbols.value(keys[row] as usize), out),
+            Values::Int(all) => write_number(all.value(row), out),
+            Values::Long(all) => write_number(all.value(row), out),
+            Values::Date(all) => write_number(all.value(row), out),
+            Values::Time(all) => write_number(all.value(row), out),
+            Values::Timestamp(all) => write_number(all.value(row), out),
+            Values::Boolean(all) => out.extend_from_slice(if all.value(row) { b"true" } else { b"false" }),
+            Values::Float(all) => Json::float(all.value(row)).write(out),
+            Values::Double(all) => Json::double(all.value(row)).write(out),
+            Values::Uuid(all) => json::write_text(&hyphenated(all.value(row)), out),
+            Values::Decimal128(..) | Values::Decimal256(..) => match self.value(row) {
+                Value::Decimal(decimal) if decimal_numeric => out.extend_from_slice(decimal.text().as_bytes()),
+                Value::Decimal(decimal) => json::write_base64(&decimal.to_bytes(), out),
+                _ => return None,
+            },
+            Values::List(offsets, items) => {
+                out.push(b'[');
+                let all = span(offsets, row);
+                for at in all.clone() {
+                    separate(at > all.start, out);
+                    items.write_json(at, decimal_numeric, out)?;
+                }
+                out.push(b']');
+            }
+            Values::Map(offsets, keys, values) => {
+                out.push(b'{');
+                let all = span(offsets, row);
+                for at in all.clone() {
+                    separate(at > all.start, out);
+                    json::write_text(keys.value(at), out);
+                    out.push(b':');
+                    values.write_json(at, decimal_numeric, out)?;
+                }
+                out.push(b'}');
+            }
+            Values::Struct(schema, columns) => write_struct(schema, columns, row, decimal_numeric, out)?,
+            Values::Null | Values::Union(_) => return None,
+        }
+        Some(())
     }
 
     pub fn value(&self, row: usize) -> Value {
@@ -185,6 +248,36 @@ impl Union {
         values[*index] = cells.value(place);
         Value::Struct(Struct { schema: self.schema.clone(), values })
     }
+}
+
+/// Appends a struct of columns as an object; see [`Cells::write_json`].
+pub(super) fn write_struct(
+    schema: &Schema,
+    columns: &[Cells],
+    row: usize,
+    decimal_numeric: bool,
+    out: &mut Vec<u8>,
+) -> Option<()> {
+    out.push(b'{');
+    for (index, (field, column)) in schema.fields().iter().zip(columns).enumerate() {
+        separate(index > 0, out);
+        json::write_text(&field.name, out);
+        out.push(b':');
+        column.write_json(row, decimal_numeric, out)?;
+    }
+    out.push(b'}');
+    Some(())
+}
+
+fn separate(from_another: bool, out: &mut Vec<u8>) {
+    if from_another {
+        out.push(b',');
+    }
+}
+
+fn write_number(number: impl std::fmt::Display, out: &mut Vec<u8>) {
+    use std::io::Write as _;
+    write!(out, "{number}").expect("a Vec takes everything");
 }
 
 fn long(array: &ArrayRef) -> Result<PrimitiveArray<Int64Type>, Failure> {

@@ -1,5 +1,8 @@
 //! Columns of every type as Connect's values, lines of records, and dead letters in Connect's words.
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use arrow::array::{BinaryArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::datatypes::Schema as ArrowSchema;
 
@@ -14,6 +17,7 @@ use crate::plan::RecordEncoding;
 use crate::plan::records::dead::{ConnectDead, DeadRecords};
 use crate::plan::{RecordEncoder, records::connect::written::Part};
 use crate::registry::avro::Schema as AvroSchema;
+use crate::registry::{Registered, Registry, Verdict};
 
 const EVERY_TYPE: &str = r#"{"type":"record","name":"Every","namespace":"a.b","fields":[
     {"name":"boolean","type":"boolean"}, {"name":"int","type":"int"}, {"name":"long","type":["null","long"]},
@@ -270,41 +274,49 @@ fn a_refused_record_says_in_connects_words_by_whom() {
     assert_eq!(headers(Some(ConnectDead::Bytes)), []);
 }
 
+/// Gives schemas ids in their order, if it is there.
+#[derive(Debug, Default)]
+struct Ids {
+    away: AtomicBool,
+    schemas: Mutex<Vec<String>>,
+}
+
+impl Registry for Ids {
+    fn latest(&self, _: &str) -> Result<Option<Registered>, Failure> {
+        Ok(None)
+    }
+    fn version(&self, _: &str, _: i32) -> Result<Option<Registered>, Failure> {
+        Ok(None)
+    }
+    fn by_id(&self, _: i32) -> Result<Option<Arc<str>>, Failure> {
+        Ok(None)
+    }
+    fn lookup(&self, _: &str, _: &str) -> Result<Option<Registered>, Failure> {
+        Ok(None)
+    }
+    fn register(&self, _: &str, schema: &str) -> Result<i32, Failure> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(Failure::outside("registry.unreachable", "nobody answers"));
+        }
+        let mut schemas = self.schemas.lock().unwrap();
+        let known = schemas.iter().position(|known| known == schema);
+        Ok(known.unwrap_or_else(|| {
+            schemas.push(schema.to_owned());
+            schemas.len() - 1
+        }) as i32)
+    }
+    fn compatible(&self, _: &str, _: &str) -> Result<Verdict, Failure> {
+        Ok(Verdict { compatible: true, messages: Vec::new() })
+    }
+    fn describe(&self) -> String {
+        "ids".into()
+    }
+}
+
 #[test]
 fn i8_a_registry_that_is_away_is_waited_for_before_a_row_is_taken_in() {
-    use crate::registry::{Registered, Registry, Verdict};
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    #[derive(Debug, Default)]
-    struct Flaky(AtomicBool);
-    impl Registry for Flaky {
-        fn latest(&self, _: &str) -> Result<Option<Registered>, Failure> {
-            Ok(None)
-        }
-        fn version(&self, _: &str, _: i32) -> Result<Option<Registered>, Failure> {
-            Ok(None)
-        }
-        fn by_id(&self, _: i32) -> Result<Option<Arc<str>>, Failure> {
-            Ok(None)
-        }
-        fn lookup(&self, _: &str, _: &str) -> Result<Option<Registered>, Failure> {
-            Ok(None)
-        }
-        fn register(&self, _: &str, _: &str) -> Result<i32, Failure> {
-            match self.0.load(Ordering::Relaxed) {
-                true => Ok(9),
-                false => Err(Failure::outside("registry.unreachable", "nobody answers")),
-            }
-        }
-        fn compatible(&self, _: &str, _: &str) -> Result<Verdict, Failure> {
-            Ok(Verdict { compatible: true, messages: Vec::new() })
-        }
-        fn describe(&self) -> String {
-            "flaky".into()
-        }
-    }
-
-    let registry = Arc::new(Flaky::default());
+    let registry = Arc::new(Ids::default());
+    registry.away.store(true, Ordering::Relaxed);
     let all = settings(&[("key.converter", "String"), ("value.converter", "AvroConverter")]).all;
     let spec = written::ConnectRecords {
         settings: ConnectSettings { all, registry: Some(registry.clone()) },
@@ -323,9 +335,133 @@ fn i8_a_registry_that_is_away_is_waited_for_before_a_row_is_taken_in() {
     let failure = encoder.prepare(&batch).unwrap_err();
     assert!(failure.retry && failure.code == "connect.registry_away", "{failure}");
     assert!(!encoder.encode(&batch, &mut dead).unwrap_err().retry, "nobody asks for the rows again");
-    registry.0.store(true, Ordering::Relaxed);
+    registry.away.store(false, Ordering::Relaxed);
     encoder.prepare(&batch).unwrap();
     let rows = encoder.encode(&batch, &mut dead).unwrap();
-    assert_eq!(rows.bytes(rows.records[0].value.as_ref().unwrap()), b"\0\0\0\0\x09\x02a");
+    assert_eq!(rows.bytes(rows.records[0].value.as_ref().unwrap()), b"\0\0\0\0\0\x02a");
     assert!(dead.is_empty());
+}
+
+/// Alias, class and settings of each link.
+type Links<'a> = &'a [(&'a str, &'a str, &'a [(&'a str, &'a str)])];
+
+fn records(registry: &Arc<Ids>, key: &str, value: &str, links: Links<'_>) -> written::ConnectRecords {
+    let schema = connect_schema(&AvroSchema::parse(EVERY_TYPE).unwrap()).unwrap();
+    let columns: Vec<String> = schema.fields().iter().map(|field| field.name.clone()).collect();
+    let mut all = settings(&[("key.converter", key), ("value.converter", value)]).all;
+    if value == "plain" {
+        all.insert("value.converter".into(), "JsonConverter".into());
+        all.insert("value.converter.schemas.enable".into(), "false".into());
+        all.insert("value.converter.decimal.format".into(), "NUMERIC".into());
+    }
+    let names: Vec<&str> = links.iter().map(|(name, ..)| *name).collect();
+    all.insert("transforms".into(), names.join(","));
+    for (name, class, given) in links {
+        all.insert(format!("transforms.{name}.type"), format!("org.apache.kafka.connect.transforms.{class}"));
+        all.extend(given.iter().map(|(key, text)| (format!("transforms.{name}.{key}"), (*text).to_owned())));
+    }
+    written::ConnectRecords {
+        settings: ConnectSettings { all, registry: Some(registry.clone()) },
+        topic: "orders".into(),
+        key: Part::Whole { column: "int".into(), schema: Some(schema.field("int").unwrap().schema.clone()) },
+        value: Part::Struct { columns, schema },
+        timestamp: crate::plan::records::kafka::Timestamp::Now,
+        headers: written::Headers::Nothing,
+        mode: crate::plan::Mode::Append,
+        record_bytes_max: 10_000,
+    }
+}
+
+/// Key and value of each record.
+type Shown = Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>;
+
+fn shown(rows: &EncodedRows) -> Shown {
+    let bytes = |range: &Option<Range<u32>>| range.as_ref().map(|range| rows.bytes(range).to_vec());
+    rows.records.iter().map(|record| (bytes(&record.key), bytes(&record.value))).collect()
+}
+
+#[test]
+fn columns_at_once_give_the_bytes_that_rows_one_by_one_give() {
+    let only = |names: &'static str| [("include", names)];
+    let no_map: (&str, &str, &[(&str, &str)]) = ("no_map", "ReplaceField$Value", &[("exclude", "map")]);
+    let (some, text) = (only("int,string,struct"), only("string"));
+    let chains: &[Links<'_>] = &[
+        &[],
+        &[("a", "ReplaceField$Value", &[("exclude", "int,map"), ("renames", "string:text,list:items")])],
+        &[("a", "ReplaceField$Value", &some), ("b", "HoistField$Value", &[("field", "inner")])],
+        &[(
+            "a",
+            "InsertField$Value",
+            &[("topic.field", "from!"), ("static.field", "shop"), ("static.value", "north"), ("partition.field", "p")],
+        )],
+        &[("a", "MaskField$Value", &[("fields", "int,long,double,string,boolean")])],
+        &[("a", "MaskField$Value", &[("fields", "string"), ("replacement", "xxx")])],
+        &[("a", "Cast$Value", &[("spec", "int:int64,long:string,float:float64,boolean:string,string:string")])],
+        &[no_map, ("a", "Flatten$Value", &[("delimiter", "_")])],
+        &[("a", "ExtractField$Value", &[("field", "date")])],
+        &[("a", "ExtractField$Value", &[("field", "list")])],
+        &[("a", "ValueToKey", &[("fields", "string,long")])],
+        &[("a", "ValueToKey", &[("fields", "string")]), ("b", "ExtractField$Key", &[("field", "string")])],
+        &[("a", "SetSchemaMetadata$Value", &[("schema.name", "x.Other"), ("schema.version", "3")])],
+        &[
+            ("a", "RegexRouter", &[("regex", "(.*)ers"), ("replacement", "$1s")]),
+            ("b", "InsertField$Value", &[("topic.field", "t")]),
+        ],
+        &[
+            ("a", "ReplaceField$Value", &text),
+            ("b", "ValueToKey", &[("fields", "string")]),
+            ("c", "HoistField$Key", &[("field", "k")]),
+        ],
+    ];
+    let rows = rows(arrow_schema(EVERY_TYPE).unwrap(), &VALUES);
+    let batch = Batch { source: 0, partition: 0, rows: rows.clone() };
+    let values = ["AvroConverter", "JsonConverter", "plain"];
+    for (links, value) in chains.iter().flat_map(|links| values.map(|value| (*links, value))) {
+        let named = format!("{value}: {links:?}");
+        let registry = Arc::new(Ids::default());
+        // Texts of structs are made row by row.
+        let key = if named.contains("ValueToKey") && !named.contains("ExtractField$Key") {
+            "AvroConverter"
+        } else {
+            "String"
+        };
+        let mut fast = records(&registry, key, value, links).encoder().unwrap();
+        assert!(fast.bytes(&rows, &mut Vec::new()).unwrap().is_some(), "as columns: {named}");
+        let mut dead = Vec::new();
+        let at_once = fast.encode(&batch, &mut dead).unwrap();
+        // A link that does nothing, and must see each record.
+        let mut slow_links = links.to_vec();
+        slow_links.push(("rows", "DropHeaders", &[("headers", "none")]));
+        let mut slow = records(&registry, key, value, &slow_links).encoder().unwrap();
+        assert!(slow.bytes(&rows, &mut Vec::new()).unwrap().is_none());
+        let one_by_one = slow.encode(&batch, &mut dead).unwrap();
+        assert_eq!(shown(&at_once), shown(&one_by_one), "{named}");
+        assert_eq!((at_once.len(), dead.len()), (2, 0), "{named}: {dead:?}");
+    }
+}
+
+#[test]
+fn what_columns_cannot_do_goes_row_by_row() {
+    let registry = Arc::new(Ids::default());
+    let rows = rows(arrow_schema(EVERY_TYPE).unwrap(), &VALUES);
+    let refused: &[Links<'_>] = &[
+        &[("a", "Cast$Value", &[("spec", "double:string")])],
+        &[("a", "Flatten$Value", &[])],
+        &[("a", "MaskField$Value", &[("fields", "bytes")])],
+        &[("a", "InsertField$Value", &[("timestamp.field", "at")])],
+        &[("a", "InsertField$Value", &[("topic.field", "int")])],
+        // As serializers write bytes that are a whole value they have no length, but converters give them one.
+        &[("a", "ExtractField$Value", &[("field", "decimal")])],
+        // Of two rows one is null, which is no value of Avro's but nothing at all.
+        &[("a", "ExtractField$Value", &[("field", "timestamp")])],
+    ];
+    for links in refused {
+        let mut encoder = records(&registry, "String", "AvroConverter", links).encoder().unwrap();
+        assert!(encoder.bytes(&rows, &mut Vec::new()).unwrap().is_none(), "{links:?}");
+    }
+    let mut arena = b"before".to_vec();
+    // Texts of structs are Java's.
+    let mut encoder = records(&registry, "String", "String", &[]).encoder().unwrap();
+    assert!(encoder.bytes(&rows, &mut arena).unwrap().is_none());
+    assert_eq!(arena, b"before", "what was begun is taken back");
 }

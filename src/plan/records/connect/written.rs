@@ -5,8 +5,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
 
 use super::cells::Cells;
+use super::fast::{Bytes, Fast};
 use super::{Ahead, ConnectSettings, Machinery, Trouble, stage};
-use crate::data::{Batch, DeadLetter, EncodedRows, dead_letter, meta};
+use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows, dead_letter, meta};
 use crate::expr::{At, Scalar};
 use crate::kafka_connect::converters::schemaless_json;
 use crate::kafka_connect::json::Json;
@@ -70,11 +71,7 @@ pub struct ConnectRecords {
 
 impl RecordEncoding for ConnectRecords {
     fn open(&self) -> Result<Box<dyn RecordEncoder>, Failure> {
-        Ok(Box::new(ConnectEncoder {
-            machinery: self.settings.machinery()?,
-            spec: self.clone(),
-            ahead: Ahead::default(),
-        }))
+        Ok(Box::new(self.encoder()?))
     }
 
     fn is_shown_by_records(&self) -> bool {
@@ -82,10 +79,18 @@ impl RecordEncoding for ConnectRecords {
     }
 }
 
-struct ConnectEncoder {
+impl ConnectRecords {
+    pub(super) fn encoder(&self) -> Result<ConnectEncoder, Failure> {
+        let (machinery, ahead, fast) = (self.settings.machinery()?, Ahead::default(), Fast::default());
+        Ok(ConnectEncoder { spec: self.clone(), machinery, ahead, fast })
+    }
+}
+
+pub(super) struct ConnectEncoder {
     spec: ConnectRecords,
     machinery: Machinery,
     ahead: Ahead,
+    fast: Fast,
 }
 
 impl RecordEncoder for ConnectEncoder {
@@ -107,15 +112,23 @@ impl RecordEncoder for ConnectEncoder {
 }
 
 impl ConnectEncoder {
-    fn records(&self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
+    fn records(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
         let written = written(batch, self.spec.mode)?;
         let batch = written.batch.as_ref();
         let rows = &batch.rows;
         let mut out = EncodedRows::default();
-        let key = OpenPart::of(&self.spec.key, rows, meta::KEY_BYTES)?;
-        let value = OpenPart::of(&self.spec.value, rows, meta::VALUE_BYTES)?;
+        let at_once = match written.deleted {
+            None => self.bytes(rows, &mut out.arena)?,
+            Some(_) => None,
+        };
         let timestamps = Timestamps::of(rows, &self.spec.timestamp)?;
         let headers = OpenHeaders::of(&self.spec.headers, rows)?;
+        if let Some(bytes) = at_once {
+            self.put_all(bytes, &headers, &timestamps, batch, &mut out, dead)?;
+            return Ok(out);
+        }
+        let key = OpenPart::of(&self.spec.key, rows, meta::KEY_BYTES)?;
+        let value = OpenPart::of(&self.spec.value, rows, meta::VALUE_BYTES)?;
         for row in 0..rows.num_rows() {
             let made = self.record(row, written.is_deleted(row), &key, &value, &headers, timestamps.at(row));
             let converted = made.and_then(|record| match self.machinery.transform(record)? {
@@ -132,6 +145,40 @@ impl ConnectEncoder {
             }
         }
         Ok(out)
+    }
+
+    /// Keys and values of all rows at once, if they can be made so.
+    pub(super) fn bytes(&mut self, rows: &RecordBatch, arena: &mut Vec<u8>) -> Result<Option<Bytes>, Failure> {
+        let parts = (&self.spec.key, &self.spec.value);
+        self.fast.bytes(&self.machinery, &self.spec.topic, parts, rows, arena)
+    }
+
+    /// Records whose keys and values are there already.
+    fn put_all(
+        &self,
+        bytes: Bytes,
+        headers: &OpenHeaders,
+        timestamps: &Timestamps,
+        batch: &Batch,
+        out: &mut EncodedRows,
+        dead: &mut Vec<DeadLetter>,
+    ) -> Result<(), Failure> {
+        let header = &self.machinery.header;
+        for (row, (key, value)) in bytes.keys.into_iter().zip(bytes.values).enumerate() {
+            let read = |bytes: Option<&[u8]>| header.converter.decode(&self.spec.topic, bytes);
+            let headers = headers.at(row, read).map_err(header.trouble(stage::HEADER));
+            match headers.and_then(|headers| self.machinery.put_headers(&bytes.topic, &headers, out)) {
+                Ok(headers) => {
+                    let record = EncodedRecord { key, value, timestamp: timestamps.at(row), headers };
+                    match refusal(&record, out, self.spec.record_bytes_max) {
+                        Some((code, reason)) => dead.push(dead_letter(batch, row, code, reason)),
+                        None => out.records.push(record),
+                    }
+                }
+                Err(trouble) => dead.push(trouble.settle(batch, row)?),
+            }
+        }
+        Ok(())
     }
 
     fn record(
