@@ -23,6 +23,7 @@ mod stops;
 mod test;
 mod validate;
 mod verify;
+mod worker;
 
 use std::process::ExitCode;
 

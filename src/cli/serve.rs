@@ -13,6 +13,7 @@ use super::Common;
 use super::output::{self, Exit, Output};
 use super::specs::{ValueArgs, submission};
 use super::stops::Stops;
+use super::worker::WorkerConfig;
 use crate::connect::Worker;
 use crate::connectors::kafka::Cluster;
 use crate::deploy::levels::Levels;
@@ -48,6 +49,10 @@ pub struct Args {
     /// The Kafka of connectors.
     #[arg(long, value_name = "HOST:PORT,…", default_value = "localhost:9092")]
     brokers: String,
+    /// Defaults of connectors (brokers, converters, registry), as a worker of Kafka Connect has them in a file of
+    /// properties.
+    #[arg(long, value_name = "FILE")]
+    worker_config: Option<PathBuf>,
     /// Let in only who shows a token (`Authorization: Bearer`) of this file: one on each line.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -110,6 +115,7 @@ struct Faces {
     credentials: Credentials,
     /// Of connectors.
     brokers: Cluster,
+    worker: Worker,
 }
 
 impl Faces {
@@ -122,14 +128,16 @@ impl Faces {
             })?;
             Ok::<_, Failure>((listener, at))
         };
-        let brokers = Cluster::new(args.brokers.clone(), BTreeMap::new())?;
+        let worker = args.worker_config.as_deref().map_or_else(|| Ok(WorkerConfig::default()), WorkerConfig::read)?;
+        let brokers = Cluster::new(worker.brokers(&args.brokers), BTreeMap::new())?;
+        let worker = worker.worker(&args.brokers, args.registry.is_some());
         let api = listen(&args.listen)?;
         let registry = args.registry.as_deref().map(listen).transpose()?;
         let registry = registry.map(|(listener, at)| {
             let registry = EmbeddedRegistry::open(registry_folder(&args.state_dir))?;
             Ok::<_, Failure>((listener, at, Arc::new(registry)))
         });
-        Ok(Faces { api, registry: registry.transpose()?, credentials, brokers })
+        Ok(Faces { api, registry: registry.transpose()?, credentials, brokers, worker })
     }
 
     fn announce(&self, output: Output, supervisor: &Supervisor) {
@@ -161,7 +169,7 @@ impl Faces {
         let guard = |at| Arc::new(Guard::new(self.credentials.clone(), at));
         let (listener, at) = self.api;
         let mut faces = tokio::task::JoinSet::new();
-        let worker = WorkerFace::new(Worker::default(), self.brokers, at, levels);
+        let worker = WorkerFace::new(self.worker, self.brokers, at, levels);
         faces.spawn(server::answer(listener, server::router(supervisor.clone(), worker, guard(at)), end(&over)));
         if let Some((listener, at, registry)) = self.registry {
             let face = guard(at).before(server::registry::router(registry));

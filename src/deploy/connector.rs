@@ -8,14 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::offsets::Positions;
 use super::store::Wanted;
 use super::submission::Name;
-use crate::spec::is_document_name;
+use crate::connect::pipeline_name;
 
 /// Where the pipelines of connectors are.
 pub const NAMESPACE: &str = "connect";
-/// What the name of a pipeline begins with whose connector has a name that no pipeline can have.
-const NAMELESS: &str = "connector-";
-/// Longest name of a connector that is its pipeline's too: names become names of files.
-const NAME_MAX: usize = 150;
 
 /// A connector. A stored format: fields are only added, with a default.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -67,13 +63,7 @@ impl Connector {
 
 /// The pipeline of a connector. Two connectors have two.
 pub fn pipeline_of(connector: &str) -> Name {
-    // What begins like a digest could be another connector's.
-    let is_plain = is_document_name(connector) && connector.len() <= NAME_MAX && !connector.starts_with(NAMELESS);
-    let name = match is_plain {
-        true => connector.to_owned(),
-        false => format!("{NAMELESS}{:x}", md5::compute(connector)),
-    };
-    Name { namespace: NAMESPACE.into(), name }
+    Name { namespace: NAMESPACE.into(), name: pipeline_name(connector) }
 }
 
 #[cfg(test)]
@@ -88,7 +78,10 @@ mod tests {
         let mut names: Vec<String> = odd.iter().map(|odd| name(odd)).collect();
         // Whoever knows the digest cannot take its place.
         names.extend(names.clone().iter().map(|known| name(known)));
-        assert!(names.iter().all(|name| is_document_name(name) && name.len() == NAMELESS.len() + 32), "{names:?}");
+        assert!(
+            names.iter().all(|name| crate::spec::is_document_name(name) && name.len() == "connector-".len() + 32),
+            "{names:?}"
+        );
         names.sort();
         names.dedup();
         assert_eq!(names.len(), 2 * odd.len());

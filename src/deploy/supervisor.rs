@@ -91,6 +91,8 @@ pub struct Described {
     pub metrics: Snapshot,
     /// As it was planned last.
     pub plan: Option<Json>,
+    /// Since the server was started.
+    pub has_run: bool,
 }
 
 /// Why something was not done.
@@ -197,6 +199,7 @@ struct Seen {
     /// Of jobs that ended.
     past: Snapshot,
     plan: Option<Json>,
+    has_run: bool,
 }
 
 impl Supervised {
@@ -211,7 +214,7 @@ impl Supervised {
             Some(running) => running.snapshot().after(seen.past),
             None => seen.past,
         };
-        Some(Described { kept, status: seen.status.clone(), metrics, plan: seen.plan.clone() })
+        Some(Described { kept, status: seen.status.clone(), metrics, plan: seen.plan.clone(), has_run: seen.has_run })
     }
 }
 
@@ -402,7 +405,7 @@ impl Supervisor {
             return;
         }
         let status = Status { state: State::Starting, since: self.clock.now(), restarts: 0, reason: None };
-        let seen = Seen { status, running: None, past: Snapshot::default(), plan: None };
+        let seen = Seen { status, running: None, past: Snapshot::default(), plan: None, has_run: false };
         let pipeline = Arc::new(Supervised { wish: watch::Sender::new(Wish::first(kept)), seen: Mutex::new(seen) });
         map.insert(name.clone(), pipeline.clone());
         self.tasks.send_modify(|tasks| *tasks += 1);

@@ -91,7 +91,7 @@ pub struct Log {
 
 impl Pipeline {
     fn of(described: Described) -> Self {
-        let Described { kept, status, metrics, plan } = described;
+        let Described { kept, status, metrics, plan, has_run: _ } = described;
         Pipeline {
             name: kept.name.name.clone(),
             namespace: kept.name.namespace.clone(),

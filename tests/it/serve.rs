@@ -2,7 +2,9 @@
 //!
 //! The pipelines are generators that write files, so that no other server is needed.
 
+mod conformance;
 mod connect;
+mod connectors;
 mod guarded;
 mod verbs;
 

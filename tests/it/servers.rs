@@ -158,6 +158,28 @@ impl Drop for Broker {
     }
 }
 
+/// A genuine Kafka Connect of one test's own, with a broker of its own. Dropping it ends both.
+pub struct Connect {
+    /// `HOST:PORT`.
+    pub address: String,
+    script: Child,
+}
+
+impl Connect {
+    pub fn start() -> Connect {
+        let (script, _, addresses) = start("connect.sh", &[], "").unwrap();
+        let address = addresses.split_whitespace().last().expect("an address for each").to_owned();
+        Connect { address, script }
+    }
+}
+
+impl Drop for Connect {
+    fn drop(&mut self) {
+        drop(self.script.stdin.take());
+        let _ = self.script.wait();
+    }
+}
+
 /// Password of `alice` at the guarded listeners.
 pub const PASSWORD: &str = "correct-horse-7391";
 

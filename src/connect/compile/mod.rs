@@ -69,7 +69,9 @@ pub fn compile(name: &str, pipeline_name: &str, config: &Config, worker: &Worker
 
 /// A connector's name as a pipeline's: itself where it can be one, otherwise a name made of it.
 pub fn pipeline_name(connector: &str) -> String {
-    if crate::spec::is_document_name(connector) && connector.len() <= 200 {
+    // What begins like a name that is made could be another connector's.
+    let is_plain = crate::spec::is_document_name(connector) && !connector.starts_with("connector-");
+    if is_plain && connector.len() <= 200 {
         return connector.to_owned();
     }
     // FNV-1a of 128 bits: the same name gives the same journal for ever.

@@ -170,7 +170,10 @@ impl Keeper {
             if job.report.first_run { "starts" } else { "resumes" },
             job.report.journal
         );
-        self.pipeline.seen().running = Some(metrics.clone());
+        {
+            let mut seen = self.pipeline.seen();
+            (seen.running, seen.has_run) = (Some(metrics.clone()), true);
+        }
         self.turn(State::Running, None);
         let mut joined = std::pin::pin!(job.join());
         let (outcome, asked) = tokio::select! {

@@ -1,7 +1,7 @@
 //! What is answered: JSON, or nothing; and the one shape of errors, `{"error_code", "message"}`.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CONTENT_TYPE, LOCATION};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
@@ -12,6 +12,8 @@ use crate::deploy::supervisor::Refused;
 #[derive(Debug)]
 pub enum Answer {
     Json(StatusCode, Json),
+    /// What was made, and where it is.
+    Created(String, Json),
     Empty(StatusCode),
     /// The methods that a path has, beside HEAD and OPTIONS.
     Options(&'static [Method]),
@@ -28,6 +30,9 @@ impl IntoResponse for Answer {
         let json = [(CONTENT_TYPE, "application/json")];
         match self {
             Answer::Json(status, body) => (status, json, body.to_string()).into_response(),
+            Answer::Created(location, body) => {
+                (StatusCode::CREATED, json, [(LOCATION, location)], body.to_string()).into_response()
+            }
             Answer::Empty(status) => (status, Body::empty()).into_response(),
             Answer::Options(methods) => {
                 let mut words: Vec<&str> = methods.iter().map(Method::as_str).collect();

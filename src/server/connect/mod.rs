@@ -14,6 +14,7 @@ mod offsets;
 mod path;
 mod plugins;
 mod status;
+mod submit;
 mod topics;
 mod worker;
 

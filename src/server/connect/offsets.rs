@@ -184,7 +184,13 @@ impl Class {
         let mut at = before.map_or_else(|| json!({}), |before| before.0.clone());
         match given {
             Given::Kafka(offset) => return Ok(Position::offset(offset)),
-            Given::File(byte) => at["byte"] = byte.into(),
+            Given::File(byte) => {
+                if let (Class::File { name }, None) = (self, before) {
+                    at = json!({ "path": name, "size": 0, "mtime": 0, "row": 0 });
+                }
+                at["byte"] = byte.into();
+                return Ok(Position(at));
+            }
             Given::Datagen { generation, iteration, seed } => {
                 at["record"] = iteration.into();
                 if let Some(seed) = seed {

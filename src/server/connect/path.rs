@@ -3,7 +3,7 @@
 use axum::http::Method;
 
 use super::answer::{Answer, Refusal};
-use super::{Call, connectors, control, loggers, offsets, plugins, status, topics, worker};
+use super::{Call, connectors, control, loggers, offsets, plugins, status, submit, topics, worker};
 
 /// What a path names. Names are decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,10 +85,9 @@ impl Resource {
             | Resource::Plugins
             | Resource::PluginConfig(_)
             | Resource::Loggers => &[Method::GET],
-            Resource::Connectors => &[Method::GET],
-            Resource::Tasks(_) => &[Method::POST, Method::GET],
+            Resource::Connectors | Resource::Tasks(_) => &[Method::POST, Method::GET],
             Resource::Connector(_) => &[Method::GET, Method::DELETE],
-            Resource::Config(_) => &[Method::GET],
+            Resource::Config(_) => &[Method::GET, Method::PUT, Method::PATCH],
             Resource::Offsets(_) => &[Method::GET, Method::PATCH, Method::DELETE],
             Resource::RestartTask(..) | Resource::Restart(_) => &[Method::POST],
             Resource::ResetTopics(_)
@@ -109,9 +108,12 @@ impl Resource {
         let is = |method: &Method| call.method == *method;
         match self {
             Resource::Root => worker::root(call),
+            Resource::Connectors if is(&Method::POST) => submit::create(call),
             Resource::Connectors => connectors::list(call),
             Resource::Connector(name) if is(&Method::DELETE) => connectors::delete(call, name),
             Resource::Connector(name) => connectors::show(call, name),
+            Resource::Config(name) if is(&Method::PUT) => submit::put_config(call, name),
+            Resource::Config(name) if is(&Method::PATCH) => submit::patch_config(call, name),
             Resource::Config(name) => connectors::config(call, name),
             Resource::Tasks(name) if is(&Method::GET) => connectors::tasks(call, name),
             // Between the workers of Connect.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   wanted Running, Paused, Stopped   connector RUNNING, PAUSED, STOPPED
-//!   Starting                          task UNASSIGNED
+//!   Starting                          task UNASSIGNED; RUNNING if it ran before
 //!   Waiting, Running, Restarting      task RUNNING; what may pass is tried again, as a task retries
 //!   Stopping                          task RUNNING: it commits what it read
 //!   Paused, Failed                    task PAUSED, FAILED with a trace
@@ -82,6 +82,7 @@ fn task_of(call: &Call, described: &Described, connector: &Connector, task: u32)
 
 fn task_state(described: &Described, connector: &Connector) -> (&'static str, Option<String>) {
     match described.status.state {
+        State::Starting if described.has_run => ("RUNNING", None),
         State::Starting => ("UNASSIGNED", None),
         State::Waiting | State::Running | State::Restarting | State::Stopping => ("RUNNING", None),
         // It is about to be, or was never run.

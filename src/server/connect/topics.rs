@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::Call;
 use super::answer::{Answer, Refusal};
 use crate::connectors::kafka::KafkaSink;
+use crate::data::Position;
 use crate::deploy::connector::ConnectorKind;
 use crate::deploy::offsets::Positions;
 use crate::plan::Plan;
@@ -44,6 +45,13 @@ fn used(call: &Call, name: &str) -> Vec<String> {
     topics
 }
 
+/// Whether nothing was read of a partition: an offset, a file's byte, a generator's record.
+fn is_first(position: &Position) -> bool {
+    let at = &position.0;
+    let counts = [at.as_i64(), at["byte"].as_i64(), at["record"].as_i64()];
+    counts.into_iter().flatten().next() == Some(0)
+}
+
 /// Not those of dead letters.
 fn written(plan: &Plan) -> Vec<String> {
     let sinks = plan.sinks.iter().filter(|sink| sink.input.is_some());
@@ -56,7 +64,7 @@ fn moved(now: &Positions, before: &Positions) -> Vec<Option<String>> {
     let all = now.iter().flat_map(|(source, partitions)| partitions.iter().map(move |one| (source, one)));
     let moved = all.filter(|(source, (partition, position))| {
         let before = before.get(*source).and_then(|before| before.get(*partition));
-        before.map_or_else(|| position.as_offset() != Some(0), |before| before != *position)
+        before.map_or_else(|| !is_first(position), |before| before != *position)
     });
     moved.map(|(_, (partition, _))| partition.topic.clone()).collect()
 }

@@ -9,9 +9,12 @@ use serde_json::json;
 
 use super::Call;
 use super::answer::{Answer, Refusal};
-use crate::connect::{VERSION, Worker};
+use crate::connect::{Config, PluginKind, VERSION, Worker, compile};
 use crate::connectors::kafka::{Cluster, Topics};
+use crate::deploy::connector::{Connector, ConnectorKind, pipeline_of};
 use crate::deploy::levels::Levels;
+use crate::deploy::offsets::Positions;
+use crate::deploy::submission::{SpecFile, Submission};
 
 /// How long an answer waits for the cluster's id. Once it is known nobody waits.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -45,6 +48,44 @@ impl WorkerFace {
 
     pub fn url(&self) -> String {
         format!("http://{}", self.at)
+    }
+
+    /// A connector of a configuration, and the documents that it is compiled to.
+    ///
+    /// # Errors
+    /// What cannot be done, as POST answers it.
+    pub fn compile(&self, name: &str, config: Config) -> Result<(Connector, Submission), Refusal> {
+        let compiled = compile(name, &pipeline_of(name).name, &config, &self.worker)?;
+        for note in &compiled.untranslated {
+            tracing::warn!(connector = name, "not as Kafka Connect would: {note}");
+        }
+        for note in &compiled.notes {
+            tracing::info!(connector = name, "{note}");
+        }
+        let mut documents = Submission::of_text("connector.yaml", compiled.document);
+        if let Some(connection) = &self.worker.connection {
+            let document = json!({
+                "apiVersion": "runner/v1",
+                "kind": "Connection",
+                "metadata": { "name": "default" },
+                "spec": connection,
+            });
+            documents.files.push(SpecFile { name: "worker.json".into(), text: document.to_string() });
+        }
+        let connector = Connector {
+            name: name.to_owned(),
+            config,
+            kind: match compiled.kind {
+                PluginKind::Sink => ConnectorKind::Sink,
+                _ => ConnectorKind::Source,
+            },
+            task_class: compiled.task_class.to_owned(),
+            tasks_max: compiled.tasks,
+            tasks: 0,
+            at_end: compiled.at_end,
+            topics_since: Positions::new(),
+        };
+        Ok((connector, documents))
     }
 
     /// The cluster's id; `None` while it is away. A broker that hangs holds nobody up.

@@ -1,0 +1,272 @@
+//! Connectors over Kafka Connect's REST API: that they run, survive kill -9, and that bad input harms nobody.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::Server;
+use super::conformance::{Answer, send};
+use crate::runner::PATIENCE;
+use crate::specs::Folder;
+
+/// A server whose connectors use the brokers of the tests.
+fn worker(folder: &Folder) -> Server {
+    Server::start(folder.path(), &["--brokers", crate::servers::kafka(), "--registry", "127.0.0.1:0"])
+}
+
+fn ask(server: &Server, request: &str, body: Option<&Value>) -> Answer {
+    let (method, path) = request.split_once(' ').unwrap();
+    let at = server.api.strip_prefix("http://").unwrap();
+    let headers = body.map(|_| ("Content-Type".to_owned(), "application/json".to_owned()));
+    let body = body.map(Value::to_string);
+    send(at, method, path, headers.as_slice(), body.as_ref().map(String::as_bytes))
+}
+
+#[track_caller]
+fn done(server: &Server, request: &str, body: Option<&Value>, status: u64) -> Value {
+    let answer = ask(server, request, body);
+    assert_eq!(answer.status, status, "{request}: {}\n{}", answer.json(), server.runner.stderr());
+    answer.json()
+}
+
+/// The lines of a file to a topic.
+fn lines(topic: &str) -> Value {
+    json!({
+        "connector.class": "FileStreamSource", "file": "lines.txt", "topic": topic,
+        "value.converter": "org.apache.kafka.connect.storage.StringConverter",
+    })
+}
+
+/// The genuine command of the second job, with fewer settings.
+fn ratings(topic: &str, interval: u64) -> Value {
+    json!({
+        "connector.class": "io.confluent.kafka.connect.datagen.DatagenConnector", "kafka.topic": topic,
+        "quickstart": "ratings", "max.interval": interval, "tasks.max": 1,
+        "key.converter": "org.apache.kafka.connect.storage.StringConverter",
+        "value.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter.schemas.enable": false,
+    })
+}
+
+#[track_caller]
+fn until_task(server: &Server, name: &str, state: &str) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = ask(server, &format!("GET /connectors/{name}/status"), None).json();
+        if status["tasks"][0]["state"] == state {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "{status}\n{}", server.runner.stderr());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn texts(topic: &str) -> Vec<String> {
+    crate::servers::read(topic).iter().map(crate::servers::TestRecord::text).collect()
+}
+
+#[test]
+fn a_connector_goes_on_behind_kill_9_and_pipelines_are_told_from_it() {
+    let folder = Folder::new();
+    let topic = crate::servers::topic("connector", 1);
+    folder.write("lines.txt", "one\ntwo\n");
+    let server = worker(&folder);
+    done(&server, "POST /connectors", Some(&json!({ "name": "a/ü b", "config": lines(&topic) })), 201);
+    done(
+        &server,
+        "POST /connectors",
+        Some(&json!({ "name": "p", "config": lines(&topic), "initial_state": "PAUSED" })),
+        201,
+    );
+    until_task(&server, "a%2F%C3%BC%20b", "RUNNING");
+    crate::specs::read_when(&topic, 2);
+    drop(server.runner.kill());
+    folder.write("lines.txt", "one\ntwo\nthree\n");
+    let server = worker(&folder);
+    until_task(&server, "a%2F%C3%BC%20b", "RUNNING");
+    crate::specs::read_until(&topic, "three", |read| read.last().is_some_and(|last| last.text() == "three"));
+    // At least once: what was not yet noted when it was killed may come again.
+    let mut all = texts(&topic);
+    all.dedup();
+    assert!(all.ends_with(&["three".to_owned()]) && all[..2] == ["one", "two"], "{all:?}");
+    assert_eq!(done(&server, "GET /connectors/p/status", None, 200)["connector"]["state"], "PAUSED");
+
+    // It shows among the pipelines, and changes as a connector only.
+    let shown = server.get("/v1/pipelines");
+    let name = shown["pipelines"][0]["name"].as_str().unwrap().to_owned();
+    assert_eq!(shown["pipelines"][0]["namespace"], "connect");
+    for (method, word) in [("DELETE", ""), ("PUT", "/pause"), ("PUT", "/restart")] {
+        let answer = ask(&server, &format!("{method} /v1/pipelines/{name}{word}?namespace=connect"), None);
+        assert_eq!((answer.status, &answer.json()["error"]["code"]), (409, &json!("pipeline.of_connector")));
+    }
+    done(&server, "DELETE /connectors/a%2F%C3%BC%20b", None, 204);
+    assert_eq!(done(&server, "GET /connectors", None, 200), json!(["p"]));
+}
+
+#[test]
+fn a_connector_that_failed_stays_so_until_it_is_restarted_or_stopped() {
+    let folder = Folder::new();
+    let topic = crate::servers::topic("ends", 1);
+    let server = worker(&folder);
+    let mut config = ratings(&topic, 1);
+    config["iterations"] = 5.into();
+    done(&server, "PUT /connectors/ends/config", Some(&config), 201);
+    let status = until_task(&server, "ends", "FAILED");
+    assert_eq!(status["connector"]["state"], "RUNNING", "{status}");
+    let trace = status["tasks"][0]["trace"].as_str().unwrap();
+    assert!(trace.contains("generated the configured 5 number of messages"), "{trace}");
+    assert_eq!(texts(&topic).len(), 5);
+    for word in ["pause", "resume"] {
+        done(&server, &format!("PUT /connectors/ends/{word}"), None, 202);
+        std::thread::sleep(Duration::from_millis(100));
+        until_task(&server, "ends", "FAILED");
+    }
+    let restarting = done(&server, "POST /connectors/ends/restart?includeTasks=true&onlyFailed=true", None, 202);
+    assert_eq!(restarting["tasks"][0]["state"], "RESTARTING");
+    assert_eq!(restarting["connector"]["state"], "RUNNING");
+    until_task(&server, "ends", "FAILED");
+    assert_eq!(texts(&topic).len(), 5, "it goes on where it was, which is its end");
+    done(&server, "PUT /connectors/ends/stop", None, 204);
+    let deadline = Instant::now() + PATIENCE;
+    while done(&server, "GET /connectors/ends/status", None, 200)["tasks"] != json!([]) {
+        assert!(Instant::now() < deadline);
+    }
+    done(&server, "DELETE /connectors/ends/offsets", None, 200);
+    done(&server, "PUT /connectors/ends/resume", None, 202);
+    until_task(&server, "ends", "FAILED");
+    assert_eq!(texts(&topic).len(), 10, "it began anew");
+}
+
+#[test]
+fn of_ten_that_post_the_same_connector_at_once_one_does() {
+    let folder = Folder::new();
+    folder.write("lines.txt", "");
+    let topic = crate::servers::topic("same", 1);
+    let server = worker(&folder);
+    let body = json!({ "name": "same", "config": lines(&topic) });
+    let mut statuses: Vec<u64> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..10).map(|_| scope.spawn(|| ask(&server, "POST /connectors", Some(&body)).status)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409, 409, 409, 409, 409, 409, 409]);
+    // Two changes at once: both are in what comes of it.
+    std::thread::scope(|scope| {
+        for key in ["a", "b", "c", "d"] {
+            let server = &server;
+            scope.spawn(move || done(server, "PATCH /connectors/same/config", Some(&json!({ key: "1" })), 200));
+        }
+    });
+    let config = done(&server, "GET /connectors/same/config", None, 200);
+    assert!(["a", "b", "c", "d"].iter().all(|key| config[*key] == "1"), "{config}");
+    until_task(&server, "same", "RUNNING");
+}
+
+#[test]
+fn no_request_harms_the_server_or_a_connector() {
+    let folder = Folder::new();
+    folder.write("lines.txt", "one\n");
+    let topic = crate::servers::topic("harm", 1);
+    let server = worker(&folder);
+    done(&server, "POST /connectors", Some(&json!({ "name": "good", "config": lines(&topic) })), 201);
+    until_task(&server, "good", "RUNNING");
+    let at = server.api.strip_prefix("http://").unwrap();
+    let json = [("Content-Type".to_owned(), "application/json".to_owned())];
+    let deep = "[".repeat(200_000);
+    let nested = format!("{{\"name\":\"x\",\"config\":{}", "{\"a\":".repeat(100_000));
+    let wide = format!("{{\"name\":\"x\",\"config\":{{\"a\":\"{}\"}}}}", "x".repeat(5 << 20));
+    let texts: [(&[u8], u64); 9] = [
+        (deep.as_bytes(), 400),
+        (nested.as_bytes(), 400),
+        (wide.as_bytes(), 413),
+        (b"\xff\xfe{}", 400),
+        (b"{\"name\":\"x\",\"config\":{\"a\":\"\xff\"}}", 400),
+        (b"{\"name\":1e999,\"config\":7}", 400),
+        (b"{\"name\":{},\"config\":{}}", 400),
+        (b"{\"name\":\"x\",\"config\":{\"connector.class\":7}}", 400),
+        (b"{\"name\":\"x\",\"config\":{\"connector.class\":\"io.debezium.connector.mysql.MySqlConnector\"}}", 400),
+    ];
+    for (text, status) in texts {
+        let answer = send(at, "POST", "/connectors", &json, Some(text));
+        assert_eq!(answer.status, status, "{}", answer.json());
+        assert_eq!(answer.json()["error_code"], status);
+    }
+    let both = json!({ "name": "x", "config": {
+        "connector.class": "DatagenConnector", "kafka.topic": topic, "quickstart": "ratings", "schema.string": "{}",
+    } });
+    done(&server, "POST /connectors", Some(&both), 400);
+    let bad = json!({ "name": "x", "config": {
+        "connector.class": "DatagenConnector", "kafka.topic": topic, "max.interval": -1,
+        "schema.string": "{\"type\":\"record\",\"name\":\"r\",\"fields\":[{\"name\":\"broken\",\"type\":\"nope\"}]}",
+    } });
+    let message = done(&server, "POST /connectors", Some(&bad), 400)["message"].to_string();
+    assert!(message.contains("broken"), "{message}");
+    for path in [
+        "/connectors/%ff",
+        "/connectors/%",
+        "/connectors/%00",
+        "/%2e%2e/connectors",
+        "/connectors//config",
+        "/connectors/a%0ab",
+    ] {
+        let answer = send(at, "GET", path, &[], None);
+        assert!([400, 404].contains(&answer.status), "{path}: {}", answer.status);
+    }
+    assert_eq!(done(&server, "GET /connectors", None, 200), json!(["good"]));
+    until_task(&server, "good", "RUNNING");
+}
+
+/// A connector that waits for its registry holds nobody up, and runs once it is there.
+#[test]
+fn a_registry_that_is_away_is_waited_for() {
+    let folder = Folder::new();
+    folder.write("lines.txt", "one\n");
+    let (good, avro) = (crate::servers::topic("good", 1), crate::servers::topic("avro", 1));
+    let server = worker(&folder);
+    let mut config = ratings(&avro, 10);
+    config["value.converter"] = "io.confluent.connect.avro.AvroConverter".into();
+    config["value.converter.schema.registry.url"] = "http://127.0.0.1:9".into();
+    done(&server, "POST /connectors", Some(&json!({ "name": "waits", "config": config })), 201);
+    done(&server, "POST /connectors", Some(&json!({ "name": "good", "config": lines(&good) })), 201);
+    until_task(&server, "good", "RUNNING");
+    crate::specs::read_when(&good, 1);
+    let shown = server.get("/v1/pipelines/waits?namespace=connect");
+    assert!(["starting", "waiting"].contains(&shown["state"].as_str().unwrap()), "{shown}");
+    // The one that is served is not away.
+    config["value.converter.schema.registry.url"] = json!(server.registry.as_ref().unwrap());
+    done(&server, "PUT /connectors/waits/config", Some(&config), 200);
+    until_task(&server, "waits", "RUNNING");
+    crate::specs::read_when(&avro, 3);
+}
+
+/// How long a connector takes to run, how long questions take meanwhile, and whether anything is left behind.
+#[test]
+fn connectors_come_and_go_quickly_and_without_a_trace() {
+    let folder = Folder::new();
+    folder.write("lines.txt", "one\n");
+    let topic = crate::servers::topic("quick", 1);
+    let server = worker(&folder);
+    let count = |kind: &str| std::fs::read_dir(format!("/proc/{}/{kind}", server.runner.pid())).unwrap().count();
+    let rounds: usize = std::env::var("RUNNER_CONNECTORS").ok().and_then(|count| count.parse().ok()).unwrap_or(40);
+    let mut took = Vec::new();
+    let mut round = |number: usize| {
+        let body = json!({ "name": format!("c{number}"), "config": lines(&topic) });
+        let start = Instant::now();
+        done(&server, "POST /connectors", Some(&body), 201);
+        until_task(&server, &format!("c{number}"), "RUNNING");
+        took.push(start.elapsed());
+        done(&server, &format!("DELETE /connectors/c{number}"), None, 204);
+    };
+    (0..10).for_each(&mut round);
+    let before = (count("fd"), count("task"));
+    (10..10 + rounds).for_each(&mut round);
+    took.sort_unstable();
+    println!("POST to RUNNING: median {:?}, 99 of 100 {:?}", took[took.len() / 2], took[took.len() * 99 / 100]);
+    let deadline = Instant::now() + PATIENCE;
+    while server.get("/v1/pipelines")["pipelines"] != json!([]) || count("task") > before.1 + 8 {
+        assert!(Instant::now() < deadline, "threads: {before:?}, then {}", count("task"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(count("fd") <= before.0 + 16, "files: {before:?}, then {}", count("fd"));
+    assert_eq!(done(&server, "GET /connectors?expand=status", None, 200), json!({}));
+}
