@@ -2,7 +2,10 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A doorbell with a file descriptor, so that a reader can wait for it and for its client's own
 /// descriptor in one `poll(2)`. Rings stay until answered.
@@ -41,15 +44,77 @@ impl Bell {
         self.fd.as_raw_fd()
     }
 
-    /// Waits for the bell or any of `others` to become readable; answers the bell.
-    pub fn wait(&self, others: &[RawFd], timeout: Duration) {
+    /// Waits for the bell or any of `others` to become readable; answers the bell. False: the time is over.
+    pub fn wait(&self, others: &[RawFd], timeout: Duration) -> bool {
         let watch = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let mut fds: Vec<libc::pollfd> =
             std::iter::once(self.fd.as_raw_fd()).chain(others.iter().copied()).map(watch).collect();
         // Rounded up, or a wait of half a millisecond would spin.
         let timeout_ms = timeout.as_micros().div_ceil(1_000).min(i32::MAX as u128) as i32;
         // SAFETY: `fds` is valid for its length.
-        unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) };
+        let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) };
         self.answer();
+        // An interrupted wait is no time-out.
+        ready != 0
+    }
+
+    /// The same in a task, for one bell.
+    async fn rung(&self) {
+        // SAFETY: the watch holds the descriptor itself.
+        match unsafe { AsyncFd::register_with_interest(self.fd.clone(), Interest::READABLE) } {
+            Ok(fd) => drop(fd.readable().await),
+            // Without a watch it is looked after now and then.
+            Err(_) => tokio::time::sleep(UNWATCHED).await,
+        }
+        self.answer();
+    }
+}
+
+/// How often a bell is looked after that the system cannot watch.
+const UNWATCHED: Duration = Duration::from_millis(100);
+
+/// What a reader waits for.
+#[derive(Debug)]
+pub enum Input {
+    /// Nothing: there may be something to poll.
+    Ready,
+    /// There may be something to poll when this bell rings, or at this time.
+    Awaited { rings: Option<Bell>, due: Option<Instant> },
+}
+
+impl Input {
+    /// Nothing will come by itself.
+    pub const NEVER: Input = Input::Awaited { rings: None, due: None };
+
+    /// Waits for it, for `bell`, or until the time is over: then it gives false.
+    pub fn wait(&self, bell: &Bell, timeout: Duration) -> bool {
+        let Input::Awaited { rings, due } = self else { return true };
+        let until_due = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let filled: Vec<RawFd> = rings.iter().map(Bell::descriptor).collect();
+        let woken = bell.wait(&filled, until_due.map_or(timeout, |due| due.min(timeout)));
+        rings.iter().for_each(Bell::answer);
+        woken || until_due.is_some_and(|due| due <= timeout)
+    }
+
+    /// Waits for it or for `bell` in a task.
+    pub async fn rest(self, bell: &Bell) {
+        let Input::Awaited { rings, due } = self else { return };
+        let filled = async {
+            match &rings {
+                Some(rings) => rings.rung().await,
+                None => std::future::pending().await,
+            }
+        };
+        let due = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = bell.rung() => {}
+            () = filled => {}
+            () = due => {}
+        }
     }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Bell, Delivery, Fetched, PartitionStart, PartitionStatus, Payload, Reader, Sink, Source, Wanted, Writer};
+use super::{Delivery, Fetched, Input, PartitionStart, PartitionStatus, Payload, Reader, Sink, Source, Wanted, Writer};
 use crate::data::{EncodedRows, Epoch, Partition, Position, RawBatchBuilder, SourceIndex, partition};
 use crate::journal::{Appended, Journal, Record, SinkRows};
 use crate::report::Failure;
@@ -157,8 +157,9 @@ impl Reader for MemoryReader {
         Ok(fetched)
     }
 
-    fn wait(&mut self, bell: &Bell, timeout: Duration) {
-        bell.wait(&[], timeout);
+    /// Whoever pushes rings no bell.
+    fn awaits(&mut self) -> Input {
+        Input::Awaited { rings: None, due: Some(Instant::now() + Duration::from_millis(20)) }
     }
 
     fn add(&mut self, parts: &[PartitionStart]) -> Result<(), Failure> {

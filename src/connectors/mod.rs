@@ -15,11 +15,10 @@ pub mod memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
-pub use bell::Bell;
+pub use bell::{Bell, Input};
 
 use crate::data::{EncodedRows, Epoch, Offset, Partition, Position, RawBatch, SourceIndex};
 use crate::journal::SinkRows;
@@ -210,8 +209,8 @@ pub trait Reader: Send {
         true
     }
 
-    /// Waits until there may be something to poll, the bell rings, or the time is over.
-    fn wait(&mut self, bell: &Bell, timeout: Duration);
+    /// What it waits for, behind a poll that brought nothing.
+    fn awaits(&mut self) -> Input;
 
     /// So many records were skipped since the last call, because they are gone and the source shall go on (I17).
     fn take_missing(&mut self) -> u64 {

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use super::metrics::Metrics;
 use super::recovery::History;
 use super::restart;
-use super::sinks::SinkThread;
+use super::sinks::SinkWorker;
 use super::snapshots::{Snapshots, StateBehind};
 use super::timestamps::Timestamps;
 use crate::connectors::{Delivery, EpochRows};
@@ -34,13 +36,15 @@ pub struct Commit {
     pub rows: BTreeMap<usize, Vec<EncodedRows>>,
 }
 
-/// Owns the journal and the sinks' threads.
+/// Owns the journal and the sinks' workers.
 pub struct Committer {
     plan: Arc<Plan>,
     /// The journal (I11, I15).
     owned: Owned,
     /// Of all sinks but the transactional ones.
-    sinks: Vec<SinkThread>,
+    sinks: Vec<SinkWorker>,
+    /// Told when a sink has delivered or given up, and when a snapshot is done.
+    news: Arc<Notify>,
     /// What the sinks' topics take.
     timestamps: Timestamps,
     /// What the journal knows of the progress of sinks that forget, by index in `sinks`.
@@ -62,7 +66,8 @@ impl Committer {
     pub fn new(
         plan: Arc<Plan>,
         owned: Owned,
-        sinks: Vec<SinkThread>,
+        sinks: Vec<SinkWorker>,
+        news: Arc<Notify>,
         timestamps: Timestamps,
         history: &History,
         metrics: Arc<Metrics>,
@@ -77,6 +82,7 @@ impl Committer {
             plan,
             owned,
             sinks,
+            news,
             timestamps,
             journaled,
             needed,
@@ -85,6 +91,11 @@ impl Committer {
             snapshots: None,
             metrics,
         }
+    }
+
+    /// Tells when there is something to note: see [`Committer::note_progress`].
+    pub fn news(&self) -> Arc<Notify> {
+        self.news.clone()
     }
 
     /// Takes snapshots from here on.
@@ -110,14 +121,14 @@ impl Committer {
 
     /// The last epoch that every sink has for certain: of those without a memory, by the journal.
     fn slowest(&self) -> Epoch {
-        let of = |(index, sink): (usize, &SinkThread)| match self.journaled.get(&index) {
+        let of = |(index, sink): (usize, &SinkWorker)| match self.journaled.get(&index) {
             Some(journaled) => *journaled,
             None => sink.durable(),
         };
         self.sinks.iter().enumerate().map(of).min().unwrap_or(Epoch::MAX)
     }
 
-    /// Makes an epoch durable. Returns when the journal has it; slow sinks follow in their threads.
+    /// Makes an epoch durable. Returns when the journal has it; slow sinks follow by themselves.
     pub fn commit(&mut self, commit: Commit) -> Result<(), Failure> {
         let Commit { record, mut rows } = commit;
         self.fit(&record, &mut rows)?;
@@ -152,7 +163,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Gives an epoch to the sinks' threads, except to those that had it. Waits for one that is too far behind (I18).
+    /// Gives an epoch to the sinks' workers, except to those that had it. Waits for one that is too far behind (I18).
     fn hand_over(&mut self, epoch: Epoch, mut rows: BTreeMap<usize, Vec<EncodedRows>>) -> Result<(), Failure> {
         for index in 0..self.sinks.len() {
             let sink = &self.sinks[index];
@@ -175,7 +186,7 @@ impl Committer {
     /// # Errors
     /// A sink has given up meanwhile, or the journal cannot be written.
     pub fn note_progress(&mut self) -> Result<(), Failure> {
-        self.sinks.iter().try_for_each(SinkThread::check)?;
+        self.sinks.iter().try_for_each(SinkWorker::check)?;
         let (records, progress) = self.progress_records();
         if !records.is_empty() {
             self.owned.append(&records, &[], &|_| false)?;
@@ -187,7 +198,7 @@ impl Committer {
 
     /// Waits for all sinks, notes their progress, and lets a last snapshot be there.
     pub fn finish(&mut self, last: Option<StateBehind>) -> Result<(), Failure> {
-        let ended: Vec<Result<(), Failure>> = self.sinks.iter_mut().map(SinkThread::finish).collect();
+        let ended: Vec<Result<(), Failure>> = self.sinks.iter_mut().map(SinkWorker::finish).collect();
         self.note_progress()?;
         let slowest = self.slowest();
         if let Some(snapshots) = &mut self.snapshots {
@@ -206,7 +217,7 @@ impl Committer {
     }
 
     fn progress_records(&self) -> (Vec<Record>, Vec<(usize, Epoch)>) {
-        let moved = |(index, sink): (usize, &SinkThread)| {
+        let moved = |(index, sink): (usize, &SinkWorker)| {
             let durable = sink.durable();
             (sink.forgets && self.journaled.get(&index).is_none_or(|known| *known < durable))
                 .then(|| (Record::Progress { sink: sink.name.clone(), epoch: durable }, (index, durable)))
@@ -322,7 +333,7 @@ mod tests {
         let history = History::of(journal.records.lock().unwrap().clone());
         let owned = Owned::of(Box::new(journal.clone()), owner("us"));
         let timestamps = Timestamps::ask(&plan, SystemClock::shared()).unwrap();
-        Committer::new(Arc::new(plan), owned, Vec::new(), timestamps, &history, Arc::default())
+        Committer::new(Arc::new(plan), owned, Vec::new(), Arc::default(), timestamps, &history, Arc::default())
     }
 
     fn commit(epoch: Epoch) -> Commit {

@@ -267,7 +267,7 @@ impl Coordinator {
 
     /// I6: tells the lanes whose waiting partitions are others than before; true if one more must wait.
     fn align(&mut self, now: Millis) -> (Vec<Action>, bool) {
-        if self.timing.iter().all(|timing| timing.align_ms.is_none()) {
+        if !self.looks_at_time() {
             return (Vec::new(), false);
         }
         let (timing, lanes, reports) = (&self.timing, &self.lanes, &self.reports);
@@ -283,18 +283,27 @@ impl Coordinator {
         (actions, more_wait)
     }
 
-    /// When to send the next [`Event::Tick`] at the latest, if nothing else happens before.
-    pub fn next_tick(&self, now: Millis) -> Millis {
+    /// When to send the next [`Event::Tick`] at the latest, if nothing else happens before. `None`: nothing is due before
+    /// something happens.
+    pub fn next_tick(&self, now: Millis) -> Option<Millis> {
         if self.phase != Phase::Open || self.committing {
-            return now + 500;
+            return Some(now + 500);
         }
         if self.rows() > 0 {
             let min = self.last_cut + self.settings.min_ms;
             let interval = self.first_row.unwrap_or(now) + self.settings.interval_ms;
-            return if self.drained() { min.min(interval) } else { interval }.max(now + 1);
+            return Some(if self.drained() { min.min(interval) } else { interval }.max(now + 1));
+        }
+        if self.open_ends.is_empty() && !self.looks_at_time() {
+            return None;
         }
         // Open windows may be closed by idle time: look often enough that the steps stay small (I5).
-        now + if self.open_ends.is_empty() { 500 } else { 20 }
+        Some(now + if self.open_ends.is_empty() { 500 } else { 20 })
+    }
+
+    /// True if a step looks at the watermark: partitions may be paused or idle.
+    fn looks_at_time(&self) -> bool {
+        self.timing.iter().any(|timing| timing.align_ms.is_some())
     }
 
     fn decide(&mut self, now: Millis) -> Vec<Action> {

@@ -1,13 +1,13 @@
-//! A running pipeline: owns every thread, task and channel.
+//! A running pipeline: owns every worker and channel.
 //!
 //! ```text
-//!   lane threads ──reports, cuts──▶ coordinator (a task) ──marks──▶ lanes
-//!        └──outputs──▶ trunk thread ──commits──▶ committer thread ──▶ sinks' threads
-//!                                                   └──committed──▶ coordinator
+//!   lanes ──reports, cuts──▶ coordinator ──marks──▶ lanes
+//!     └──outputs──▶ trunk ──commits──▶ committer ──▶ sinks
+//!                                         └──committed──▶ coordinator
 //! ```
 //!
-//! All channels are bounded. The first failure of any thread ends the job; nothing that was not
-//! committed is lost, because it is read again.
+//! Each of these is a task, which has a thread of the pool (`pool.rs`) while it works. All channels are bounded. The
+//! first failure of any worker ends the job; nothing that was not committed is lost, because it is read again.
 
 mod commit;
 mod coordinate;
@@ -16,12 +16,11 @@ mod trunk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::Instrument as _;
 
 use super::commit::Commit;
@@ -29,6 +28,7 @@ use super::coordinator::{Coordinator, Event, RECORD_BYTES_MAX};
 use super::lane::PartitionCut;
 use super::memory::Memory;
 use super::metrics::Metrics;
+use super::pool::Pool;
 use super::seat::EpochClock;
 use super::snapshots::StateBehind;
 use super::start::{StartOptions, StartReport, Started, start};
@@ -39,9 +39,9 @@ use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
-use commit::CommitThread;
-use lane::LaneThread;
-use trunk::TrunkThread;
+use commit::CommitWorker;
+use lane::LaneWorker;
+use trunk::TrunkWorker;
 pub use trunk::record;
 
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -121,15 +121,32 @@ struct Wishes {
 struct LaneHandle {
     source: usize,
     partition_count: usize,
-    control: SyncSender<ToLane>,
+    control: mpsc::Sender<ToLane>,
     wishes: Arc<Mutex<Wishes>>,
-    bell: Bell,
+    /// Behind `control`, so that a lane whose coordinator is gone hears of it.
+    bell: LastRing,
+}
+
+/// Rings once more when nobody will any more.
+struct LastRing(Bell);
+
+impl Drop for LastRing {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
 }
 
 impl LaneHandle {
+    /// Never waits: a lane is told of one epoch at a time, which fits into its channel.
+    fn tell(&self, what: ToLane) -> Result<(), Failure> {
+        self.control.try_send(what).map_err(|_| gone())?;
+        self.bell.0.ring();
+        Ok(())
+    }
+
     fn wish(&self, wish: impl FnOnce(&mut Wishes)) {
         wish(&mut self.wishes.lock().unwrap_or_else(|poison| poison.into_inner()));
-        self.bell.ring();
+        self.bell.0.ring();
     }
 }
 
@@ -153,7 +170,7 @@ enum ToCommitter {
 }
 
 impl Job {
-    /// Starts a plan on its journal: blocks while the state is rebuilt, then runs in threads of its own.
+    /// Starts a plan on its journal: blocks while the state is rebuilt, then runs by itself.
     /// Call it from a thread that may block.
     pub fn start(
         plan: Arc<Plan>,
@@ -188,7 +205,7 @@ struct Threads {
     clock: Arc<dyn Clock>,
     epoch_clock: Arc<EpochClock>,
     lanes: Vec<LaneHandle>,
-    trunk: Option<SyncSender<ToTrunk>>,
+    trunk: Option<mpsc::Sender<ToTrunk>>,
     events: mpsc::Receiver<ToCoordinator>,
     memory: Arc<Memory>,
     stop: Arc<Stop>,
@@ -196,7 +213,7 @@ struct Threads {
     positions: Arc<Mutex<Reached>>,
     targets: Arc<Mutex<Targets>>,
     lineage: String,
-    workers: Vec<std::thread::JoinHandle<()>>,
+    workers: JoinSet<()>,
 }
 
 /// Newest committed positions, by source: for lag tools.
@@ -232,32 +249,32 @@ impl Threads {
             report,
         } = started;
         let lane_count = seats.len();
+        let pool = Pool::shared()?;
         let (events, receiver) = mpsc::channel(1_024);
-        let (outputs_in, outputs) = sync_channel(lane_count.max(1) * 2);
-        let (trunk_in, trunk_jobs) = sync_channel(2);
-        // While one piece commits the next is made, and no more: each may have 16 MiB (I10).
-        let (commits_in, commits) = sync_channel(0);
+        let (outputs_in, outputs) = mpsc::channel(lane_count.max(1) * 2);
+        let (trunk_in, jobs) = mpsc::channel(2);
+        let (commits_in, commits) = mpsc::channel(1);
         let bells = (0..lane_count)
             .map(|_| Bell::new())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Failure::outside("engine.bell", "no file descriptor left").no_retry().because(error))?;
         let stop = Arc::new(Stop { halted: AtomicBool::new(false), events: events.clone(), bells: bells.clone() });
         let positions = Arc::new(Mutex::new(Reached::default()));
-        let mut workers = Vec::new();
+        let mut workers = JoinSet::new();
         let mut lanes = Vec::new();
         let max_bytes = (memory.shares.epoch / lane_count.max(1)).max(1);
         let kept = memory.gauge("epochs");
         for (index, seat) in seats.into_iter().enumerate() {
-            let (sender, control) = sync_channel(4);
+            let (sender, control) = mpsc::channel(4);
             let wishes = Arc::<Mutex<Wishes>>::default();
             lanes.push(LaneHandle {
                 source: seat.source,
                 partition_count: seat.partition_count(),
                 control: sender,
                 wishes: wishes.clone(),
-                bell: bells[index].clone(),
+                bell: LastRing(bells[index].clone()),
             });
-            let lane = LaneThread {
+            let lane = LaneWorker {
                 index,
                 seat,
                 control,
@@ -265,6 +282,7 @@ impl Threads {
                 added: Vec::new(),
                 add_after: Instant::now(),
                 bell: bells[index].clone(),
+                reported: None,
                 events: events.clone(),
                 outputs: outputs_in.clone(),
                 stop: stop.clone(),
@@ -272,13 +290,11 @@ impl Threads {
                 ranges_bytes_max: RECORD_BYTES_MAX / lane_count.max(1),
                 held: open[index].clone(),
             };
-            workers.push(thread(format!("lane-{index}"), &events, move || lane.run())?);
+            start_worker(&mut workers, pool, &events, lane.attend(pool));
         }
-        let trunk = TrunkThread {
+        let trunk = TrunkWorker {
             plan: plan.clone(),
             trunk,
-            jobs: trunk_jobs,
-            outputs,
             lane_count,
             commits: commits_in,
             lineage: report.lineage.clone(),
@@ -288,17 +304,12 @@ impl Threads {
             pace,
             clock: clock.clone(),
             state_bytes_max: memory.shares.state,
+            pool,
         };
-        workers.push(thread("trunk".into(), &events, move || trunk.run())?);
-        let work = CommitThread {
-            committer,
-            commits,
-            events: events.clone(),
-            positions: positions.clone(),
-            plan: plan.clone(),
-            kept,
-        };
-        workers.push(thread("committer".into(), &events, move || work.run())?);
+        start_worker(&mut workers, pool, &events, trunk.attend(pool, jobs, outputs));
+        let committer =
+            CommitWorker { committer, events: events.clone(), positions: positions.clone(), plan: plan.clone(), kept };
+        start_worker(&mut workers, pool, &events, committer.attend(pool, commits));
         let threads = Threads {
             plan,
             coordinator,
@@ -321,30 +332,31 @@ impl Threads {
 }
 
 /// Starts a worker whose failure (or panic) ends the job.
-fn thread(
-    name: String,
+fn start_worker(
+    workers: &mut JoinSet<()>,
+    pool: Pool,
     events: &mpsc::Sender<ToCoordinator>,
-    work: impl FnOnce() -> Result<(), Failure> + Send + 'static,
-) -> Result<std::thread::JoinHandle<()>, Failure> {
-    let (events, of) = (events.clone(), name.clone());
-    // What a worker logs belongs to the pipeline of whoever started it.
-    let span = tracing::Span::current();
-    let run = move || {
-        let _within = span.entered();
-        let failure = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
-            Ok(Ok(())) => return,
-            Ok(Err(failure)) => failure,
-            Err(_) => Failure::bug("job.panic", format!("thread `{of}` panicked")),
-        };
-        let _ = events.blocking_send(ToCoordinator::Failed(failure));
+    work: impl Future<Output = Result<(), Failure>> + Send + 'static,
+) {
+    let events = events.clone();
+    let run = async move {
+        if let Err(failure) = work.await {
+            let _ = events.send(ToCoordinator::Failed(failure)).await;
+        }
     };
-    let builder = std::thread::Builder::new().name(name);
-    builder.spawn(run).map_err(|error| Failure::outside("engine.thread", "cannot start a thread").because(error))
+    workers.spawn_on(run.in_current_span(), pool.handle());
+}
+
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// A neighbour's channel is closed: it failed, and its own message says why.
 fn gone() -> Failure {
-    Failure::bug(NEIGHBOUR_GONE, "a thread of the pipeline ended too early")
+    Failure::bug(NEIGHBOUR_GONE, "a worker of the pipeline ended too early")
 }
 
 /// What the rows of a commit hold until it is done (I11).

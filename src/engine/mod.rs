@@ -3,7 +3,7 @@
 //! A batch's way: `Lane` (read, decode, fused row steps, pre-aggregate, encode) → `Trunk` (merge at
 //! the mark, close windows, encode, in `pieces`) → `Committer` (journal with the transactional sinks, then the others).
 //! The `Coordinator` decides when an epoch is cut and what its watermark is; it is pure, as is `recovery`.
-//! `job` owns every thread and channel; `Lane`, `Trunk` and `Coordinator` run as well on one
+//! `job` owns every worker and channel, `pool` the threads that they run in; `Lane`, `Trunk` and `Coordinator` run as well on one
 //! thread with a clock that stands still, which is how `runner test` drives them.
 
 mod branch;
@@ -18,6 +18,8 @@ pub mod lane;
 pub mod memory;
 pub mod metrics;
 pub mod pieces;
+mod pool;
+mod pulse;
 pub mod recovery;
 mod reported;
 mod restart;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::branch::Output;
 use super::coordinator::{LaneCut, LaneReport, PartitionView};
 use super::lane::Lane;
-use crate::connectors::{Bell, Fetched, PartitionStart, PartitionStatus, Reader};
+use crate::connectors::{Bell, Fetched, Input, PartitionStart, PartitionStatus, Reader};
 use crate::data::{Mark, Partition, Position};
 use crate::report::Failure;
 use crate::time::{Clock, Millis};
@@ -209,9 +209,22 @@ impl Seat {
         self.partitions = partitions;
     }
 
-    /// Waits for input, the bell or the time-out.
-    pub fn wait(&mut self, bell: &Bell, timeout: Duration) {
-        self.reader.wait(bell, timeout);
+    /// What it waits for, behind a step that brought nothing.
+    pub fn awaits(&mut self) -> Input {
+        self.reader.awaits()
+    }
+
+    /// It was not asked to look, because nothing came, until now: what stood at its end still did. Only where the
+    /// process ran all the time (I5).
+    pub fn rested(&mut self) {
+        self.looked = self.clock.monotonic();
+        let mut partitions = std::mem::take(&mut self.partitions);
+        for (partition, standing) in &mut partitions {
+            if self.status(*partition).at_end {
+                standing.stood_at_end = Some(self.looked);
+            }
+        }
+        self.partitions = partitions;
     }
 
     pub fn report(&self) -> LaneReport {
@@ -276,7 +289,7 @@ impl Seat {
                 return Ok(());
             }
             if nothing {
-                self.reader.wait(bell, Duration::from_millis(200));
+                self.reader.awaits().wait(bell, Duration::from_millis(200));
             }
         }
     }

@@ -1,20 +1,22 @@
-//! Sinks that do not commit with the journal: each has a thread and catches up on its own (I9).
+//! Sinks that do not commit with the journal: each has a worker and catches up on its own (I9).
 //!
 //! The journal commits first; then every other sink gets exactly the epochs that it lacks. A sink
 //! with a memory keeps the epoch beside its data; of one without, the journal keeps it. Sinks that
-//! are written together (those of one further Kafka cluster) share a thread.
+//! are written together (those of one further Kafka cluster) share a worker.
 //!
 //! I18: a sink may be so many bytes, or so long, behind; then whoever hands over waits, and with it
 //! the lanes. A sink that gets no rows holds nobody up and keeps no memory busy.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
+
 use super::memory::Gauge;
+use super::pool::Pool;
 use crate::connectors::{EpochRows, Writer};
 use crate::data::Epoch;
 use crate::faults;
@@ -40,9 +42,9 @@ impl Default for Limits {
     }
 }
 
-/// The engine's end of a sink's thread.
+/// The engine's end of a sink's worker.
 #[derive(Debug)]
-pub struct SinkThread {
+pub struct SinkWorker {
     /// Of sinks that are written together: all their names.
     pub name: String,
     /// Its progress must be kept in the journal.
@@ -52,29 +54,26 @@ pub struct SinkThread {
     line: Arc<Line>,
     durable: Arc<AtomicU64>,
     failure: Arc<Mutex<Option<Failure>>>,
-    /// Nobody waits for what is not written yet.
-    abandoned: Arc<AtomicBool>,
-    /// Hangs up when the thread has ended and its writer is gone.
-    ended: Receiver<()>,
-    thread: Option<JoinHandle<()>>,
+    /// Hangs up when the worker has ended and its writer is gone.
+    ended: Receiver<Nothing>,
 }
 
-/// Without [`SinkThread::finish`] (a start or run that failed) the thread ends with the first write that
+/// Nothing is sent: a channel of it only hangs up.
+#[derive(Debug)]
+enum Nothing {}
+
+/// Without [`SinkWorker::finish`] (a start or run that failed) the worker ends with the first write that
 /// fails. It is waited for, because whoever starts again needs the writer's lock and must see what was
 /// written; but not for ever: a write may block (a pipe that nobody reads).
-impl Drop for SinkThread {
+impl Drop for SinkWorker {
     fn drop(&mut self) {
-        self.abandoned.store(true, SeqCst);
-        self.line.close();
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            // An error is the end of its closure, or the time-out: nothing is sent.
-            let _ = self.ended.recv_timeout(LONGEST_GOODBYE);
-        }
+        self.line.abandon();
+        // An error is its end, or the time-out.
+        let _ = self.ended.recv_timeout(LONGEST_GOODBYE);
     }
 }
 
-/// What a sink's thread begins with.
+/// What a sink's worker begins with.
 pub struct Opened {
     pub name: String,
     pub forgets: bool,
@@ -85,37 +84,44 @@ pub struct Opened {
     pub limits: Limits,
     /// Of what waits and of what is being written.
     pub held: Gauge,
+    /// Told when something was written, and when it gives up.
+    pub news: Arc<Notify>,
 }
 
-impl SinkThread {
-    /// Starts the thread of a writer.
-    pub fn start(opened: Opened) -> std::io::Result<SinkThread> {
-        let Opened { name, forgets, writer, members, lineage, limits, held } = opened;
+impl SinkWorker {
+    /// Starts the worker of a writer.
+    ///
+    /// # Errors
+    /// `engine.thread`.
+    pub fn start(opened: Opened) -> Result<SinkWorker, Failure> {
+        let Opened { name, forgets, writer, members, lineage, limits, held, news } = opened;
+        let pool = Pool::shared()?;
         let last = members.values().min().copied().unwrap_or_default();
-        let line = Arc::new(Line { limits, held, state: Mutex::default(), changed: Condvar::new() });
+        let line = Arc::new(Line::new(limits, held));
         let durable = Arc::new(AtomicU64::new(last));
         let failure = Arc::new(Mutex::new(None));
-        let abandoned = Arc::new(AtomicBool::new(false));
+        let (line_of_work, durable_of_work) = (line.clone(), durable.clone());
         let work = Work {
             name: name.clone(),
             writer,
             lineage,
-            line: line.clone(),
-            durable: durable.clone(),
-            abandoned: abandoned.clone(),
+            line: line_of_work,
+            durable: durable_of_work,
+            news: news.clone(),
         };
         lock(&line.state).received = last;
         let (failed, given_up) = (failure.clone(), line.clone());
         let (alive, ended) = sync_channel(0);
-        let thread = std::thread::Builder::new().name(format!("sink-{name}")).spawn(move || {
+        pool.spawn(async move {
             let over = Over(given_up);
-            if let Err(error) = work.run() {
+            if let Err(error) = work.attend(pool).await {
                 *lock(&failed) = Some(error);
             }
             drop(over);
-            drop(alive);
-        })?;
-        Ok(SinkThread { name, forgets, members, line, durable, failure, abandoned, ended, thread: Some(thread) })
+            drop::<SyncSender<Nothing>>(alive);
+            news.notify_one();
+        });
+        Ok(SinkWorker { name, forgets, members, line, durable, failure, ended })
     }
 
     /// The sinks that it writes.
@@ -148,22 +154,18 @@ impl SinkThread {
     }
 
     /// # Errors
-    /// The thread has given up, although nobody has handed it an epoch since.
+    /// It has given up, although nobody has handed it an epoch since.
     pub fn check(&self) -> Result<(), Failure> {
-        match &self.thread {
-            Some(thread) if thread.is_finished() => Err(self.failed()),
-            _ => Ok(()),
-        }
+        let state = lock(&self.line.state);
+        // Whoever finishes it is told by that.
+        if state.over && !state.closed { Err(self.failed()) } else { Ok(()) }
     }
 
     /// Waits until everything handed over is written.
     pub fn finish(&mut self) -> Result<(), Failure> {
         self.line.close();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            return Err(Failure::bug("sink.panic", format!("sink `{}` panicked", self.name)));
-        }
+        // An error is its end.
+        let _ = self.ended.recv();
         match lock(&self.failure).take() {
             Some(failure) => Err(failure),
             None => Ok(()),
@@ -182,7 +184,13 @@ struct Line {
     limits: Limits,
     held: Gauge,
     state: Mutex<State>,
+    /// Tells whoever hands over, in a thread.
     changed: Condvar,
+    /// Tells the worker, which is a task.
+    given: Notify,
+    /// Nobody waits for what is not written yet.
+    abandoned: AtomicBool,
+    goodbye: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -197,7 +205,7 @@ struct State {
     received: Epoch,
     /// Nothing more will come.
     closed: bool,
-    /// The thread has ended.
+    /// The worker has ended.
     over: bool,
     warned: Option<Instant>,
 }
@@ -210,9 +218,27 @@ impl State {
 }
 
 impl Line {
+    fn new(limits: Limits, held: Gauge) -> Line {
+        Line {
+            limits,
+            held,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            given: Notify::new(),
+            abandoned: AtomicBool::new(false),
+            goodbye: Notify::new(),
+        }
+    }
+
     fn close(&self) {
         lock(&self.state).closed = true;
-        self.changed.notify_all();
+        self.given.notify_one();
+    }
+
+    fn abandon(&self) {
+        self.abandoned.store(true, SeqCst);
+        self.goodbye.notify_one();
+        self.close();
     }
 
     /// False: nobody takes it any more.
@@ -226,8 +252,10 @@ impl Line {
             state.bytes += rows.bytes();
             self.held.set(state.bytes);
             state.waiting.push_back((Instant::now(), rows));
-            self.changed.notify_all();
         }
+        drop(state);
+        // Of an epoch without rows too: it is to be remembered after a while.
+        self.given.notify_one();
         true
     }
 
@@ -255,17 +283,9 @@ impl Line {
         }
     }
 
-    /// Waits for epochs; with the last that was handed over. None waiting: time is up, or it is closed.
-    fn take(&self, patience: Duration) -> Taken {
-        let deadline = Instant::now() + patience;
+    /// What is waiting now, with the last epoch that was handed over.
+    fn take(&self) -> Taken {
         let mut state = lock(&self.state);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !state.waiting.is_empty() || state.closed || left.is_zero() {
-                break;
-            }
-            state = wait(&self.changed, state, left);
-        }
         state.writing = state.waiting.front().map(|(given, _)| *given);
         let rows = state.waiting.drain(..).map(|(_, rows)| rows).collect();
         Taken { rows, received: state.received, closed: state.closed }
@@ -306,57 +326,85 @@ fn wait<'a, T>(changed: &Condvar, state: MutexGuard<'a, T>, at_most: Duration) -
     changed.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
 }
 
-/// The thread's side.
+/// The worker's side.
 struct Work {
     name: String,
     writer: Box<dyn Writer>,
     lineage: String,
     line: Arc<Line>,
     durable: Arc<AtomicU64>,
-    abandoned: Arc<AtomicBool>,
+    news: Arc<Notify>,
 }
 
 impl Work {
-    fn run(mut self) -> Result<(), Failure> {
+    async fn attend(mut self, pool: Pool) -> Result<(), Failure> {
         let mut advanced = Instant::now();
         loop {
-            let Taken { mut rows, received, closed } = self.line.take(LAZY_ADVANCE.saturating_sub(advanced.elapsed()));
+            let Taken { mut rows, received, closed } = self.line.take();
+            let is_behind = self.durable.load(SeqCst) < received;
             if !rows.is_empty() {
                 // The newest epoch is given too, so that the memory covers what had no rows.
                 if rows.last().is_some_and(|rows| rows.epoch < received) {
                     rows.push(EpochRows::empty(received));
                 }
-                self.write(&rows, received)?;
+                (self, rows) = self.write(pool, rows, received).await?;
                 self.line.written(&rows);
                 advanced = Instant::now();
-            } else if closed || advanced.elapsed() >= LAZY_ADVANCE {
-                if self.durable.load(SeqCst) < received {
-                    self.write(&[EpochRows::empty(received)], received)?;
-                }
-                if closed {
-                    return Ok(());
-                }
+            } else if is_behind && (closed || advanced.elapsed() >= LAZY_ADVANCE) {
+                (self, _) = self.write(pool, vec![EpochRows::empty(received)], received).await?;
                 advanced = Instant::now();
+            } else if closed {
+                // To let go of a client may block.
+                return pool.run(&self.what(), move || drop(self.writer)).await;
+            } else {
+                let later = async {
+                    match is_behind {
+                        true => tokio::time::sleep_until((advanced + LAZY_ADVANCE).into()).await,
+                        false => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = self.line.given.notified() => {}
+                    () = later => {}
+                }
             }
         }
     }
 
-    /// Writes, trying again for as long as that can help.
-    fn write(&mut self, epochs: &[EpochRows], last: Epoch) -> Result<(), Failure> {
+    fn what(&self) -> String {
+        format!("sink `{}`", self.name)
+    }
+
+    /// Writes, trying again for as long as that can help. Gives back what was written.
+    async fn write(
+        mut self,
+        pool: Pool,
+        mut rows: Vec<EpochRows>,
+        last: Epoch,
+    ) -> Result<(Self, Vec<EpochRows>), Failure> {
         let mut pause = Duration::from_millis(50);
         faults::point("sink.write");
-        while let Err(failure) = self.writer.write(&self.lineage, epochs) {
-            if !failure.retry || self.abandoned.load(SeqCst) {
-                return Err(failure);
-            }
+        loop {
+            let what = self.what();
+            let attempt = move || match self.writer.write(&self.lineage, &rows) {
+                // Whoever starts again finds nothing locked: the writer is gone.
+                Err(failure) if !failure.retry || self.line.abandoned.load(SeqCst) => Err(failure),
+                outcome => Ok((self, rows, outcome)),
+            };
+            let outcome;
+            (self, rows, outcome) = pool.run(&what, attempt).await??;
+            let Err(failure) = outcome else { break };
             tracing::warn!(sink = self.name, "{failure}; trying again");
-            // Woken early only to be told that it is abandoned.
-            std::thread::park_timeout(pause);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.line.goodbye.notified() => {}
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         faults::point("sink.written");
         self.durable.store(last, SeqCst);
-        Ok(())
+        self.news.notify_one();
+        Ok((self, rows))
     }
 }
 
@@ -409,12 +457,12 @@ mod tests {
         }
     }
 
-    fn start(writer: impl Writer + 'static, limits: Limits) -> SinkThread {
+    fn start(writer: impl Writer + 'static, limits: Limits) -> SinkWorker {
         let members = BTreeMap::from([(0, 0)]);
         let (name, lineage) = ("s".to_owned(), "l".to_owned());
         let writer = Box::new(writer);
-        let held = Gauge::default();
-        SinkThread::start(Opened { name, forgets: false, writer, members, lineage, limits, held }).unwrap()
+        let (held, news) = (Gauge::default(), Arc::default());
+        SinkWorker::start(Opened { name, forgets: false, writer, members, lineage, limits, held, news }).unwrap()
     }
 
     /// An epoch with one record of so many bytes.
@@ -447,8 +495,7 @@ mod tests {
         let sink = start(Full, Limits::default());
         assert!(sink.check().is_ok());
         sink.give(rows(1, 1)).unwrap();
-        eventually("the thread ends", || sink.thread.as_ref().unwrap().is_finished());
-        assert_eq!(sink.check().unwrap_err().code, "file.truncated");
+        eventually("it ends", || sink.check().is_err_and(|failure| failure.code == "file.truncated"));
     }
 
     #[test]

@@ -14,11 +14,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
+
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use super::graph::Graph;
 use super::memory::Gauge;
 use super::metrics::Metrics;
+use super::pool::Pool;
 use crate::data::Epoch;
 use crate::journal::Part;
 use crate::plan::{Plan, SnapshotSettings, Step};
@@ -154,7 +158,17 @@ enum Done {
 enum Desk {
     /// Whoever asks, at once: where one seed must always give one run.
     Here(Worker, VecDeque<Done>),
-    Elsewhere(Sender<Order>, Receiver<Done>),
+    Elsewhere(Office),
+}
+
+/// Somebody writes in threads of the pool: one order at a time.
+struct Office {
+    pool: Pool,
+    worker: Arc<Worker>,
+    done: Sender<Done>,
+    results: Receiver<Done>,
+    /// Told when something is done.
+    news: Arc<Notify>,
 }
 
 struct Worker {
@@ -175,6 +189,8 @@ pub struct Opening {
     pub metrics: Arc<Metrics>,
     /// Whoever asks writes, instead of a thread.
     pub here: bool,
+    /// Told when something is done.
+    pub news: Arc<Notify>,
     pub name: String,
     pub settings: SnapshotSettings,
     pub now: Millis,
@@ -184,10 +200,10 @@ impl Opening {
     /// # Errors
     /// A thread cannot be started.
     pub fn open(self) -> Result<(Snapshots, Pace), Failure> {
-        let Opening { shelf, lineage, incarnation, kept, held, metrics, here, name, settings, now } = self;
+        let Opening { shelf, lineage, incarnation, kept, held, metrics, here, news, name, settings, now } = self;
         let shared = Shared::default();
         let worker = Worker { shelf, lineage, incarnation, shared: shared.clone() };
-        let desk = if here { Desk::Here(worker, VecDeque::new()) } else { Desk::elsewhere(worker)? };
+        let desk = if here { Desk::Here(worker, VecDeque::new()) } else { Desk::elsewhere(worker, news)? };
         let pace = Pace {
             settings,
             shared: shared.clone(),
@@ -292,40 +308,36 @@ impl Snapshots {
 }
 
 impl Desk {
-    fn elsewhere(worker: Worker) -> Result<Desk, Failure> {
-        let (orders, taken) = channel();
+    fn elsewhere(worker: Worker, news: Arc<Notify>) -> Result<Desk, Failure> {
         let (done, results) = channel();
-        let work = move || {
-            while let Ok(order) = taken.recv() {
-                if done.send(worker.surely(order)).is_err() {
-                    return;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("snapshots".into()).spawn(work);
-        thread.map_err(|error| Failure::outside("engine.thread", "cannot start a thread").no_retry().because(error))?;
-        Ok(Desk::Elsewhere(orders, results))
+        Ok(Desk::Elsewhere(Office { pool: Pool::shared()?, worker: Arc::new(worker), done, results, news }))
     }
 
     fn order(&mut self, order: Order) {
         match self {
             Desk::Here(worker, done) => done.push_back(worker.work(order)),
-            // A thread that is gone is seen when it is waited for.
-            Desk::Elsewhere(orders, _) => drop(orders.send(order)),
+            Desk::Elsewhere(Office { pool, worker, done, news, .. }) => {
+                let (worker, done, news) = (worker.clone(), done.clone(), news.clone());
+                pool.start(move || {
+                    // Nobody there: the run has ended.
+                    let _ = done.send(worker.surely(order));
+                    news.notify_one();
+                });
+            }
         }
     }
 
     fn done(&mut self) -> Option<Done> {
         match self {
             Desk::Here(_, done) => done.pop_front(),
-            Desk::Elsewhere(_, results) => results.try_recv().ok(),
+            Desk::Elsewhere(office) => office.results.try_recv().ok(),
         }
     }
 
     fn wait(&mut self) -> Option<Done> {
         match self {
             Desk::Here(_, done) => done.pop_front(),
-            Desk::Elsewhere(_, results) => results.recv().ok(),
+            Desk::Elsewhere(office) => office.results.recv().ok(),
         }
     }
 }
@@ -438,6 +450,7 @@ mod tests {
             held: Gauge::default(),
             metrics: Arc::default(),
             here: true,
+            news: Arc::default(),
             name: "p".into(),
             settings: SnapshotSettings { every_ms, target_ms },
             now: 0,

@@ -12,6 +12,8 @@ mod state;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::carry::Fate;
 use super::commit::Committer;
 use super::coordinator::{Coordinator, Resumed, Settings};
@@ -197,7 +199,8 @@ pub fn start(
     {
         trunk.leave_out(step, floor);
     }
-    let sinks = start_sinks(plan, writers, &recovery, &memory)?;
+    let news = Arc::new(Notify::new());
+    let sinks = start_sinks(plan, writers, &recovery, &memory, &news)?;
     let report = StartReport {
         lineage: recovery.lineage.clone(),
         incarnation: owned.owner().incarnation,
@@ -212,7 +215,7 @@ pub fn start(
         positions: BTreeMap::new(),
     };
     let incarnation = owned.owner().incarnation;
-    let mut committer = Committer::new(plan.clone(), owned, sinks, timestamps, &history, metrics.clone());
+    let mut committer = Committer::new(plan.clone(), owned, sinks, news.clone(), timestamps, &history, metrics.clone());
     let mut pace = None;
     if let Some(shelf) = shelf {
         let (snapshots, paced) = Opening {
@@ -223,6 +226,7 @@ pub fn start(
             held: memory.gauge("snapshot"),
             metrics: metrics.clone(),
             here: matches!(options.snapshots, SnapshotPlace::Store { .. }),
+            news,
             name: plan.name.clone(),
             settings: match options.snapshots {
                 SnapshotPlace::Store { every_ms, .. } => SnapshotSettings { every_ms, ..plan.snapshots },

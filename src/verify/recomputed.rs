@@ -241,7 +241,7 @@ impl Expected for Recomputed {
         if fetched.is_empty() {
             source.ended = source.shares.iter().all(|share| source.reader.status(share.partition).ended);
             if !source.ended {
-                source.reader.wait(&self.bell, WAIT);
+                source.reader.awaits().wait(&self.bell, WAIT);
             }
         }
         Ok(self.sources.iter().any(|source| !source.ended))

@@ -52,7 +52,7 @@ fn poll_until(reader: &mut dyn Reader, rows_max: usize, done: impl Fn(&dyn Reade
             return batches;
         }
         assert!(Instant::now() < deadline, "still waiting after {rows} rows: {batches:?}");
-        reader.wait(&bell, Duration::from_millis(200));
+        reader.awaits().wait(&bell, Duration::from_millis(200));
     }
 }
 
@@ -349,7 +349,7 @@ fn i17_a_known_position_is_kept_and_a_lost_one_counted() {
             Err(failure) => break failure,
             Ok(fetched) => assert!(fetched.is_empty() && Instant::now() < deadline),
         }
-        reader.wait(&bell, Duration::from_millis(200));
+        reader.awaits().wait(&bell, Duration::from_millis(200));
     };
     assert_eq!((failure.code, failure.retry), ("kafka.expired", false));
 

@@ -6,6 +6,7 @@ mod conformance;
 mod connect;
 mod connectors;
 mod guarded;
+mod many;
 mod verbs;
 
 use std::path::Path;

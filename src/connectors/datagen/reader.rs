@@ -5,7 +5,7 @@
 //! a position holds all there is to know and any range of records can be made again.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use super::Datagen;
 use super::generate::{Draw, RowBuilder};
 use super::pace::Schedule;
 use super::random::Random;
-use crate::connectors::{Bell, Fetched, PartitionStart, PartitionStatus, Payload, Reader};
+use crate::connectors::{Fetched, Input, PartitionStart, PartitionStatus, Payload, Reader};
 use crate::data::{Offset, Partition, Position};
 use crate::report::Failure;
 use crate::time::Millis;
@@ -171,11 +171,9 @@ impl Reader for TaskReader {
         Ok(fetched)
     }
 
-    fn wait(&mut self, bell: &Bell, timeout: Duration) {
+    fn awaits(&mut self) -> Input {
         let now = Instant::now();
-        let due = self.tasks.iter_mut().filter_map(|task| task.due(now)).min();
-        let until_due = due.map_or(timeout, |due| due.saturating_duration_since(now));
-        bell.wait(&[], until_due.min(timeout));
+        Input::Awaited { rings: None, due: self.tasks.iter_mut().filter_map(|task| task.due(now)).min() }
     }
 
     fn status(&self, partition: Partition) -> PartitionStatus {

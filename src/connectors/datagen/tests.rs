@@ -470,7 +470,7 @@ fn a_paced_reader_waits_and_is_at_its_end_in_between() {
     let mut reader = open(&source);
     assert_eq!(poll(&mut *reader, 100, 0)[&0].len(), 1);
     assert!(reader.status(0).at_end);
-    reader.wait(&bell, Duration::from_secs(60));
+    reader.awaits().wait(&bell, Duration::from_secs(60));
     // Not before the next record is due, and not for the whole time-out, on a busy machine either.
     assert!((20..30_000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
     assert_eq!(poll(&mut *reader, 100, 0)[&0].len(), 1);

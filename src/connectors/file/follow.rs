@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::source::{PARTITION, Place, changed};
 use super::trouble;
-use crate::connectors::{Bell, Fetched, PartitionStart, PartitionStatus, Payload, Reader, Source, Wanted};
+use crate::connectors::{Fetched, Input, PartitionStart, PartitionStatus, Payload, Reader, Source, Wanted};
 use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex};
 use crate::report::Failure;
 use crate::time::Millis;
@@ -27,6 +27,9 @@ const BATCH_BYTES: usize = 1 << 20;
 const LINE_MAX: usize = 64 << 20;
 /// How often it is looked whether the file is still the one that is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How soon more lines are seen.
+const GROWS_WITHIN: Duration = Duration::from_millis(100);
 
 /// The `file: {path, follow: true}` source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,8 +256,9 @@ impl Reader for FollowReader {
         }
     }
 
-    fn wait(&mut self, bell: &Bell, timeout: Duration) {
-        bell.wait(&[], timeout);
+    /// Whoever writes it tells nobody.
+    fn awaits(&mut self) -> Input {
+        Input::Awaited { rings: None, due: Some(Instant::now() + GROWS_WITHIN) }
     }
 
     fn status(&self, _partition: Partition) -> PartitionStatus {

@@ -5,12 +5,11 @@ use std::fs::File;
 use std::io::{BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::lines::read_record;
 use super::source::{Header, PARTITION, Place, changed};
 use super::{Framing, trouble};
-use crate::connectors::{Bell, Fetched, PartitionStatus, Payload, Reader};
+use crate::connectors::{Fetched, Input, PartitionStatus, Payload, Reader};
 use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex};
 use crate::report::Failure;
 use crate::time::Millis;
@@ -165,10 +164,8 @@ impl Reader for FileReader {
         Ok(Vec::new())
     }
 
-    fn wait(&mut self, bell: &Bell, timeout: Duration) {
-        if !self.may_read() {
-            bell.wait(&[], timeout);
-        }
+    fn awaits(&mut self) -> Input {
+        if self.may_read() { Input::Ready } else { Input::NEVER }
     }
 
     fn status(&self, _partition: Partition) -> PartitionStatus {

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -24,7 +24,7 @@ use super::options::OnExpired;
 use super::source::{KafkaSource, expired, expired_place, known_offset, recreated, topics_in_words};
 use super::topics::Topics;
 use super::watch::Watch;
-use crate::connectors::{Bell, Fetched, PartitionStart, PartitionStatus, Payload, Reader, Wanted};
+use crate::connectors::{Fetched, Input, PartitionStart, PartitionStatus, Payload, Reader, Wanted};
 use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex, partition};
 use crate::report::Failure;
 use crate::time::Millis;
@@ -33,6 +33,8 @@ use crate::time::Millis;
 const END_WITHIN: Duration = Duration::from_millis(200);
 /// The same, where there is an end to stop at: nothing is asked for in vain before it.
 const LAST_END_WITHIN: Duration = Duration::from_millis(10);
+/// So often it is polled even where its client tells of nothing: a lost bell would cost everything, a look nothing.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// A poll ends after about this many bytes, however few rows they are. Every lane's last poll may
 /// go beyond its share of an epoch by so much, and an epoch must fit into a transaction (I10).
 const POLL_BYTES_MAX: usize = 512 << 10;
@@ -479,13 +481,11 @@ impl Reader for KafkaReader {
         self.more
     }
 
-    fn wait(&mut self, bell: &Bell, timeout: Duration) {
+    fn awaits(&mut self) -> Input {
         if self.more || self.failed.is_some() {
-            return;
+            return Input::Ready;
         }
-        let filled = self.consumer.filled();
-        bell.wait(&[filled.descriptor()], timeout);
-        filled.answer();
+        Input::Awaited { rings: Some(self.consumer.filled().clone()), due: Some(Instant::now() + LOOK_EVERY) }
     }
 
     fn take_missing(&mut self) -> u64 {
@@ -584,11 +584,11 @@ mod tests {
         let mut reader = KafkaReader::open(&source, 0, &share, Wanted::default()).unwrap();
         let slot = reader.slots.get_mut(0).unwrap();
         (slot.at_eof, slot.end_known) = (true, true);
-        let bell = Bell::new().unwrap();
+        let bell = crate::connectors::Bell::new().unwrap();
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while reader.status(0).at_end && std::time::Instant::now() < deadline {
             assert!(reader.poll(10, 0).unwrap().is_empty());
-            reader.wait(&bell, Duration::from_millis(100));
+            reader.awaits().wait(&bell, Duration::from_millis(100));
         }
         assert!(!reader.status(0).at_end, "what was seen before the outage says nothing about now");
         assert_eq!(reader.position(0), Position::offset(7));

@@ -1,55 +1,83 @@
-//! The committer's thread.
+//! The committer at work.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
-use super::{PROGRESS_EVERY, Positions, Reached, ToCommitter, ToCoordinator, kept_bytes};
-use crate::engine::commit::Committer;
+use super::{PROGRESS_EVERY, Positions, Reached, ToCommitter, ToCoordinator, kept_bytes, until};
+use crate::engine::commit::{Commit, Committer};
 use crate::engine::coordinator::Event;
 use crate::engine::memory::Gauge;
+use crate::engine::pool::Pool;
 use crate::journal::EpochRecord;
 use crate::plan::Plan;
 use crate::report::Failure;
 
-pub(super) struct CommitThread {
+pub(super) struct CommitWorker {
     pub(super) committer: Committer,
-    pub(super) commits: Receiver<ToCommitter>,
     pub(super) events: mpsc::Sender<ToCoordinator>,
     pub(super) positions: Arc<Mutex<Reached>>,
     pub(super) plan: Arc<Plan>,
     pub(super) kept: Gauge,
 }
 
-impl CommitThread {
-    pub(super) fn run(mut self) -> Result<(), Failure> {
+impl CommitWorker {
+    pub(super) async fn attend(mut self, pool: Pool, mut commits: mpsc::Receiver<ToCommitter>) -> Result<(), Failure> {
         let mut last = None;
+        let news = self.committer.news();
+        let mut news_are_due: Option<tokio::time::Instant> = None;
         loop {
-            match self.commits.recv_timeout(PROGRESS_EVERY) {
-                Ok(ToCommitter::State(state)) => self.committer.offer(state),
-                Ok(ToCommitter::LastState(state)) => last = Some(state),
-                Ok(ToCommitter::Commit { commit, done }) => {
+            let order = tokio::select! {
+                order = commits.recv() => order,
+                () = news.notified(), if news_are_due.is_none() => {
+                    // What sinks deliver is noted with the next epoch; where none comes, by itself.
+                    news_are_due = Some(tokio::time::Instant::now() + PROGRESS_EVERY);
+                    continue;
+                }
+                () = until(news_are_due), if news_are_due.is_some() => {
+                    news_are_due = None;
+                    let note = move || self.committer.note_progress().map(|()| self);
+                    self = pool.run("the committer", note).await??;
+                    continue;
+                }
+            };
+            match order {
+                Some(ToCommitter::LastState(state)) => last = Some(state),
+                Some(ToCommitter::State(state)) => {
+                    let offer = move || {
+                        self.committer.offer(state);
+                        self
+                    };
+                    self = pool.run("the committer", offer).await?;
+                }
+                Some(ToCommitter::Commit { commit, done }) => {
                     let epoch = commit.record.epoch;
-                    let reached = positions(&self.plan, &commit.record);
-                    let kept = kept_bytes(&commit);
-                    self.committer.commit(*commit)?;
-                    self.kept.sub(kept);
-                    let mut known = self.positions.lock().unwrap_or_else(|poison| poison.into_inner());
-                    known.epoch = epoch;
-                    known.positions.extend(reached);
-                    drop(known);
+                    news_are_due = None;
+                    self = pool.run("the committer", move || self.commit(*commit)).await??;
                     // I10: no row of the next epoch is merged before the last piece of this one is committed.
                     let Some((open_ends, state_bytes)) = done else { continue };
                     let done = ToCoordinator::Event(Event::Committed { epoch, open_ends, state_bytes });
-                    if self.events.blocking_send(done).is_err() {
-                        return self.committer.finish(last);
+                    if self.events.send(done).await.is_err() {
+                        break;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.committer.note_progress()?,
-                Err(RecvTimeoutError::Disconnected) => return self.committer.finish(last),
+                None => break,
             }
         }
+        pool.run("the committer", move || self.committer.finish(last)).await?
+    }
+
+    fn commit(mut self, commit: Commit) -> Result<Self, Failure> {
+        let epoch = commit.record.epoch;
+        let reached = positions(&self.plan, &commit.record);
+        let kept = kept_bytes(&commit);
+        self.committer.commit(commit)?;
+        self.kept.sub(kept);
+        let mut known = self.positions.lock().unwrap_or_else(|poison| poison.into_inner());
+        known.epoch = epoch;
+        known.positions.extend(reached);
+        drop(known);
+        Ok(self)
     }
 }
 

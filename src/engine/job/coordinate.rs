@@ -1,11 +1,11 @@
-//! The coordinator's task: events in, cuts and marks out, and the end of all threads.
+//! The coordinator's task: events in, cuts and marks out, and the end of all workers.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{LaneHandle, NEIGHBOUR_GONE, Outcome, PROGRESS_EVERY, Threads, ToCoordinator, ToLane, ToTrunk, gone};
+use super::{NEIGHBOUR_GONE, Outcome, PROGRESS_EVERY, Threads, ToCoordinator, ToLane, ToTrunk, gone, until};
 use crate::connectors::PartitionStart;
 use crate::engine::coordinator::{Action, Event};
 use crate::engine::reported;
@@ -19,26 +19,32 @@ const LAST_REPORT: Duration = Duration::from_secs(2);
 
 impl Threads {
     pub(super) async fn coordinate(mut self) -> Result<Outcome, Failure> {
-        let mut reporter = tokio::time::interval(PROGRESS_EVERY);
+        let mut report_due: Option<tokio::time::Instant> = None;
         let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK_EVERY, LOOK_EVERY);
+        let watches = self.watches();
         let mut looking: Option<JoinHandle<()>> = None;
         let outcome = loop {
             let now = self.clock.monotonic();
-            let tick = Duration::from_millis((self.coordinator.next_tick(now) - now).max(1) as u64);
+            let tick = self.coordinator.next_tick(now).map(|tick| Duration::from_millis((tick - now).max(1) as u64));
+            let tick = tick.map(|tick| tokio::time::Instant::now() + tick);
             let event = tokio::select! {
                 event = self.events.recv() => event.unwrap_or(ToCoordinator::Event(Event::Tick)),
-                () = tokio::time::sleep(tick) => ToCoordinator::Event(Event::Tick),
-                _ = reporter.tick() => {
+                () = until(tick) => ToCoordinator::Event(Event::Tick),
+                () = until(report_due) => {
+                    report_due = None;
                     drop(self.report_progress());
                     continue;
                 }
-                _ = looks.tick() => {
+                _ = looks.tick(), if watches => {
                     if looking.as_ref().is_none_or(JoinHandle::is_finished) {
                         looking = Some(self.look());
                     }
                     continue;
                 }
             };
+            if matches!(event, ToCoordinator::Event(Event::Committed { .. })) {
+                report_due.get_or_insert_with(|| tokio::time::Instant::now() + PROGRESS_EVERY);
+            }
             match event {
                 ToCoordinator::Failed(failure) => break Err(failure),
                 ToCoordinator::Added { source, partitions } => self.add(source, partitions),
@@ -72,7 +78,8 @@ impl Threads {
                     self.metrics.watermark.store(mark.watermark.time().unwrap_or(i64::MIN), Relaxed);
                     self.epoch_clock.next_epoch(mark.clock);
                     let trunk = self.trunk.as_ref().ok_or_else(gone)?;
-                    trunk.send(ToTrunk { mark, ranges, ended }).map_err(|_| gone())?;
+                    // One epoch at a time: there is room.
+                    trunk.try_send(ToTrunk { mark, ranges, ended }).map_err(|_| gone())?;
                     self.tell_lanes(|| ToLane::Mark(mark))?;
                 }
                 Action::Pause { lane, partitions } => {
@@ -89,11 +96,7 @@ impl Threads {
     }
 
     fn tell_lanes(&self, what: impl Fn() -> ToLane) -> Result<(), Failure> {
-        for lane in &self.lanes {
-            lane.control.send(what()).map_err(|_| gone())?;
-            lane.bell.ring();
-        }
-        Ok(())
+        self.lanes.iter().try_for_each(|lane| lane.tell(what()))
     }
 
     /// I16: outside of the commit; failing is a warning.
@@ -127,6 +130,12 @@ impl Threads {
         }
     }
 
+    /// True if there are topics that may become others.
+    fn watches(&self) -> bool {
+        let targets = self.targets.lock().unwrap_or_else(|poison| poison.into_inner());
+        !targets.ids().is_empty() || self.plan.sources.iter().any(|source| !source.source.topics().is_empty())
+    }
+
     /// Lets every source look whether it still reads what it read at the start.
     fn look(&self) -> JoinHandle<()> {
         let (plan, events, targets) = (self.plan.clone(), self.stop.events.clone(), self.targets.clone());
@@ -149,21 +158,12 @@ impl Threads {
         })
     }
 
-    /// Lets every thread end: the lanes first, then what they feed. A failure found on the way wins.
+    /// Lets every worker end: the lanes first, then what they feed. A failure found on the way wins.
     async fn shut_down(mut self, outcome: Result<Outcome, Failure>) -> Result<Outcome, Failure> {
         self.stop.halted.store(true, SeqCst);
         self.trunk = None;
-        for LaneHandle { control, bell, .. } in std::mem::take(&mut self.lanes) {
-            drop(control);
-            bell.ring();
-        }
-        let workers = std::mem::take(&mut self.workers);
-        let (done, joined) = tokio::sync::oneshot::channel();
-        std::thread::spawn(move || {
-            workers.into_iter().for_each(|worker| drop(worker.join()));
-            // Nobody waits any more where the job gave up.
-            let _ = done.send(());
-        });
+        self.lanes.clear();
+        let mut workers = std::mem::take(&mut self.workers);
         let failed = outcome.is_err();
         let mut outcome = outcome;
         let drained = async {
@@ -172,12 +172,14 @@ impl Threads {
             }
         };
         tokio::select! {
-            _ = joined => {}
+            () = async { while workers.join_next().await.is_some() {} } => {}
             () = drained => {}
             // A failure must be heard also while a worker waits for a server or a disk. A stop waits: what was
             // read is to be committed, and a second Ctrl-C ends at once.
             () = tokio::time::sleep(FAILED_PATIENCE), if failed => {}
         }
+        // Where the job gave up, they end when they can.
+        workers.detach_all();
         while let Ok(event) = self.events.try_recv() {
             note_failure(&mut outcome, event);
         }

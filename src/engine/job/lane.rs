@@ -1,22 +1,26 @@
-//! A lane's thread: reads and hands over.
+//! A lane at work: reads and hands over.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::{Stop, ToCoordinator, ToLane, Wishes};
-use crate::connectors::{Bell, PartitionStart};
+use crate::connectors::{Bell, Input, PartitionStart};
 use crate::data::Epoch;
 use crate::engine::branch::Output;
 use crate::engine::coordinator::{Event, LaneReport};
 use crate::engine::memory::Gauge;
+use crate::engine::pool::Pool;
 use crate::engine::seat::Seat;
 use crate::report::Failure;
 
+/// A lane that may take nothing in looks around so often.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// A lane keeps its thread for so long when nothing comes.
+const REST_AFTER: Duration = Duration::from_millis(20);
 /// Rows that trickle in are left to gather for so long while the epoch before is being committed: a poll for every
 /// few of them would cost more than they do. A cut takes in what has gathered.
 const GATHER: Duration = Duration::from_millis(2);
@@ -24,18 +28,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A partition that not every broker knows yet is tried again after this.
 const ADD_AGAIN: Duration = Duration::from_secs(1);
 
-pub(super) struct LaneThread {
+pub(super) struct LaneWorker {
     pub(super) index: usize,
     pub(super) seat: Seat,
-    pub(super) control: Receiver<ToLane>,
+    pub(super) control: mpsc::Receiver<ToLane>,
     pub(super) wishes: Arc<Mutex<Wishes>>,
     /// Partitions that it is to read and does not yet.
     pub(super) added: Vec<PartitionStart>,
     /// Not before: a broker did not know them yet.
     pub(super) add_after: Instant,
     pub(super) bell: Bell,
+    /// What the coordinator was told last of the open epoch.
+    pub(super) reported: Option<LaneReport>,
     pub(super) events: mpsc::Sender<ToCoordinator>,
-    pub(super) outputs: SyncSender<(usize, Epoch, Output)>,
+    pub(super) outputs: mpsc::Sender<(usize, Epoch, Output)>,
     pub(super) stop: Arc<Stop>,
     /// The lane's share of `epoch.max_bytes`; then it waits for the cut.
     pub(super) max_bytes: usize,
@@ -45,9 +51,23 @@ pub(super) struct LaneThread {
     pub(super) held: Gauge,
 }
 
-impl LaneThread {
-    pub(super) fn run(mut self) -> Result<(), Failure> {
-        let mut reported = None;
+impl LaneWorker {
+    /// Works in a thread while something comes, and rests without one.
+    pub(super) async fn attend(mut self, pool: Pool) -> Result<(), Failure> {
+        let name = format!("lane {}", self.index);
+        while let Some((lane, input)) = pool.run(&name, move || self.work()).await?? {
+            self = lane;
+            let since = Instant::now();
+            input.rest(&self.bell).await;
+            if pool.ran_since(since) {
+                self.seat.rested();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until nothing has come for a while; gives what it waits for then. `None`: the job is over.
+    fn work(mut self) -> Result<Option<(Self, Input)>, Failure> {
         let mut pause = Duration::from_millis(50);
         let mut gathering = false;
         loop {
@@ -57,14 +77,14 @@ impl LaneThread {
                         self.take_gathered()?;
                     }
                     if !self.hand_over()? {
-                        return Ok(());
+                        return Ok(None);
                     }
-                    reported = None;
+                    self.reported = None;
                 }
                 Ok(ToLane::Mark(_)) => {
                     return Err(Failure::bug("lane.mark_without_cut", "a mark came without a cut"));
                 }
-                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Ok(None),
                 Err(TryRecvError::Empty) => {}
             }
             let Wishes { pause: paused, add } =
@@ -91,10 +111,10 @@ impl LaneThread {
                 full = self.is_full();
             }
             let report = LaneReport { full, ..self.seat.report() };
-            if reported.as_ref() != Some(&report) {
-                reported = Some(report.clone());
+            if self.reported.as_ref() != Some(&report) {
+                self.reported = Some(report.clone());
                 if !self.tell(Event::Report { lane: self.index, report }) {
-                    return Ok(());
+                    return Ok(None);
                 }
             }
             if away {
@@ -108,7 +128,10 @@ impl LaneThread {
             if halted || full {
                 self.bell.wait(&[], IDLE_WAIT);
             } else if rows == 0 {
-                self.seat.wait(&self.bell, IDLE_WAIT);
+                let input = self.seat.awaits();
+                if !input.wait(&self.bell, REST_AFTER) && self.added.is_empty() {
+                    return Ok(Some((self, input)));
+                }
             } else if self.seat.is_drained() {
                 gathering = true;
                 self.bell.wait(&[], GATHER);
@@ -153,14 +176,14 @@ impl LaneThread {
         if !self.tell(Event::Cut { lane: self.index, cut }) {
             return Ok(false);
         }
-        let mark = match self.control.recv() {
-            Ok(ToLane::Mark(mark)) => mark,
-            Ok(ToLane::Cut) => return Err(Failure::bug("lane.cut_twice", "two cuts came without a mark")),
-            Err(_) => return Ok(false),
+        let mark = match self.control.blocking_recv() {
+            Some(ToLane::Mark(mark)) => mark,
+            Some(ToLane::Cut) => return Err(Failure::bug("lane.cut_twice", "two cuts came without a mark")),
+            None => return Ok(false),
         };
         let output = self.seat.mark(&mark)?;
         self.held.set(0);
-        Ok(self.outputs.send((self.index, mark.epoch, output)).is_ok())
+        Ok(self.outputs.blocking_send((self.index, mark.epoch, output)).is_ok())
     }
 
     fn tell(&self, event: Event) -> bool {

@@ -1,9 +1,10 @@
-//! The trunk's thread: merges what the lanes hand over, makes commits of it, and takes snapshots.
+//! The trunk at work: merges what the lanes hand over, makes commits of it, and takes snapshots.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, SyncSender};
+
+use tokio::sync::mpsc;
 
 use super::{ToCommitter, ToTrunk, kept_bytes};
 use crate::data::{Epoch, Mark, Partition};
@@ -13,6 +14,7 @@ use crate::engine::lane::PartitionCut;
 use crate::engine::memory::Gauge;
 use crate::engine::metrics::Metrics;
 use crate::engine::pieces::Chain;
+use crate::engine::pool::Pool;
 use crate::engine::snapshots::{Pace, StateBehind};
 use crate::engine::trunk::{Reading, Trunk};
 use crate::journal::{EpochRecord, PartitionRecord};
@@ -20,13 +22,11 @@ use crate::plan::Plan;
 use crate::report::Failure;
 use crate::time::Clock;
 
-pub(super) struct TrunkThread {
+pub(super) struct TrunkWorker {
     pub(super) plan: Arc<Plan>,
     pub(super) trunk: Trunk,
-    pub(super) jobs: Receiver<ToTrunk>,
-    pub(super) outputs: Receiver<(usize, Epoch, Output)>,
     pub(super) lane_count: usize,
-    pub(super) commits: SyncSender<ToCommitter>,
+    pub(super) commits: mpsc::Sender<ToCommitter>,
     pub(super) lineage: String,
     pub(super) incarnation: u64,
     pub(super) metrics: Arc<Metrics>,
@@ -36,49 +36,60 @@ pub(super) struct TrunkThread {
     pub(super) pace: Option<Pace>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) state_bytes_max: usize,
+    pub(super) pool: Pool,
 }
 
-impl TrunkThread {
-    pub(super) fn run(mut self) -> Result<(), Failure> {
+impl TrunkWorker {
+    pub(super) async fn attend(
+        mut self,
+        pool: Pool,
+        mut jobs: mpsc::Receiver<ToTrunk>,
+        mut outputs: mpsc::Receiver<(usize, Epoch, Output)>,
+    ) -> Result<(), Failure> {
         let mut last = None;
-        while let Ok(ToTrunk { mark, ranges, ended }) = self.jobs.recv() {
-            let mut outputs: Vec<Option<Output>> = (0..self.lane_count).map(|_| None).collect();
-            while outputs.iter().any(Option::is_none) {
-                let Ok((lane, epoch, output)) = self.outputs.recv() else { return Ok(()) };
-                if epoch != mark.epoch {
-                    return Err(Failure::bug("trunk.epoch", format!("lane {lane} handed over epoch {epoch}")));
-                }
-                outputs[lane] = Some(output);
-            }
-            let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
-            self.trunk.merge(&mark, outputs.into_iter().flatten().collect(), rows_read, Reading::Live)?;
-            self.metrics.rows_in.fetch_add(rows_read, Relaxed);
-            let mut chain = Chain::begin(record(&self.plan, &self.lineage, self.incarnation, &mark, ranges, ended));
-            loop {
-                let piece = self.trunk.next_piece()?;
-                let state_bytes = self.trunk.state_bytes();
-                let record = chain.record(&self.plan, &piece);
-                let more = record.cursor.is_some();
-                let commit = Commit { record, rows: piece.rows };
-                self.kept.add(kept_bytes(&commit));
-                let done = (!more).then_some((piece.open_ends, state_bytes));
-                let epoch = commit.record.epoch;
-                if self.commits.send(ToCommitter::Commit { commit: Box::new(commit), done }).is_err() {
-                    return Ok(());
-                }
-                if more {
-                    continue;
-                }
-                last = Some(epoch);
-                if let Some(state) = self.due_snapshot(epoch, rows_read)?
-                    && self.commits.send(ToCommitter::State(state)).is_err()
-                {
-                    return Ok(());
-                }
-                break;
-            }
+        while let Some(job) = jobs.recv().await {
+            let Some(gathered) = gather(self.lane_count, &job.mark, &mut outputs).await? else {
+                // To give much state back takes a while.
+                return pool.run("the trunk", move || drop(self)).await;
+            };
+            let Some((trunk, epoch)) = pool.run("the trunk", move || self.epoch(job, gathered)).await?? else {
+                return Ok(());
+            };
+            (self, last) = (trunk, Some(epoch));
         }
-        self.last_snapshot(last)
+        pool.run("the trunk", move || self.last_snapshot(last)).await?
+    }
+
+    /// Merges an epoch and hands over what it gives, piece by piece. Gives the last epoch that it took; `None`: the
+    /// committer is gone.
+    fn epoch(mut self, job: ToTrunk, outputs: Vec<Output>) -> Result<Option<(Self, Epoch)>, Failure> {
+        let ToTrunk { mark, ranges, ended } = job;
+        let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
+        self.trunk.merge(&mark, outputs, rows_read, Reading::Live)?;
+        self.metrics.rows_in.fetch_add(rows_read, Relaxed);
+        let mut chain = Chain::begin(record(&self.plan, &self.lineage, self.incarnation, &mark, ranges, ended));
+        loop {
+            // While one piece commits the next is made, and no more: each may have 16 MiB (I10).
+            let Ok(room) = self.pool.wait(self.commits.clone().reserve_owned()) else { return Ok(None) };
+            let piece = self.trunk.next_piece()?;
+            let state_bytes = self.trunk.state_bytes();
+            let record = chain.record(&self.plan, &piece);
+            let more = record.cursor.is_some();
+            let commit = Commit { record, rows: piece.rows };
+            self.kept.add(kept_bytes(&commit));
+            let done = (!more).then_some((piece.open_ends, state_bytes));
+            let epoch = commit.record.epoch;
+            room.send(ToCommitter::Commit { commit: Box::new(commit), done });
+            if more {
+                continue;
+            }
+            if let Some(state) = self.due_snapshot(epoch, rows_read)?
+                && self.commits.blocking_send(ToCommitter::State(state)).is_err()
+            {
+                return Ok(None);
+            }
+            return Ok(Some((self, epoch)));
+        }
     }
 
     /// I19: what the steps keep, if a snapshot is due. It is taken while the epoch commits.
@@ -101,10 +112,27 @@ impl TrunkThread {
         if let Some(epoch) = last.filter(|_| is_behind && self.trunk.state_bytes() <= self.state_bytes_max) {
             let state = self.trunk.freeze(epoch)?;
             // Nobody there: the committer has failed, and says why.
-            let _ = self.commits.send(ToCommitter::LastState(state));
+            let _ = self.commits.blocking_send(ToCommitter::LastState(state));
         }
         Ok(())
     }
+}
+
+/// What every lane hands over of an epoch. `None`: a lane is gone.
+async fn gather(
+    lane_count: usize,
+    mark: &Mark,
+    outputs: &mut mpsc::Receiver<(usize, Epoch, Output)>,
+) -> Result<Option<Vec<Output>>, Failure> {
+    let mut gathered: Vec<Option<Output>> = (0..lane_count).map(|_| None).collect();
+    while gathered.iter().any(Option::is_none) {
+        let Some((lane, epoch, output)) = outputs.recv().await else { return Ok(None) };
+        if epoch != mark.epoch {
+            return Err(Failure::bug("trunk.epoch", format!("lane {lane} handed over epoch {epoch}")));
+        }
+        gathered[lane] = Some(output);
+    }
+    Ok(Some(gathered.into_iter().flatten().collect()))
 }
 
 /// An epoch's journal record (I13), before its output is cut up.

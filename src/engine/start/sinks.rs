@@ -1,9 +1,13 @@
 //! Opens the sinks that do not commit with the journal.
 
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
 use crate::connectors::{Delivery, EpochRows, MemberSink, Writer};
 use crate::engine::memory::Memory;
 use crate::engine::recovery::Recovery;
-use crate::engine::sinks::{Limits, Opened, SinkThread};
+use crate::engine::sinks::{Limits, Opened, SinkWorker};
 use crate::plan::Plan;
 use crate::report::Failure;
 
@@ -48,7 +52,8 @@ pub(super) fn start_sinks(
     writers: Vec<Written>,
     recovery: &Recovery,
     memory: &Memory,
-) -> Result<Vec<SinkThread>, Failure> {
+    news: &Arc<Notify>,
+) -> Result<Vec<SinkWorker>, Failure> {
     let start = |Written { members, writer }: Written| {
         let names: Vec<&str> = members.iter().map(|index| plan.sinks[*index].name.as_str()).collect();
         let opened = Opened {
@@ -59,9 +64,9 @@ pub(super) fn start_sinks(
             lineage: recovery.lineage.clone(),
             limits: Limits { bytes: memory.shares.backlog, ..Limits::default() },
             held: memory.gauge(format!("backlog of `{}`", names.join("`, `"))),
+            news: news.clone(),
         };
-        SinkThread::start(opened)
-            .map_err(|error| Failure::outside("engine.thread", "cannot start a thread").no_retry().because(error))
+        SinkWorker::start(opened)
     };
     writers.into_iter().map(start).collect()
 }
