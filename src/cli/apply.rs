@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Common;
-use super::output::{self, Exit, Output};
+use super::output::{self, Exit, Output, counted};
 use super::patience::Patience;
+use super::recovering;
 use super::specs::{Planned, SpecArgs, documents, planned, read_until_end};
 use super::stops::Stops;
 use crate::data::size;
@@ -147,6 +148,8 @@ fn run_all(
     let mut outcome = Ok(());
     for plan in plans {
         let plan = Arc::new(plan);
+        let mut options = options.clone();
+        options.start.listener = recovering::listener(&plan.name, voice.output);
         let start = || Job::start(plan.clone(), open_journal(&plan)?, options.clone(), clock.clone(), runtime.handle());
         match patience.until_done(start) {
             Ok(Some(job)) => {
@@ -328,10 +331,6 @@ impl Voice {
             size(sum.memory_max as usize)
         );
     }
-}
-
-fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn sum(metrics: &[(String, Arc<Metrics>)]) -> Snapshot {

@@ -1,15 +1,25 @@
 //! `runner journal show`: a pipeline's journal, for people and programs.
 
+use std::sync::Arc;
+
 use super::Common;
-use super::output::{self, Exit, Output, say};
+use super::output::{self, Exit, Output, counted, say};
 use super::specs::{SpecArgs, plans};
+use crate::data::{Epoch, size};
 use crate::deploy::open_journal;
+use crate::engine::carry::Carried;
+use crate::engine::recovery::History;
+use crate::engine::snapshots::why_not;
 use crate::journal::{EpochRecord, Record};
 use crate::plan::resolve::Servers;
+use crate::plan::{Plan, RestartPlan};
+use crate::report::Failure;
+use crate::state::{Shelf, Store};
+use crate::time::{Millis, SystemClock};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Verb {
-    /// Print the journal's records, oldest first. Reads without taking it over.
+    /// Print the journal's records, oldest first, and the snapshots beside it. Reads without taking it over.
     Show(Args),
 }
 
@@ -44,6 +54,16 @@ pub fn run(verb: Verb, common: &Common) -> Exit {
                 json => json.print(&as_json(record)),
             }
         }
+        let snapshots = match snapshots(plan, records) {
+            Ok(snapshots) => snapshots,
+            Err(failure) => return output::failure(&failure, common.output),
+        };
+        for snapshot in &snapshots {
+            match common.output {
+                Output::Text => say!("  {}", snapshot.line()),
+                json => json.print(&serde_json::json!({ "snapshot": snapshot })),
+            }
+        }
     }
     Exit::Done
 }
@@ -69,6 +89,66 @@ fn line(record: &Record) -> String {
         Record::Reached { lineage, epoch } => format!("reached   epoch {epoch} of lineage {lineage}"),
         Record::Epoch(epoch) => epoch_line(epoch),
     }
+}
+
+/// A snapshot of the state, and whether a start could begin with it.
+#[derive(Debug, serde::Serialize)]
+struct Listed {
+    /// `None`: its manifest is damaged.
+    epoch: Option<Epoch>,
+    name: String,
+    /// How long ago its epoch was.
+    age_ms: Option<Millis>,
+    rows: u64,
+    bytes: u64,
+    /// `None`: it can be used.
+    unusable: Option<String>,
+}
+
+impl Listed {
+    fn line(&self) -> String {
+        let Listed { epoch, name, age_ms, rows, bytes, unusable } = self;
+        let Some(epoch) = epoch else { return format!("snapshot  `{name}` is damaged, and is not used") };
+        let age = age_ms.map_or(String::new(), |age| format!(", {} s old", age / 1_000));
+        let (rows, bytes) = (counted(*rows, "row"), size(*bytes as usize));
+        let use_of = unusable.as_ref().map_or("usable".to_owned(), |why| format!("not used: {why}"));
+        format!("snapshot  of epoch {epoch}{age}, {rows}, {bytes}, {use_of}")
+    }
+}
+
+/// The snapshots of the journal's lineage, oldest first.
+fn snapshots(plan: &Plan, records: Vec<Record>) -> Result<Vec<Listed>, Failure> {
+    let history = History::of(records);
+    let lineage = history.plan.as_ref().map(|plan| plan.lineage.clone());
+    let store = Store::existing(&plan.snapshot_dir())?;
+    let Some((store, lineage)) = store.zip(lineage).filter(|_| plan.restart == RestartPlan::Journal) else {
+        return Ok(Vec::new());
+    };
+    let shelf = Shelf::look(Arc::new(store), &plan.namespace, &plan.name)?;
+    let carried = Carried::of(&history, &plan.fingerprint, &plan.parts);
+    let now = SystemClock::shared().now();
+    let found = shelf.list(&lineage)?;
+    let whole = found.whole.iter().map(|manifest| {
+        let record = history.epochs.get(&manifest.epoch);
+        let unusable = match record {
+            None => Some("the journal does not hold its epoch".to_owned()),
+            Some(_) if !shelf.has_columns(manifest)? => Some("its columns are damaged or gone".to_owned()),
+            Some(_) => why_not(plan, &carried.parts.steps, manifest),
+        };
+        Ok(Listed {
+            epoch: Some(manifest.epoch),
+            name: manifest.name(),
+            age_ms: record.map(|record| (now - record.clock).max(0)),
+            rows: manifest.rows,
+            bytes: manifest.bytes,
+            unusable,
+        })
+    });
+    let damaged = found.damaged.iter().map(|name| {
+        let unusable = Some("it is damaged".to_owned());
+        Ok(Listed { epoch: None, name: name.clone(), age_ms: None, rows: 0, bytes: 0, unusable })
+    });
+    whole.chain(damaged).collect()
 }
 
 fn epoch_line(epoch: &EpochRecord) -> String {

@@ -14,6 +14,7 @@ mod patience;
 mod pipelines;
 mod plan;
 mod progress;
+mod recovering;
 mod remote;
 mod reset;
 mod schema;

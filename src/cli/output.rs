@@ -129,6 +129,11 @@ pub fn start_logging(verbose: u8, json: bool, kept: Option<Logs>) -> Levels {
     levels
 }
 
+/// `1 row`, `2 rows`.
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A time as people read it.
 pub fn time(ms: crate::time::Millis) -> String {
     let time = chrono::DateTime::from_timestamp_millis(ms);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Common;
-use super::output::{self, Exit, say};
+use super::output::{self, Exit, counted, say};
 use super::specs::{SpecArgs, plans};
 use crate::deploy::open_journal;
 use crate::engine::recovery::History;
@@ -32,12 +32,14 @@ pub fn run(args: Args, common: &Common) -> Exit {
     let chosen = |plan: &&Plan| args.pipeline.as_ref().is_none_or(|name| *name == plan.name);
     for plan in plans.iter().filter(chosen) {
         match reset(plan, args.yes) {
-            Ok(journal) if common.output.is_json() => {
-                let report = serde_json::json!({ "pipeline": plan.name, "journal": journal, "reset": args.yes });
+            Ok(Forgotten { journal, snapshots, .. }) if common.output.is_json() => {
+                let report = serde_json::json!({
+                    "pipeline": plan.name, "journal": journal, "snapshots": snapshots, "reset": args.yes,
+                });
                 common.output.print(&report);
             }
-            Ok(journal) if args.yes => say!("{}: forgot {journal}", plan.name),
-            Ok(journal) => say!("{}: would forget {journal}", plan.name),
+            Ok(forgotten) if args.yes => say!("{}: forgot {}", plan.name, forgotten.words()),
+            Ok(forgotten) => say!("{}: would forget {}", plan.name, forgotten.words()),
             Err(failure) => return output::failure(&failure, common.output),
         }
     }
@@ -48,15 +50,38 @@ pub fn run(args: Args, common: &Common) -> Exit {
     Exit::Refused
 }
 
-/// Takes the journal over, so that no other instance writes it, and clears it.
-fn reset(plan: &Plan, really: bool) -> Result<String, Failure> {
-    let mut journal = open_journal(plan)?;
-    if really {
-        let lineage = History::lineage_of(&journal.acquire()?);
-        journal.clear()?;
-        if let Some((store, lineage)) = Store::existing(&plan.snapshot_dir())?.zip(lineage) {
-            Shelf::look(Arc::new(store), &plan.namespace, &plan.name)?.remove(&lineage)?;
+/// What is forgotten.
+struct Forgotten {
+    journal: String,
+    /// Snapshots of the state, and where they are.
+    snapshots: usize,
+    place: String,
+}
+
+impl Forgotten {
+    fn words(&self) -> String {
+        let Forgotten { journal, snapshots, place } = self;
+        match snapshots {
+            0 => journal.clone(),
+            count => format!("{journal}, and {} of the state in `{place}`", counted(*count as u64, "snapshot")),
         }
     }
-    Ok(journal.describe())
+}
+
+/// Takes the journal over, so that no other instance writes it, and clears it.
+fn reset(plan: &Plan, really: bool) -> Result<Forgotten, Failure> {
+    let mut journal = open_journal(plan)?;
+    let lineage = History::lineage_of(&if really { journal.acquire()? } else { journal.read()? });
+    if really {
+        journal.clear()?;
+    }
+    let (mut snapshots, mut place) = (0, String::new());
+    if let Some((store, lineage)) = Store::existing(&plan.snapshot_dir())?.zip(lineage) {
+        let shelf = Shelf::look(Arc::new(store), &plan.namespace, &plan.name)?;
+        (snapshots, place) = (shelf.list(&lineage)?.whole.len(), shelf.describe());
+        if really {
+            shelf.remove(&lineage)?;
+        }
+    }
+    Ok(Forgotten { journal: journal.describe(), snapshots, place })
 }

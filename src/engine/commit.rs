@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::learnt::Learnt;
 use super::metrics::Metrics;
 use super::recovery::History;
 use super::restart;
@@ -52,6 +53,8 @@ pub struct Committer {
     /// *needed* of the epochs that the slowest sink lacks, and of the last it has.
     needed: BTreeMap<Epoch, Epoch>,
     trimmed: Instant,
+    /// What registries said.
+    learnt: Learnt,
     /// A step's state is never final: without snapshots the whole journal is needed.
     needs_everything: bool,
     /// What snapshots covered then.
@@ -87,6 +90,7 @@ impl Committer {
             journaled,
             needed,
             trimmed: Instant::now(),
+            learnt: Learnt::of(history),
             covered: 0,
             snapshots: None,
             metrics,
@@ -130,7 +134,8 @@ impl Committer {
 
     /// Makes an epoch durable. Returns when the journal has it; slow sinks follow by themselves.
     pub fn commit(&mut self, commit: Commit) -> Result<(), Failure> {
-        let Commit { record, mut rows } = commit;
+        let Commit { mut record, mut rows } = commit;
+        self.learnt.carry(&mut record);
         self.fit(&record, &mut rows)?;
         restart::mark(&self.plan, &record, &mut rows)?;
         let (epoch, needed) = (record.epoch, record.needed);
@@ -138,6 +143,7 @@ impl Committer {
         let outputs: Vec<SinkRows> =
             self.transactional().filter_map(|sink| rows.remove(&sink).map(|rows| SinkRows { sink, rows })).collect();
         let (mut records, progress) = self.progress_records();
+        self.learnt.note(&record);
         records.push(Record::Epoch(record));
         let is_there = |record: &Record| matches!(record, Record::Epoch(record) if record.epoch == epoch);
         self.owned.append(&records, &outputs, &is_there)?;
@@ -245,7 +251,7 @@ impl Committer {
         // The record of the slowest sink's last epoch says what it needs, so it stays too. Where a step needs everything, a
         // snapshot has what was needed before it, and its epoch's record says where it goes on. Elsewhere the journal is short
         // by itself, and a lost disk with the snapshots costs a replay and nothing else.
-        let keep = oldest.saturating_sub(1).max(covered).min(slowest);
+        let keep = self.learnt.keep(oldest.saturating_sub(1).max(covered).min(slowest));
         match self.owned.journal().trim(keep) {
             Ok(()) => self.needed = self.needed.split_off(&keep),
             // What stays too long hurts nobody, and the epoch is committed.
@@ -272,6 +278,8 @@ mod tests {
         outcomes: Arc<Mutex<VecDeque<Appended>>>,
         records: Arc<Mutex<Vec<Record>>>,
         trim_fails: bool,
+        /// Trimmed to these.
+        trims: Arc<Mutex<Vec<Epoch>>>,
     }
 
     impl Journal for Told {
@@ -288,7 +296,8 @@ mod tests {
             }
             Ok(outcome)
         }
-        fn trim(&mut self, _epoch: Epoch) -> Result<(), Failure> {
+        fn trim(&mut self, epoch: Epoch) -> Result<(), Failure> {
+            self.trims.lock().unwrap().push(epoch);
             if self.trim_fails { Err(away()) } else { Ok(()) }
         }
         fn clear(&mut self) -> Result<(), Failure> {
@@ -393,6 +402,35 @@ mod tests {
         };
         assert_eq!(stopped(vec![Record::Owner(owner("them"))]), "refused.taken_over");
         assert_eq!(stopped(vec![]), "refused.journal_gone");
+    }
+
+    /// A start behind the trimmed records would have to wait for a registry that is away.
+    #[test]
+    fn i8_what_was_learnt_is_noted_again_before_its_record_is_trimmed() {
+        let journal = Told::default();
+        let mut committer = committer(&journal);
+        let mut learning = commit(1);
+        let text = |id: i32| (id, format!("schema {id} {}", "x".repeat(40 << 10)));
+        learning.record.learnt = [7, 8].map(text).into();
+        for commit in std::iter::once(learning).chain((2..=6).map(commit)) {
+            committer.trimmed = Instant::now().checked_sub(TRIM_EVERY).unwrap();
+            committer.commit(commit).unwrap();
+        }
+        let records = journal.records.lock().unwrap().clone();
+        let learnt = |record: &Record| match record {
+            Record::Epoch(epoch) => Some((epoch.epoch, epoch.learnt.keys().copied().collect::<Vec<_>>())),
+            _ => None,
+        };
+        let learnt: Vec<_> = records.iter().filter_map(learnt).collect();
+        // One in each record: two would be too much for it.
+        assert_eq!(learnt[..4], [(1, vec![7, 8]), (2, vec![]), (3, vec![7]), (4, vec![8])]);
+        let trims = journal.trims.lock().unwrap().clone();
+        assert!(trims.is_sorted() && trims.last() > Some(&2), "{trims:?}");
+        for trimmed in trims {
+            let kept: Vec<i32> =
+                learnt.iter().filter(|(epoch, _)| *epoch >= trimmed).flat_map(|(_, ids)| ids.clone()).collect();
+            assert!(kept.contains(&7) && kept.contains(&8), "behind a trim to {trimmed}: {kept:?}");
+        }
     }
 
     #[test]

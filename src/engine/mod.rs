@@ -15,6 +15,7 @@ pub mod graph;
 mod headers;
 pub mod job;
 pub mod lane;
+mod learnt;
 pub mod memory;
 pub mod metrics;
 pub mod pieces;
@@ -28,6 +29,7 @@ pub mod sinks;
 pub mod snapshots;
 pub mod start;
 mod targets;
+pub mod telling;
 mod timestamps;
 pub mod trunk;
 

@@ -396,6 +396,18 @@ pub struct RestoredReport {
     pub ms: u64,
 }
 
+/// Why a snapshot is of no use to a plan; `None`: it has what every step kept that had begun by then.
+pub fn why_not(plan: &Plan, parts: &BTreeMap<String, Part>, manifest: &Manifest) -> Option<String> {
+    plan.steps.iter().find_map(|step| {
+        let part = parts.get(&step.name).filter(|part| part.since <= manifest.epoch)?;
+        match manifest.steps.get(&step.name) {
+            Some(state) if (&state.fingerprint, state.since) == (&step.fingerprint, part.since) => None,
+            Some(_) => Some(format!("`{}` is another step than the one whose state it has", step.name)),
+            None => Some(format!("it has no state of `{}`", step.name)),
+        }
+    })
+}
+
 /// The steps of a plan with the state that a snapshot has of them. A step that began behind it begins with none.
 ///
 /// # Errors

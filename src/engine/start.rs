@@ -26,6 +26,7 @@ use super::restart;
 use super::seat::{EpochClock, Seat};
 use super::snapshots::{Opening, Pace, RestoredReport};
 use super::targets::Targets;
+use super::telling::Listener;
 use super::timestamps::Timestamps;
 use super::trunk::Trunk;
 use crate::data::{Epoch, PartitionName, Position};
@@ -92,6 +93,8 @@ pub struct StartOptions {
     /// What one commit carries at most, over all sinks (I10); `None`: 16 MiB.
     pub piece_bytes: Option<usize>,
     pub snapshots: SnapshotPlace,
+    /// Hears how far the start is.
+    pub listener: Listener,
 }
 
 /// Where snapshots of the state are kept.
@@ -249,6 +252,7 @@ pub fn start(
         shortened: &gone,
         missing: BTreeMap::new(),
         metrics,
+        listener: &options.listener,
     };
     let replayed_rows = replay.run(&mut committer)?;
     let last = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?.max(recovery.last);

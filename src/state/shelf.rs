@@ -220,6 +220,14 @@ impl Shelf {
         }
     }
 
+    /// True if its columns are as long as was written; what is in them is seen when they are read.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn has_columns(&self, manifest: &Manifest) -> Result<bool, Failure> {
+        Ok(self.store.length(&manifest.object)? == Some(manifest.bytes))
+    }
+
     /// One part of what a step keeps.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use crate::engine::pieces::{Chain, cursor_of};
 use crate::engine::recovery::{History, Recovery};
 use crate::engine::seat::{EpochClock, Seat};
 use crate::engine::snapshots::Pace;
+use crate::engine::telling::{Listener, Told};
 use crate::engine::trunk::{Reading, Trunk};
 use crate::journal::EpochRecord;
 use crate::plan::Plan;
@@ -54,6 +55,7 @@ pub(super) struct Replay<'a> {
     /// How much less it gave, by source and partition.
     pub(super) missing: BTreeMap<(String, PartitionName), u64>,
     pub(super) metrics: &'a Metrics,
+    pub(super) listener: &'a Listener,
 }
 
 impl Replay<'_> {
@@ -63,6 +65,10 @@ impl Replay<'_> {
             .map_err(|error| Failure::outside("engine.bell", "no file descriptor left").no_retry().because(error))?;
         let mut rows = 0;
         let history = self.history;
+        let epochs = self.recovery.last + 1 - self.recovery.replay_from;
+        if epochs > 0 {
+            self.listener.tell(Told::Replays { epochs, records: self.records_to_read() });
+        }
         let mut records = history.epochs.range(self.recovery.replay_from..).map(|(_, record)| record).peekable();
         while let Some(record) = records.next() {
             let mut chain = vec![record];
@@ -80,6 +86,7 @@ impl Replay<'_> {
                 self.trunk.remember(last.epoch, &last.last_windows);
             }
             rows += read;
+            self.listener.tell(Told::Replayed { records: rows });
             if last.cursor.is_none() {
                 self.take_snapshot(last.epoch, read, committer)?;
             }
@@ -93,6 +100,15 @@ impl Replay<'_> {
             self.metrics.expired.fetch_add(*missing, Relaxed);
         }
         Ok(rows)
+    }
+
+    /// How many it will be, if none are gone.
+    fn records_to_read(&self) -> u64 {
+        let epochs = self.history.epochs.range(self.recovery.replay_from..);
+        let of_sources =
+            epochs.flat_map(|(epoch, record)| record.partitions.iter().map(move |(name, of)| (*epoch, name, of)));
+        let read = of_sources.filter(|(epoch, name, _)| has_begun(self.recovery, name, *epoch));
+        read.flat_map(|(_, _, ranges)| ranges.values()).map(|range| range.read).sum()
     }
 
     /// I19: a long replay that is cut short does not begin anew.
@@ -133,8 +149,7 @@ impl Replay<'_> {
             let is_past = |name: &PartitionName| {
                 jumps.and_then(|jumps| jumps.get(name)).is_some_and(|jump| record.epoch < jump.from_epoch)
             };
-            // A source that began later stands where that was.
-            let has_begun = self.recovery.parts.sources.get(&source.name).is_none_or(|part| part.since <= record.epoch);
+            let has_begun = has_begun(self.recovery, &source.name, record.epoch);
             let is_read = |partition: Partition| has_begun && !is_past(&source.name_of(partition));
             let readable = ranges.iter().filter(|(partition, _)| is_read(**partition));
             let ends = readable.map(|(partition, range)| (*partition, range.to.clone())).collect();
@@ -153,6 +168,11 @@ impl Replay<'_> {
         }
         Ok(read)
     }
+}
+
+/// A source that began later, or is no more, is not read.
+fn has_begun(recovery: &Recovery, source: &str, epoch: Epoch) -> bool {
+    recovery.parts.sources.get(source).is_some_and(|part| part.since <= epoch)
 }
 
 fn same_as_recorded(

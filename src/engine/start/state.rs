@@ -10,9 +10,10 @@ use crate::data::Epoch;
 use crate::engine::carry::Carried;
 use crate::engine::recovery::{self, History, PlanFacts, Recovery, SinkMemory};
 use crate::engine::snapshots::{self, Restored};
+use crate::engine::telling::Told;
 use crate::plan::{Plan, RestartPlan};
 use crate::report::Failure;
-use crate::state::{Found, Shelf, Store};
+use crate::state::{Found, Manifest, Shelf, Store};
 
 /// Where a plan whose steps keep state has its snapshots.
 pub(super) fn open_shelf(plan: &Plan, place: &SnapshotPlace) -> Result<Option<Arc<Shelf>>, Failure> {
@@ -60,14 +61,7 @@ pub(super) fn recover(
     };
     // Of the same steps, made of the same: all that had begun by then.
     let carried = Carried::of(history, &plan.fingerprint, &plan.parts);
-    let begun = |step: &str, epoch: Epoch| carried.parts.steps.get(step).filter(|part| part.since <= epoch);
-    manifests.retain(|manifest| {
-        plan.steps.iter().all(|step| {
-            let Some(part) = begun(&step.name, manifest.epoch) else { return true };
-            let state = manifest.steps.get(&step.name);
-            state.is_some_and(|state| (&state.fingerprint, state.since) == (&step.fingerprint, part.since))
-        })
-    });
+    manifests.retain(|manifest| snapshots::why_not(plan, &carried.parts.steps, manifest).is_none());
     loop {
         let epochs: Vec<Epoch> = manifests.iter().map(|manifest| manifest.epoch).collect();
         let place = shelf.map(Shelf::describe).unwrap_or_default();
@@ -81,6 +75,8 @@ pub(super) fn recover(
         let manifest = manifests.iter().find(|manifest| manifest.epoch == epoch);
         let manifest =
             manifest.ok_or_else(|| Failure::bug("start.snapshot", "a snapshot was chosen that is not there"))?;
+        let Manifest { rows, bytes, .. } = *manifest;
+        options.listener.tell(Told::Restores { epoch, rows, bytes });
         match snapshots::restore(plan, &recovery.parts.steps, shelf, manifest) {
             Ok(restored) => {
                 // Not before there is something else to go on from.
