@@ -105,10 +105,12 @@ pub fn import(name: &str, config: &Config) -> Imported {
         return skeleton(name, class, config);
     }
     let (config, mut lost) = without_providers(config);
+    let (config, hidden) = without_secrets(config);
     match compile(name, &pipeline_name(name), &config, &worker) {
         Ok(compiled) => {
             lost.extend(compiled.untranslated);
             let mut text = format!("# Connector `{name}`, {class}.\n");
+            hidden.iter().for_each(|sentence| text.push_str(&comment(sentence)));
             lost.iter().for_each(|sentence| text.push_str(&comment(&format!("NOT TRANSLATED: {sentence}"))));
             compiled.notes.iter().for_each(|note| text.push_str(&comment(note)));
             Imported { name: name.to_owned(), text: text + &compiled.document, lost }
@@ -136,6 +138,31 @@ fn without_providers(config: &Config) -> (Config, Vec<String>) {
         (key.clone(), value)
     });
     (translated.collect(), lost)
+}
+
+/// Credentials of a registry are put into the environment's hands: a spec is shared and printed.
+fn without_secrets(config: Config) -> (Config, Vec<String>) {
+    let mut hidden = Vec::new();
+    let mut hide = |key: &str, variable: &str| {
+        hidden.push(format!("`{key}`: put the secret of it into the environment's {variable}"));
+        format!("${{secret:env:{variable}}}")
+    };
+    let kept = config.into_iter().map(|(key, value)| {
+        let value = match value.split_once(':') {
+            _ if value.contains("${") => value,
+            Some((user, _)) if key.ends_with("basic.auth.user.info") => {
+                format!("{user}:{}", hide(&key, "REGISTRY_PASSWORD"))
+            }
+            _ if key.ends_with("bearer.auth.token") => hide(&key, "REGISTRY_TOKEN"),
+            _ if key.ends_with("sasl.jaas.config") => match value.split_once("password=\"") {
+                Some((before, _)) => format!("{before}password=\"{}\";", hide(&key, "KAFKA_PASSWORD")),
+                None => value,
+            },
+            _ => value,
+        };
+        (key, value)
+    });
+    (kept.collect(), hidden)
 }
 
 fn comment(text: &str) -> String {

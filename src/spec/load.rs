@@ -160,7 +160,7 @@ impl<'a> Loader<'a> {
                 passed_over.push(node.place.span.clone());
                 continue;
             }
-            let is_foreign = node.get("apiVersion").is_none() && node.get("kind").is_none();
+            let is_foreign = node.get("apiVersion").is_none() && node.get("kind").is_none() && !is_plain(&node);
             match &node.value {
                 // An empty document, such as what stands before the first `---`.
                 Value::Null => {}

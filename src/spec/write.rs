@@ -70,7 +70,7 @@ fn flow(value: &Json) -> String {
 
 /// Bare where nobody could take it for anything else, and otherwise in double quotes.
 fn scalar_text(text: &str) -> String {
-    let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+    let is_plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '/'))
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-' | '/'));
     let word = text.to_ascii_lowercase();
     let is_word = ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "nan", "inf"].contains(&word.as_str());

@@ -6,8 +6,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::runner::run;
+use crate::serve::Server;
 use crate::servers::{TestRecord, read, unique};
-use crate::specs::{Folder, decoded, registry};
+use crate::specs::{Folder, decoded, read_when, registry};
 use runner::registry::Registry;
 
 fn root() -> &'static Path {
@@ -70,6 +71,24 @@ fn connectors_run_from_their_json_files_without_any_server() {
     expect_commercials(&topics);
     // The journal is in the state directory: nothing is made twice, and no topic beside the connector's own.
     run(&[&["apply"], &paths[..]].concat(), folder.path()).with_code(0);
+    expect_commercials(&topics);
+}
+
+#[test]
+fn a_server_takes_connectors_as_it_takes_pipelines() {
+    let folder = Folder::connected();
+    let server = Server::start(folder.path(), &[]);
+    let topics = ["json", "avro"].map(|kind| unique(&format!("commercials-{kind}")));
+    for name in ["datagen-commercials-json.json", "datagen-commercials-avro.json"] {
+        folder.write(name, &shortened(&file(&format!("connectors/{name}")), &topics));
+    }
+    let paths = ["connection.yaml", "datagen-commercials-json.json", "datagen-commercials-avro.json"];
+    let arguments = [&["apply", "--server", &server.api], &paths[..]].concat();
+    let said = run(&arguments, folder.path()).with_code(0).stdout;
+    assert!(said.contains("connect/datagen-commercials-json"), "{said}");
+    for topic in &topics {
+        read_when(topic, 30);
+    }
     expect_commercials(&topics);
 }
 

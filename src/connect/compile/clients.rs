@@ -45,6 +45,16 @@ pub fn properties(connector: &Connector, prefix: &str, draft: &mut Draft) -> Res
         if name == "auto.offset.reset" || name == "group.id" {
             continue;
         }
+        if let Some(credentials) = security(name, value) {
+            let kafka = &mut draft.connection(connector.worker)["kafka"];
+            for (name, value) in credentials {
+                match name {
+                    "bootstrap.servers" => kafka["brokers"] = json!(value),
+                    name => kafka["properties"][name] = json!(value),
+                }
+            }
+            continue;
+        }
         if name_here == name && JAVA_ONLY.contains(&name) {
             draft.notes.push(format!("`{prefix}{name}` has no meaning for this client: left out"));
             continue;
@@ -58,6 +68,26 @@ pub fn properties(connector: &Connector, prefix: &str, draft: &mut Draft) -> Res
         }
     }
     Ok(properties)
+}
+
+/// Who we are to the brokers, and where they are: that is the connection's, where secrets are kept as such.
+fn security<'v>(name: &'v str, value: &'v str) -> Option<Vec<(&'v str, &'v str)>> {
+    if name == "sasl.jaas.config" {
+        // `…LoginModule required username="me" password="secret";`
+        let quoted = |key: &str| value.split_once(&format!("{key}=\""))?.1.split('"').next();
+        return Some(vec![("sasl.username", quoted("username")?), ("sasl.password", quoted("password")?)]);
+    }
+    let is_known = ["bootstrap.servers", "security.protocol", "sasl.mechanism"].contains(&name);
+    is_known.then(|| vec![(name, value)])
+}
+
+/// How often a record may come: `exactly.once.support` of a source.
+pub fn delivery(connector: &Connector, draft: &mut Draft) {
+    draft.exactly_once =
+        connector.text("exactly.once.support").is_some_and(|support| support.eq_ignore_ascii_case("required"));
+    if !draft.exactly_once {
+        draft.sink.insert("delivery".into(), json!("at_least_once"));
+    }
 }
 
 /// `topic.creation.*`: the settings of the first group whose patterns the topic fits, over the defaults.

@@ -97,12 +97,8 @@ impl Converters {
             ));
             return;
         }
-        let mut connection = connector.worker.connection.clone().unwrap_or_else(|| json!({}));
-        if connection["registry"]["url"] == json!(urls) {
+        if connector.worker.connection.as_ref().is_some_and(|known| known["registry"]["url"] == json!(urls)) {
             return;
-        }
-        if connection.get("kafka").is_none() {
-            connection["kafka"] = json!({ "brokers": "localhost:9092" });
         }
         let mut registry = json!({ "url": urls });
         let user_info = ["basic.auth.user.info", "schema.registry.basic.auth.user.info"];
@@ -113,8 +109,7 @@ impl Converters {
         if let Some(token) = converter.setting("bearer.auth.token") {
             registry["token"] = json!(token);
         }
-        connection["registry"] = registry;
-        draft.connections.insert("default".to_owned(), connection);
+        draft.connection(connector.worker)["registry"] = registry;
     }
 }
 

@@ -48,7 +48,7 @@ pub fn compile(connector: &Connector, draft: &mut Draft) -> Result<Made, String>
     }
     draft.sink.insert("kafka".into(), kafka);
     draft.sink.insert("key".into(), json!(key.into_iter().collect::<Vec<_>>()));
-    draft.sink.insert("delivery".into(), json!("at_least_once"));
+    clients::delivery(connector, draft);
     draft.sink.insert("format".into(), converters.format());
     clients::created_topic(connector, &topic, draft)?;
     clients::errors(connector, false, draft);

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::super::worker::Worker;
+
 /// A pipeline and its topics.
 pub struct Draft {
     name: String,
@@ -15,7 +17,7 @@ pub struct Draft {
     pub topics: Vec<(String, Json)>,
     pub notes: Vec<String>,
     pub untranslated: Vec<String>,
-    /// A pipeline's Kafka sinks are at least once, its journal a file: many connectors cost no topics.
+    /// Otherwise its Kafka sinks are at least once and its journal is a file: many connectors cost no topics.
     pub exactly_once: bool,
 }
 
@@ -34,6 +36,19 @@ impl Draft {
             untranslated: Vec::new(),
             exactly_once: false,
         }
+    }
+
+    /// The pipeline's own `default` connection, which begins as the worker's.
+    pub fn connection(&mut self, worker: &Worker) -> &mut Json {
+        let built_in =
+            || json!({ "kafka": { "brokers": "localhost:9092" }, "registry": { "url": "http://localhost:8081" } });
+        self.connections.entry("default").or_insert_with(|| {
+            let mut connection = worker.connection.clone().unwrap_or_else(built_in);
+            if connection.get("kafka").is_none() {
+                connection["kafka"] = built_in()["kafka"].clone();
+            }
+            connection
+        })
     }
 
     /// As YAML, the pipeline first.

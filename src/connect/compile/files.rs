@@ -25,7 +25,7 @@ pub fn source(connector: &Connector, draft: &mut Draft) -> Result<Made, String> 
     }
     draft.sink.insert("kafka".into(), kafka);
     draft.sink.insert("key".into(), json!([]));
-    draft.sink.insert("delivery".into(), json!("at_least_once"));
+    clients::delivery(connector, draft);
     let is_text = converters.value.is_string() && converters.chain.is_empty();
     draft.sink.insert("format".into(), if is_text { json!("string") } else { converters.format() });
     clients::created_topic(connector, &topic, draft)?;

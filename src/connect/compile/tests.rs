@@ -204,3 +204,27 @@ fn any_name_is_a_name_of_a_pipeline() {
     assert_eq!(made, pipeline_name("a/b ü"));
     assert!(pipeline_name(&"x".repeat(300)).len() < 60);
 }
+
+#[test]
+fn who_we_are_to_the_brokers_is_the_connections() {
+    let compiled = compiled(&[
+        LINES,
+        ("file", "f"),
+        ("topic", "t"),
+        ("producer.override.bootstrap.servers", "far:9093"),
+        ("producer.override.security.protocol", "SASL_SSL"),
+        ("producer.override.sasl.jaas.config", "org.x.LoginModule required username=\"me\" password=\"p:w\";"),
+    ]);
+    let pipeline = &bodies(&compiled.document)[0];
+    let kafka = &pipeline["connections"]["default"]["kafka"];
+    let properties = json!({"security.protocol": "SASL_SSL", "sasl.username": "me", "sasl.password": "p:w"});
+    assert_eq!(*kafka, json!({"brokers": "far:9093", "properties": properties}));
+    assert_eq!(pipeline["sinks"]["out"]["kafka"], json!({"topic": "t"}));
+}
+
+#[test]
+fn exactly_once_is_had_by_asking_for_it() {
+    let asked = compiled(&[LINES, ("file", "f"), ("topic", "t"), ("exactly.once.support", "REQUIRED")]);
+    let pipeline = &bodies(&asked.document)[0];
+    assert_eq!((pipeline.get("state"), pipeline["sinks"]["out"].get("delivery")), (None, None));
+}

@@ -294,6 +294,27 @@ fn describe_journal(plan: &Plan) -> (String, bool) {
 }
 
 #[test]
+fn a_journal_in_a_file_is_for_pipelines_that_are_at_least_once() {
+    let spec = |delivery: &str| {
+        format!(
+            "{HEAD}{RATINGS}  sinks: {{ out: {{ from: ratings, kafka: {{ topic: u }}, format: json{delivery} }} }}
+  state: {{ journal: file }}\n"
+        )
+    };
+    assert_eq!(built(&spec("")).1, ["state.journal"]);
+    let (plans, codes) = built(&spec(", delivery: at_least_once"));
+    assert_eq!(codes, [] as [&str; 0]);
+    let folder = Path::new(".runner/default/p/journal");
+    assert!(
+        matches!(&plans[0].journal, crate::plan::JournalPlace::File(path) if path == folder),
+        "{:?}",
+        plans[0].journal
+    );
+    let guarantee = &plans[0].outline.sinks[0].guarantee;
+    assert_eq!(guarantee, "at least once (the journal notes its progress after delivery)");
+}
+
+#[test]
 fn contradictions_and_missing_formats_are_errors() {
     let topic = "---\napiVersion: runner/v1\nkind: Topic\nmetadata: { name: t }\nspec: { format: json }\n";
     let sink = |format: &str| {

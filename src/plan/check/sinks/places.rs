@@ -250,12 +250,18 @@ mod tests {
   sinks:
     a: { from: ratings, kafka: { topic: a }, connection: near, format: json }
     b: { from: ratings, kafka: { topic: b }, connection: far, format: json }\n";
-        let codes = |journals| {
+        let codes_of = |spec: &str, journals| {
             let (documents, _) = load_text("p.yaml", spec, &Values::default());
             let (_, found) = build(&documents, Path::new(""), &Journals(journals));
             found.0.iter().map(|found| found.code).collect::<Vec<_>>()
         };
+        let codes = |journals| codes_of(spec, journals);
         assert_eq!(codes(&["far"]), [] as [&str; 0]);
         assert_eq!(codes(&["near", "far"]), ["sinks.two_journals"]);
+        // One in a file would begin anew beside it.
+        let in_file =
+            spec.replace("format: json", "format: json, delivery: at_least_once") + "  state: { journal: file }\n";
+        assert_eq!(codes_of(&in_file, &[]), [] as [&str; 0]);
+        assert_eq!(codes_of(&in_file, &["far"]), ["sinks.two_journals"]);
     }
 }
