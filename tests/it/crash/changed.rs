@@ -73,8 +73,16 @@ fn a_changed_pipeline_keeps_the_state_of_what_has_not_changed() {
     assert_eq!(long(&wait_for_count(&place, &table, 90), "total"), (0..90).sum::<i64>());
     wait_for_count(&place, &other, 30);
     runner.kill();
-    // No snapshot has the new step, and none is needed.
+    // The stop has left a snapshot, and what lies behind it is read again; no snapshot has the new step, and none is needed.
+    let shown = run(&["journal", "show", "spec.yaml"], place.folder.path()).with_code(0).stdout;
+    let snapshot = shown.lines().find(|line| line.contains("snapshot  of epoch ")).unwrap_or_else(|| panic!("{shown}"));
+    assert!(snapshot.ends_with(", usable") && snapshot.contains(" s old, 3 rows"), "{snapshot}");
     let runner = place.apply();
+    let said = runner.wait_stderr(": resumes behind epoch ");
+    let before = runner.stderr();
+    for wanted in [": reads the state in the snapshot of epoch ", ": replays "] {
+        assert!(before.contains(wanted), "`{wanted}` was not said before {said}:\n{before}");
+    }
     // The hour is over, and its window closes with all of its rows.
     fill(servers::kafka(), &input, &seconds(begin, 3_600..3_601));
     let written = wait_for_records(servers::kafka(), &windows, 1);
@@ -83,4 +91,13 @@ fn a_changed_pipeline_keeps_the_state_of_what_has_not_changed() {
     assert_eq!(long(&wait_for_count(&place, &other, 31), "total"), 3_600);
     runner.signal(libc::SIGINT);
     runner.wait().with_code(0);
+    let forgotten = run(&["reset", "spec.yaml"], place.folder.path()).with_code(3).stdout;
+    assert!(
+        forgotten.contains("would forget topic runner.") && forgotten.contains(" of the state in `"),
+        "{forgotten}"
+    );
+    let forgotten = run(&["reset", "spec.yaml", "--yes"], place.folder.path()).with_code(0).stdout;
+    assert!(forgotten.contains(" of the state in `"), "{forgotten}");
+    let shown = run(&["journal", "show", "spec.yaml", "--output", "json"], place.folder.path()).with_code(0).stdout;
+    assert!(!shown.contains("snapshot"), "{shown}");
 }
