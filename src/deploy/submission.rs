@@ -13,7 +13,7 @@ use crate::connect::{Worker, expand};
 use crate::plan::resolve::{Offline, World};
 use crate::plan::{Plan, build_in, with_producers};
 use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::{self, Document, Documents, PipelineSpec, Values};
+use crate::spec::{self, Document, Documents, FailAs, PipelineSpec, Values, Verb};
 
 /// A pipeline's name and namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,6 +92,7 @@ impl Submission {
     /// All that is wrong.
     pub fn parts(&self, states: &Path) -> Result<Vec<(Name, Submission)>, Diagnostics> {
         let (documents, mut found) = self.documents();
+        found.0.extend(deadly(&documents));
         // Follow-on mistakes of a document that could not be read would only confuse.
         if !documents.lost {
             found.0.extend(build_in(&documents, states, &Offline).1.0);
@@ -119,6 +120,11 @@ impl Submission {
     /// All that is wrong with it.
     pub fn plans(&self, name: &Name, states: &Path, world: &dyn World) -> Result<(Vec<Plan>, Plan), Diagnostics> {
         let (mut documents, mut found) = self.documents();
+        // It may have been submitted to an earlier version.
+        let deadly = deadly(&documents);
+        if !deadly.is_empty() {
+            return Err(Diagnostics(deadly));
+        }
         let Some(index) = documents.pipelines.iter().position(|pipeline| name_of(pipeline) == *name) else {
             let title = format!("there is no pipeline `{name}` in it");
             found.push(Diagnostic::error("submission.other_name", title));
@@ -140,6 +146,21 @@ impl Submission {
             }
         }
     }
+}
+
+/// What would end the whole server, and not only its own pipeline.
+fn deadly(documents: &Documents) -> Vec<Diagnostic> {
+    let transforms = documents.pipelines.iter().flat_map(|pipeline| &pipeline.spec.transforms);
+    let refused = transforms.filter_map(|transform| match &transform.verb {
+        Verb::Fail(fail) if fail.how == FailAs::Kill => {
+            let title =
+                format!("`{}` kills its process, which is the server and all that runs in it", transform.name.value);
+            let refused = Diagnostic::error("submission.kills_server", title).at(&fail.place);
+            Some(refused.hint("`as: panic` ends this pipeline alone; or run it by itself, with `runner apply`"))
+        }
+        _ => None,
+    });
+    refused.collect()
 }
 
 fn name_of(pipeline: &Document<PipelineSpec>) -> Name {

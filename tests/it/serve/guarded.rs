@@ -9,6 +9,9 @@ fn every_bad_request_is_answered_in_one_shape() {
     let yaml = "application/yaml";
     let large = format!("# {}", "x".repeat(5 << 20));
     let wrong_input = numbers("a", "").replace("from: rows", "from: rws");
+    let deadly = numbers("a", "")
+        .replace("  sinks:", "  transforms: { odd: { from: rows, fail: { after: 5, as: kill } } }\n  sinks:")
+        .replace("out: { from: rows", "out: { from: odd");
     let long_name = "x".repeat(10_000);
     let cases: &[(Method, &str, &str, &str, u16, &str)] = &[
         (Method::GET, "/v1/nothing", "", "", 404, "http.path"),
@@ -30,6 +33,8 @@ fn every_bad_request_is_answered_in_one_shape() {
         (Method::PUT, "/v1/pipelines/a", yaml, "a: [", 422, "yaml.syntax"),
         (Method::PUT, "/v1/pipelines/a", yaml, &wrong_input, 422, "names.unknown"),
         (Method::PUT, "/v1/pipelines/other", yaml, &numbers("a", ""), 422, "submission.other_name"),
+        // It would have killed the server, and again after each start.
+        (Method::PUT, "/v1/pipelines/a", yaml, &deadly, 422, "submission.kills_server"),
         (Method::PUT, "/v1/pipelines/a", yaml, &large, 413, "http.too_large"),
         (Method::PUT, "/v1/pipelines/a", "application/json", &"[".repeat(100_000), 400, "http.body"),
         (Method::PUT, &format!("/v1/pipelines/{long_name}"), yaml, &numbers(&long_name, ""), 0, ""),
