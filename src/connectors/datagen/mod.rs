@@ -34,7 +34,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema as ArrowSchema, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema as ArrowSchema, SchemaRef};
 use schemars::{Schema as JsonSchema, SchemaGenerator, json_schema};
 use serde_json::Value as Json;
 
@@ -47,7 +47,7 @@ pub use self::quickstarts::{QUICKSTARTS, Quickstart};
 use self::reader::{TaskPosition, TaskReader, task_seed};
 use self::rules::{Problem, RULES, World};
 use super::{PartitionStart, Reader, Source, Wanted};
-use crate::data::{Partition, Position, SourceIndex};
+use crate::data::{Partition, Position, SourceIndex, fields, meta};
 use crate::registry::avro::Schema;
 use crate::report::{Diagnostic, Diagnostics, Failure, Place, Severity};
 use crate::spec::{DurationMs, FromNode, Node, Spanned, Value, or_tag, wrong_type};
@@ -139,6 +139,18 @@ pub struct Datagen {
     contents: Vec<String>,
 }
 
+/// A field of a schema that was not written for this language may be called like metadata: its column has an underscore
+/// behind, and formats know the field's own name.
+fn unreserved(field: &FieldRef) -> FieldRef {
+    if !meta::is_meta(field.name()) {
+        return field.clone();
+    }
+    let mut metadata = field.metadata().clone();
+    metadata.insert(fields::FIELD.to_owned(), field.name().clone());
+    let name = format!("{}_", field.name());
+    Arc::new(field.as_ref().clone().with_name(name).with_metadata(metadata))
+}
+
 impl Datagen {
     /// Reads and checks `datagen:`; `place` is the whole body's, for what is missing, `folder` the one that relative
     /// paths begin at, and `peers` are the other generators of the pipeline, which rules may refer to.
@@ -165,8 +177,10 @@ impl Datagen {
             contents.push(schema.to_json().to_string());
         }
         let DataType::Struct(fields) = rules.root.field.data_type() else { return None };
+        // Columns that are written here are refused by such a name.
+        let fields = if options.columns.is_some() { fields.clone() } else { fields.iter().map(unreserved).collect() };
         Some(Datagen {
-            schema: Arc::new(ArrowSchema::new(fields.clone())),
+            schema: Arc::new(ArrowSchema::new(fields)),
             avro: without_rules(schema),
             rules,
             count: options.count,

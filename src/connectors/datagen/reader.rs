@@ -7,6 +7,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use super::Datagen;
@@ -62,6 +64,8 @@ pub fn task_seed(seed: i64, task: u32) -> i64 {
 pub struct TaskReader {
     tasks: Vec<Task>,
     rows: RowBuilder,
+    /// Of the rows that it gives.
+    schema: SchemaRef,
     /// Keeps a batch's buffers below what Arrow's offsets can count.
     batch_max: usize,
 }
@@ -103,6 +107,7 @@ impl TaskReader {
         Ok(TaskReader {
             tasks: share.iter().map(task).collect::<Result<_, _>>()?,
             rows: RowBuilder::new(&datagen.rules),
+            schema: datagen.schema(),
             batch_max: usize::try_from(batch_max).unwrap_or(usize::MAX).max(1),
         })
     }
@@ -141,7 +146,7 @@ impl Task {
         TaskPosition { record: self.record, seed: self.seed, counters: self.draw.counters.clone() }
     }
 
-    fn fetch(&mut self, rows: &mut RowBuilder, count: usize, clock: Millis) -> Fetched {
+    fn fetch(&mut self, rows: &mut RowBuilder, schema: &SchemaRef, count: usize, clock: Millis) -> Fetched {
         self.draw.clock = clock;
         for _ in 0..count {
             rows.push(&mut self.draw);
@@ -151,7 +156,11 @@ impl Task {
         let first = self.record as Offset;
         self.record += count as u64;
         let offsets = (first..self.record as Offset).collect();
-        let payload = Payload::Rows { partition: self.partition, rows: rows.finish(), offsets };
+        // The generator's own names may be others.
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let rows = RecordBatch::try_new_with_options(schema.clone(), rows.finish().columns().to_vec(), &options)
+            .expect("the columns are those of the schema, but for names");
+        let payload = Payload::Rows { partition: self.partition, rows, offsets };
         Fetched { payload, next: self.position().position() }
     }
 }
@@ -165,7 +174,7 @@ impl Reader for TaskReader {
         for task in &mut self.tasks {
             let count = task.take_due(now, most);
             if count > 0 {
-                fetched.push(task.fetch(&mut self.rows, count, clock));
+                fetched.push(task.fetch(&mut self.rows, &self.schema, count, clock));
             }
         }
         Ok(fetched)

@@ -230,9 +230,11 @@ impl Printer {
     }
 
     fn field(&mut self, field: &Field, path: &str, namespace: Option<&str>) -> Result<Value, Failure> {
-        check_name(field.name(), "column")?;
+        // By the name that the encoder looks for.
+        let name = fields::name(field);
+        check_name(name, "column")?;
         let mut map = Map::new();
-        map.insert("name".into(), json!(field.name()));
+        map.insert("name".into(), json!(name));
         let ty = self.site(field, path, namespace)?;
         map.insert("type".into(), ty);
         map.extend(field.metadata().get(DOC).map(|doc| ("doc".to_owned(), json!(doc))));
@@ -473,6 +475,18 @@ mod tests {
             derived(&schema),
             r#"{"type":"record","name":"Order","namespace":"shop","doc":"an order","fields":[{"name":"id","type":"long"},{"name":"note","type":["null","string"],"default":null}]}"#
         );
+    }
+
+    #[test]
+    fn a_column_that_the_record_calls_otherwise_is_written_under_its_name_there() {
+        let metadata = HashMap::from([(fields::FIELD.to_owned(), "_time".to_owned())]);
+        let schema = Schema::new(vec![Field::new("_time_", DataType::Int64, false).with_metadata(metadata)]);
+        let text = derived(&schema);
+        assert!(text.contains(r#"{"name":"_time","type":"long"}"#), "{text}");
+        let avro = Some(crate::formats::AvroWriter { schema: text, id: 1 });
+        crate::formats::EncoderSpec { format: crate::formats::Format::Avro, schema: Arc::new(schema), avro }
+            .open()
+            .unwrap();
     }
 
     #[test]

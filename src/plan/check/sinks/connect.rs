@@ -391,7 +391,7 @@ impl<'a> SinkCheck<'_, 'a> {
 /// True if the schema is of these columns.
 fn fits(rows: &Schema, schema: &ConnectSchema) -> bool {
     let same = |(column, field): (&Arc<Field>, &crate::kafka_connect::Field)| {
-        column.name() == &field.name && check_column(column.data_type(), &field.schema).is_ok()
+        fields::name(column) == field.name && check_column(column.data_type(), &field.schema).is_ok()
     };
     rows.fields().len() == schema.fields().len() && rows.fields().iter().zip(schema.fields()).all(same)
 }
