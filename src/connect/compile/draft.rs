@@ -8,6 +8,8 @@ use super::super::worker::Worker;
 pub struct Draft {
     name: String,
     pub connections: Map<String, Json>,
+    /// Positions are kept by it: another name begins anew.
+    pub source_name: String,
     pub source: Map<String, Json>,
     pub sink: Map<String, Json>,
     pub dead_letter: Option<Json>,
@@ -26,6 +28,7 @@ impl Draft {
         Draft {
             name: name.to_owned(),
             connections: Map::new(),
+            source_name: "rows".to_owned(),
             source: Map::new(),
             sink: Map::new(),
             dead_letter: None,
@@ -56,8 +59,9 @@ impl Draft {
         let mut spec = Map::new();
         let mut put = |key: &str, value: Option<Json>| drop(value.map(|value| spec.insert(key.to_owned(), value)));
         put("connections", Some(Json::Object(self.connections.clone())).filter(|_| !self.connections.is_empty()));
-        put("sources", Some(json!({ "rows": self.source })));
-        let mut sink = Map::from_iter([("from".to_owned(), json!("rows"))]);
+        let rows = &self.source_name;
+        put("sources", Some(json!({ rows: self.source })));
+        let mut sink = Map::from_iter([("from".to_owned(), json!(rows))]);
         sink.extend(self.sink.clone());
         put("sinks", Some(json!({ "out": sink })));
         put("dead_letter", self.dead_letter.clone());

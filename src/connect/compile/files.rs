@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::clients;
 use super::converters::Converters;
 use super::draft::Draft;
-use super::{Connector, Made};
+use super::{Connector, Made, digest};
 
 const STREAMS: &str = "the process's own streams are not available: name a file";
 
@@ -14,6 +14,8 @@ pub fn source(connector: &Connector, draft: &mut Draft) -> Result<Made, String> 
         return Err(format!("Invalid value null for configuration file: {STREAMS}"));
     };
     let topic = connector.text("topic").unwrap_or_default().to_owned();
+    // Offsets are those of a file: another one is read from its first line.
+    draft.source_name = format!("file_{:032x}", digest(path));
     draft.source.insert("file".into(), json!({ "path": path, "follow": true }));
     draft.source.insert("format".into(), json!("string"));
     let converters = Converters::of(connector);

@@ -74,11 +74,14 @@ pub fn pipeline_name(connector: &str) -> String {
     if is_plain && connector.len() <= 200 {
         return connector.to_owned();
     }
-    // FNV-1a of 128 bits: the same name gives the same journal for ever.
-    let hash = connector.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d_u128, |hash, byte| {
+    format!("connector-{:032x}", digest(connector))
+}
+
+/// FNV-1a of 128 bits: the same text gives the same journal, and the same place in it, for ever.
+fn digest(text: &str) -> u128 {
+    text.bytes().fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
         (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
-    });
-    format!("connector-{hash:032x}")
+    })
 }
 
 /// What a class is compiled from.

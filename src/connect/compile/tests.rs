@@ -88,7 +88,9 @@ fn a_schema_keeps_its_rules() {
 fn lines_go_to_a_topic_as_texts() {
     let compiled = compiled(&[LINES, ("file", "/var/log/a.log"), ("topic", "t"), ("value.converter", "String")]);
     let pipeline = &bodies(&compiled.document)[0];
-    assert_eq!(pipeline["sources"]["rows"]["file"], json!({"path": "/var/log/a.log", "follow": true}));
+    let (name, source) = pipeline["sources"].as_object().unwrap().iter().next().unwrap();
+    assert_eq!(source["file"], json!({"path": "/var/log/a.log", "follow": true}));
+    assert!(name.starts_with("file_") && pipeline["sinks"]["out"]["from"] == **name, "{pipeline}");
     assert_eq!(pipeline["sinks"]["out"]["format"], "string");
     assert_eq!(pipeline["sinks"]["out"]["key"], json!([]));
     assert!(refusal(&[LINES, ("topic", "t")]).contains("name a file"));

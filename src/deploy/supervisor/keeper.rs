@@ -30,6 +30,9 @@ pub struct Keeper {
     pub name: Name,
 }
 
+/// Code of a plan whose source reads a topic that is not there.
+const NO_TOPIC: &str = "kafka.no_topic";
+
 /// Why an attempt came to nothing.
 struct Trouble {
     reason: Reason,
@@ -145,7 +148,13 @@ impl Keeper {
         let start = move || {
             let _within = span.entered();
             let plans = kept.submission.plans(&kept.name, &supervisor.states, &Servers::default());
-            let (mut plans, plan) = plans.map_err(|wrong| of_diagnostics(&wrong))?;
+            let (mut plans, plan) = plans.map_err(|wrong| match of_diagnostics(&wrong) {
+                // Connect's sinks wait for topics that are to come.
+                trouble if kept.connector.is_some() && trouble.reason.code == NO_TOPIC => {
+                    Trouble { retry: true, ..trouble }
+                }
+                trouble => trouble,
+            })?;
             pipeline.seen().plan = Some(describe::json(&plan));
             plans.push(plan);
             prepare(&plans).map_err(|failure| of_failure(&failure, true))?;

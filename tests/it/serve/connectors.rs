@@ -136,6 +136,43 @@ fn a_connector_that_failed_stays_so_until_it_is_restarted_or_stopped() {
     assert_eq!(texts(&topic).len(), 10, "it began anew");
 }
 
+/// Offsets are those of a file, and a topic need not be there yet.
+#[test]
+fn another_file_is_read_from_its_first_line_and_a_topic_is_waited_for() {
+    let folder = Folder::new();
+    folder.write("lines.txt", "one\ntwo\n");
+    folder.write("other.txt", "a\nb\n");
+    let (topic, to_come) = (crate::servers::topic("moves", 1), crate::servers::unique("to-come"));
+    let server = worker(&folder);
+    let mut config = lines(&topic);
+    done(&server, "PUT /connectors/moves/config", Some(&config), 201);
+    crate::specs::read_when(&topic, 2);
+    config["file"] = "other.txt".into();
+    done(&server, "PUT /connectors/moves/config", Some(&config), 200);
+    crate::specs::read_when(&topic, 4);
+    assert_eq!(texts(&topic), ["one", "two", "a", "b"]);
+    let offsets = done(&server, "GET /connectors/moves/offsets", None, 200);
+    assert_eq!(offsets["offsets"][0]["partition"]["filename"], "other.txt", "{offsets}");
+
+    let sink = json!({
+        "connector.class": "FileStreamSink", "topics": to_come, "file": "out.txt",
+        "value.converter": "org.apache.kafka.connect.storage.StringConverter",
+    });
+    done(&server, "PUT /connectors/waits/config", Some(&sink), 201);
+    let deadline = Instant::now() + PATIENCE;
+    while server.get("/v1/pipelines/waits?namespace=connect")["reason"]["code"] != "kafka.no_topic" {
+        assert!(Instant::now() < deadline, "{}", server.runner.stderr());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    until_task(&server, "waits", "RUNNING");
+    crate::servers::create_topic(crate::servers::kafka(), &to_come, 1, &[]);
+    crate::servers::produce(&to_come, &[crate::servers::TestRecord::to(0, "here")]);
+    while !folder.path().join("out.txt").exists() || folder.read("out.txt") != "here\n" {
+        assert!(Instant::now() < deadline, "{}", server.runner.stderr());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn of_ten_that_post_the_same_connector_at_once_one_does() {
     let folder = Folder::new();
