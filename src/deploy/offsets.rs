@@ -30,14 +30,6 @@ pub fn positions(plan: &Plan) -> Result<Positions, Failure> {
     Ok(positions)
 }
 
-/// Whether a plan's journal knows of no run of it.
-///
-/// # Errors
-/// If the journal cannot be read.
-pub fn has_never_run(plan: &Plan) -> Result<bool, Failure> {
-    Ok(History::of(open_journal(plan)?.read()?).plan.is_none())
-}
-
 /// Has the sources of a plan go on elsewhere. It is durable when this returns.
 ///
 /// # Errors

@@ -63,6 +63,11 @@ impl History {
         records.iter().rev().find_map(of)
     }
 
+    /// Whether a plan has ever begun. Positions can be set before one does.
+    pub fn has_begun(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| !plan.fingerprint.is_empty())
+    }
+
     /// The last committed epoch; 0 for none.
     pub fn last(&self) -> Epoch {
         self.epochs.keys().next_back().copied().unwrap_or(0)
@@ -136,8 +141,8 @@ pub struct PlanFacts<'a> {
     pub kept: &'a BTreeMap<String, String>,
     /// By sink: what it is given, and as what.
     pub writes: &'a BTreeMap<String, String>,
-    /// `--fresh` was given: other lineages in sinks are adopted.
-    pub fresh: bool,
+    /// Other lineages in sinks are adopted.
+    pub adopts: bool,
     /// Epochs of this lineage of which there is a snapshot with the state of all steps.
     pub snapshots: &'a [Epoch],
     /// Where snapshots are; empty: none are taken.
@@ -334,14 +339,14 @@ fn first_run(
         return Err(Failure::user("refused.no_plan", "the journal has epochs but no plan record")
             .hint("somebody trimmed it; start over with `--fresh`"));
     }
-    if let Some(sink) = sinks.iter().find(|sink| sink.progress.is_some() && !facts.fresh) {
+    if let Some(sink) = sinks.iter().find(|sink| sink.progress.is_some() && !facts.adopts) {
         return Err(Failure::user(
             "refused.lineage",
             format!("sink `{}` has output of an earlier run, but the journal is empty", sink.name),
         )
         .hint("bring the journal back; or start over with `--fresh`, which writes behind what is there; or remove the output"));
     }
-    if facts.left_state && !facts.fresh {
+    if facts.left_state && !facts.adopts {
         let message =
             format!("`{}` has snapshots of an earlier run's state, but the journal is empty", facts.snapshot_place);
         return Err(Failure::user("refused.lineage", message).hint(
@@ -388,7 +393,7 @@ fn last_epoch(
         }
         (Delivery::Remembers, None) => Ok(nothing_yet),
         (Delivery::Remembers, Some(progress)) if progress.lineage != plan.lineage => {
-            if facts.fresh {
+            if facts.adopts {
                 return Ok(nothing_yet);
             }
             Err(Failure::user(

@@ -86,6 +86,8 @@ pub struct StartReport {
 pub struct StartOptions {
     /// Forget the journal and begin where the spec's `start` says.
     pub fresh: bool,
+    /// Go on behind output and state of another run, where the journal knows of no run at all.
+    pub adopts_outputs: bool,
     /// Steps whose state may be given up, because they are not what they were.
     pub accept_reset: BTreeSet<String>,
     /// Lanes per source; `None`: the plan's number or as many as cores.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{Reason, State, Supervised, Supervisor, Wish};
-use crate::deploy::offsets::has_never_run;
 use crate::deploy::store::{Kept, Wanted};
 use crate::deploy::submission::Name;
 use crate::deploy::{open_journal, prepare};
@@ -161,9 +160,8 @@ impl Keeper {
             let plan = Arc::new(plans.pop().expect("it was pushed"));
             let journal = open_journal(&plan).map_err(|failure| of_failure(&failure, true))?;
             // Connectors go by their offsets alone: without any they begin, whatever their output says.
-            let fresh =
-                kept.connector.is_some() && has_never_run(&plan).map_err(|failure| of_failure(&failure, true))?;
-            let options = RunOptions { start: StartOptions { fresh, ..StartOptions::default() } };
+            let adopts_outputs = kept.connector.is_some();
+            let options = RunOptions { start: StartOptions { adopts_outputs, ..StartOptions::default() } };
             let clock = supervisor.clock.clone();
             Job::start(plan, journal, options, clock, &supervisor.runtime).map_err(|failure| of_failure(&failure, true))
         };

@@ -28,7 +28,7 @@ static FACTS: LazyLock<PlanFacts<'static>> = LazyLock::new(|| PlanFacts {
     topics: &NO_TOPICS,
     kept: &NO_TEXTS,
     writes: &NO_TEXTS,
-    fresh: false,
+    adopts: false,
     snapshots: &[],
     snapshot_place: "",
     left_state: false,

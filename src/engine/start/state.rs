@@ -118,7 +118,8 @@ fn decide(
         topics: &topics(plan),
         kept: &kept(plan),
         writes: &writes(plan),
-        fresh: options.fresh,
+        // Asked of what was read once the journal was ours: nobody else can have begun it since.
+        adopts: options.fresh || (options.adopts_outputs && !history.has_begun()),
         snapshots,
         snapshot_place: place,
         left_state,

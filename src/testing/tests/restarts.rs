@@ -1,7 +1,11 @@
 //! I14, I17, I20: what a start makes of the journal before it.
 
 use super::disturbed::two_epochs;
+use super::remembering::Remembering;
 use super::*;
+use crate::data::Position;
+use crate::engine::recovery::History;
+use crate::journal::PlanRecord;
 
 #[test]
 fn i14_the_plan_stands_in_the_journal_before_its_first_epoch_and_once() {
@@ -72,4 +76,42 @@ fn i20_a_restart_reads_on_behind_what_its_output_has() {
     let ranges = epochs(&journal).into_iter().map(|epoch| epoch.partitions["s"][&0.into()].clone());
     let ranges: Vec<_> = ranges.map(|range| (range.from.as_offset().unwrap(), range.to.as_offset().unwrap())).collect();
     assert!(ranges.windows(2).all(|pair| pair[0].1 == pair[1].0), "{ranges:?}");
+}
+
+/// Of a connector, whose offsets alone say where it goes on. An answer of a moment before, that the journal is not there,
+/// once had it removed.
+#[test]
+fn i12_whoever_adopts_output_removes_no_journal() {
+    let sink = Remembering::default();
+    let of_plan = sink.clone();
+    let script = vec![second(0.1), Item::Cut, second(0.2), Item::Cut];
+    let stage = Stage::with(&rows_only(), 1, script, |plan| plan.sinks[0].sink = Arc::new(of_plan));
+    run_on(&stage.given, Variant::default(), &sink.journal, &|journal| Box::new(journal)).unwrap();
+    let started = |journal: &MemoryJournal, adopts_outputs: bool| {
+        let options = StartOptions { adopts_outputs, ..StartOptions::default() };
+        start(&stage.given.plan, Box::new(journal.clone()), options, ManualClock::at(BEGINNING), &Arc::default())
+    };
+    let records = sink.journal.records();
+    let report = started(&sink.journal, true).unwrap().report;
+    assert_eq!((report.last_epoch, report.positions["s"][&0.into()].as_offset()), (2, Some(2)));
+    assert_eq!(sink.journal.records()[..records.len()], records);
+
+    // Nothing is known of a run: the output is taken over if that is wanted, also where positions were set.
+    let refused = |journal: &MemoryJournal| started(journal, false).err().map(|failure| failure.code);
+    let plans = |journal: &MemoryJournal| History::of(journal.records()).plan;
+    let set = PlanRecord {
+        lineage: "of what was set".into(),
+        fingerprint: String::new(),
+        starts: BTreeMap::from([("s".into(), BTreeMap::from([(0.into(), Position::offset(1))]))]),
+        sinks: BTreeMap::new(),
+        ..plans(&sink.journal).unwrap()
+    };
+    let (empty, moved) = (MemoryJournal::default(), MemoryJournal::default());
+    moved.clone().append(&[Record::Plan(set)], &[]).unwrap();
+    for (journal, begins) in [(empty, 0), (moved, 1)] {
+        assert_eq!(refused(&journal), Some("refused.lineage"));
+        let report = started(&journal, true).unwrap().report;
+        assert_eq!((report.last_epoch, report.positions["s"][&0.into()].as_offset()), (0, Some(begins)));
+        assert_eq!(sink.held.lock().unwrap().progress.as_ref().unwrap().lineage, plans(&journal).unwrap().lineage);
+    }
 }
