@@ -44,7 +44,8 @@ impl Bell {
         self.fd.as_raw_fd()
     }
 
-    /// Waits for the bell or any of `others` to become readable; answers the bell. False: the time is over.
+    /// Waits for the bell or any of `others` to become readable; answers the bell. False: the time is over, and a bell that
+    /// rang since rings on: whoever rests then must hear it.
     pub fn wait(&self, others: &[RawFd], timeout: Duration) -> bool {
         let watch = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
         let mut fds: Vec<libc::pollfd> =
@@ -53,9 +54,12 @@ impl Bell {
         let timeout_ms = timeout.as_micros().div_ceil(1_000).min(i32::MAX as u128) as i32;
         // SAFETY: `fds` is valid for its length.
         let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) };
-        self.answer();
         // An interrupted wait is no time-out.
-        ready != 0
+        let woken = ready != 0;
+        if woken {
+            self.answer();
+        }
+        woken
     }
 
     /// The same in a task, for one bell.
@@ -92,7 +96,9 @@ impl Input {
         let until_due = due.map(|due| due.saturating_duration_since(Instant::now()));
         let filled: Vec<RawFd> = rings.iter().map(Bell::descriptor).collect();
         let woken = bell.wait(&filled, until_due.map_or(timeout, |due| due.min(timeout)));
-        rings.iter().for_each(Bell::answer);
+        if woken {
+            rings.iter().for_each(Bell::answer);
+        }
         woken || until_due.is_some_and(|due| due <= timeout)
     }
 
@@ -116,5 +122,50 @@ impl Input {
             () = filled => {}
             () = due => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ring between the end of the time and the look at the bell cannot be made to come just then; one that nobody
+    /// waits for is the same to a bell.
+    #[test]
+    fn a_ring_that_no_wait_was_woken_by_is_heard_at_the_next() {
+        let (bell, filled) = (Bell::new().unwrap(), Bell::new().unwrap());
+        let input = Input::Awaited { rings: Some(filled.clone()), due: None };
+        let ringing = [bell.clone(), filled.clone()];
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (stopped, rung) = (stop.clone(), std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)));
+        let heard = rung.clone();
+        // Each ring waits until the one before was heard: a ring that is lost stops it for good.
+        let ringer = std::thread::spawn(move || {
+            let mut count = 0;
+            while !stopped.load(std::sync::atomic::Ordering::SeqCst) {
+                ringing[count as usize % 2].ring();
+                count += 1;
+                let since = Instant::now();
+                while heard.load(std::sync::atomic::Ordering::SeqCst) < count {
+                    if stopped.load(std::sync::atomic::Ordering::SeqCst) {
+                        return true;
+                    }
+                    if since.elapsed() > Duration::from_secs(5) {
+                        return false;
+                    }
+                    std::hint::spin_loop();
+                }
+            }
+            true
+        });
+        let until = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < until {
+            // No time at all: nearly every wait is over when the ring comes.
+            if input.wait(&bell, Duration::ZERO) {
+                rung.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        }
+        stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(ringer.join().unwrap(), "a ring was lost");
     }
 }

@@ -15,8 +15,10 @@ mod lane;
 mod trunk;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -340,11 +342,22 @@ fn start_worker(
 ) {
     let events = events.clone();
     let run = async move {
-        if let Err(failure) = work.await {
+        if let Err(failure) = or_panic(work).await {
             let _ = events.send(ToCoordinator::Failed(failure)).await;
         }
     };
     workers.spawn_on(run.in_current_span(), pool.handle());
+}
+
+/// A panic of a task is a failure as any other: nobody waits for the task itself before the job is over. A pool that gets no
+/// thread of the operating system panics so.
+async fn or_panic<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut work = std::pin::pin!(work);
+    std::future::poll_fn(|context| {
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err(Failure::bug("job.panic", "a worker of the pipeline panicked"))))
+    })
+    .await
 }
 
 async fn until(time: Option<tokio::time::Instant>) {

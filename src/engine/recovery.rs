@@ -426,8 +426,10 @@ fn replay_start(
     facts: PlanFacts<'_>,
 ) -> Result<Epoch, Failure> {
     let last = history.last();
-    // Without a step that goes on, what is needed was needed by others.
-    let mut from = history.needed(last).filter(|_| keeps_state).unwrap_or(last + 1);
+    // Without a step that goes on, what is needed was needed by others; but of an epoch whose output is only partly written
+    // the rest is made from all that it has read (I10).
+    let is_open = history.epochs.get(&last).is_some_and(|record| record.cursor.is_some());
+    let mut from = history.needed(last).filter(|_| keeps_state || is_open).unwrap_or(last + 1);
     for (sink, epoch) in sinks.iter().zip(known).filter(|(_, epoch)| **epoch < last) {
         let needed = history.needed(*epoch).ok_or_else(|| {
             Failure::user(

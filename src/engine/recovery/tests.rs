@@ -133,6 +133,19 @@ fn i20_a_stateless_pipeline_goes_on_behind_its_last_epoch_without_replay() {
     assert_eq!(recovery.watermark, Watermark::at(1_500));
 }
 
+/// No step has state, and still the rest of what an epoch gives is made from all that it has read.
+#[test]
+fn i10_an_output_that_is_partly_written_is_made_again_without_any_state() {
+    let Record::Epoch(mut open) = epoch(2, 2) else { unreachable!() };
+    open.cursor = Some(BTreeMap::from([("k".into(), 7)]));
+    let history = History::of(vec![plan_record(&[("k", 1)]), epoch(1, 2), Record::Epoch(open)]);
+    let stateless = plan::Parts { steps: BTreeMap::new(), ..PARTS.clone() };
+    let facts = PlanFacts { parts: &stateless, ..*FACTS };
+    let recovery = decide(&history, facts, &[sink("k", Delivery::Transaction, None)], "new").unwrap();
+    assert_eq!((recovery.last, recovery.replay_from), (2, 2));
+    assert_eq!(recovery.positions["s"][&0.into()], Position::offset(110));
+}
+
 #[test]
 fn i13_windows_replay_from_the_oldest_open_one() {
     let records = vec![plan_record(&[("k", 1)]), epoch(1, 1), epoch(2, 2), epoch(3, 2)];
