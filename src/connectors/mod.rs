@@ -167,7 +167,13 @@ pub enum Payload {
     /// To be decoded by the lane.
     Raw(RawBatch),
     /// Already typed (datagen): the user's columns, and an ordinal per row.
-    Rows { partition: Partition, rows: RecordBatch, offsets: Vec<Offset> },
+    Rows {
+        partition: Partition,
+        rows: RecordBatch,
+        offsets: Vec<Offset>,
+        /// How often the generator has gone on where an earlier run had stopped.
+        generation: i64,
+    },
 }
 
 /// One partition's share of a poll.

@@ -19,6 +19,8 @@ pub const TIMESTAMP: &str = "_timestamp";
 pub const KEY: &str = "_key";
 /// `_headers`: Map(Utf8, Binary); the last of a name stands.
 pub const HEADERS: &str = "_headers";
+/// `_generation`: Int64; how often a generator has gone on where an earlier run had stopped. Datagen only.
+pub const GENERATION: &str = "_generation";
 /// `_time`: event time, Timestamp(ms, UTC), never null behind the lane's time step.
 pub const TIME: &str = "_time";
 
@@ -32,7 +34,7 @@ pub const HEADERS_LIST: &str = "__headers";
 pub const CHANGE: &str = "__change";
 
 /// The names that expressions may use.
-pub const VISIBLE: &[&str] = &[TOPIC, PARTITION, OFFSET, TIMESTAMP, KEY, HEADERS, TIME];
+pub const VISIBLE: &[&str] = &[TOPIC, PARTITION, OFFSET, TIMESTAMP, KEY, HEADERS, GENERATION, TIME];
 const HIDDEN: &[&str] = &[KEY_BYTES, VALUE_BYTES, HEADERS_LIST, CHANGE];
 
 /// True for a column that a step carries along without the user's naming it.
@@ -51,7 +53,7 @@ pub fn field(name: &str) -> Option<Field> {
     let (data_type, nullable) = match name {
         TOPIC => (DataType::Utf8, false),
         PARTITION => (DataType::Int32, false),
-        OFFSET => (DataType::Int64, false),
+        OFFSET | GENERATION => (DataType::Int64, false),
         TIMESTAMP => (time_type(), true),
         TIME => (time_type(), true),
         KEY | KEY_BYTES | VALUE_BYTES => (DataType::Binary, true),

@@ -54,4 +54,6 @@ pub struct Mark {
     pub watermark: Watermark,
     /// The epoch's clock (I3).
     pub clock: Millis,
+    /// Every source has ended: what waits for a time to come waits no longer (I21).
+    pub ended: bool,
 }

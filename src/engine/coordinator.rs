@@ -79,6 +79,8 @@ pub enum Event {
     Committed {
         epoch: Epoch,
         open_ends: Vec<Millis>,
+        /// The clock at which a step wants an epoch, rows or not (I3).
+        due: Option<Millis>,
         /// What all steps hold behind it.
         state_bytes: usize,
     },
@@ -92,7 +94,7 @@ pub enum Action {
     /// Every lane ends its ranges and answers with [`Event::Cut`].
     Cut,
     /// Every lane hands its epoch over. `ranges` is by source, then partition.
-    Mark { mark: Mark, ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>>, ended: bool },
+    Mark { mark: Mark, ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>> },
     /// From now on the lane reads all of its partitions but these (I6).
     Pause { lane: usize, partitions: BTreeSet<Partition> },
     /// State does not fit into its memory, and no partition is left that could wait (I6).
@@ -138,6 +140,8 @@ pub struct Coordinator {
     watermark: Watermark,
     clock: Millis,
     open_ends: Vec<Millis>,
+    /// The clock at which a step wants an epoch, rows or not.
+    due: Option<Millis>,
     last_cut: Millis,
     first_row: Option<Millis>,
     quiet: Quiet,
@@ -189,6 +193,8 @@ pub struct Resumed {
     pub watermark: Watermark,
     pub clock: Millis,
     pub open_ends: Vec<Millis>,
+    /// The clock at which a step wants an epoch, rows or not.
+    pub due: Option<Millis>,
 }
 
 impl Coordinator {
@@ -214,6 +220,7 @@ impl Coordinator {
             watermark: resumed.watermark,
             clock: resumed.clock,
             open_ends: resumed.open_ends,
+            due: resumed.due,
             last_cut: now,
             first_row: None,
             quiet: Quiet { checked: now, ..Quiet::default() },
@@ -240,12 +247,13 @@ impl Coordinator {
                     return vec![self.mark(now, wall)];
                 }
             }
-            Event::Committed { epoch, open_ends, state_bytes } => {
+            Event::Committed { epoch, open_ends, due, state_bytes } => {
                 debug_assert!(epoch + 1 >= self.epoch, "epochs commit in order");
                 self.epoch = epoch + 1;
                 self.state.note(state_bytes);
                 self.committing = false;
                 self.open_ends = open_ends;
+                self.due = due;
             }
             Event::Stop => self.stopping = true,
             Event::Tick => {}
@@ -256,7 +264,7 @@ impl Coordinator {
             self.phase = Phase::Finished;
             return vec![Action::Full];
         }
-        actions.extend(self.decide(now));
+        actions.extend(self.decide(now, wall));
         actions
     }
 
@@ -285,7 +293,7 @@ impl Coordinator {
 
     /// When to send the next [`Event::Tick`] at the latest, if nothing else happens before. `None`: nothing is due before
     /// something happens.
-    pub fn next_tick(&self, now: Millis) -> Option<Millis> {
+    pub fn next_tick(&self, now: Millis, wall: Millis) -> Option<Millis> {
         if self.phase != Phase::Open || self.committing {
             return Some(now + 500);
         }
@@ -294,11 +302,13 @@ impl Coordinator {
             let interval = self.first_row.unwrap_or(now) + self.settings.interval_ms;
             return Some(if self.drained() { min.min(interval) } else { interval }.max(now + 1));
         }
+        let due = self.due.map(|due| (due - wall).clamp(1, 500));
         if self.open_ends.is_empty() && !self.looks_at_time() {
-            return None;
+            return due.map(|due| now + due);
         }
         // Open windows may be closed by idle time: look often enough that the steps stay small (I5).
-        Some(now + if self.open_ends.is_empty() { 500 } else { 20 })
+        let look = if self.open_ends.is_empty() { 500 } else { 20 };
+        Some(now + due.map_or(look, |due| due.min(look)))
     }
 
     /// True if a step looks at the watermark: partitions may be paused or idle.
@@ -306,7 +316,7 @@ impl Coordinator {
         self.timing.iter().any(|timing| timing.align_ms.is_some())
     }
 
-    fn decide(&mut self, now: Millis) -> Vec<Action> {
+    fn decide(&mut self, now: Millis, wall: Millis) -> Vec<Action> {
         if self.phase != Phase::Open || self.committing {
             return Vec::new();
         }
@@ -319,10 +329,10 @@ impl Coordinator {
             return Vec::new();
         }
         let ended = self.all_ended() && rows == 0;
-        if ended && self.open_ends.is_empty() {
+        if ended && self.open_ends.is_empty() && self.due.is_none() {
             return self.finish();
         }
-        if !(ended || self.stopping || self.rows_due(now) || self.window_due(now)) {
+        if !(ended || self.stopping || self.rows_due(now) || self.window_due(now) || self.timer_due(wall)) {
             return Vec::new();
         }
         self.phase = Phase::Cutting { ending: ended };
@@ -373,6 +383,11 @@ impl Coordinator {
         self.open_ends.iter().any(closes)
     }
 
+    /// I3: a step writes at times of the clock, and one of them has come.
+    fn timer_due(&self, wall: Millis) -> bool {
+        self.due.is_some_and(|due| due <= wall.max(self.clock))
+    }
+
     fn all_ended(&self) -> bool {
         let mut partitions = self.heard().flat_map(|report| report.partitions.values()).peekable();
         partitions.peek().is_some() && partitions.all(|view| view.ended)
@@ -393,7 +408,7 @@ impl Coordinator {
         }
         self.clock = cuts.iter().filter_map(|cut| cut.clock).max().unwrap_or(wall).max(self.clock);
         self.watermark = watermark;
-        let mark = Mark { epoch: self.epoch, watermark, clock: self.clock };
+        let mark = Mark { epoch: self.epoch, watermark, clock: self.clock, ended };
         let mut ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>> = BTreeMap::new();
         for (source, cut) in self.lanes.iter().zip(cuts) {
             ranges.entry(*source).or_default().extend(cut.partitions);
@@ -409,7 +424,7 @@ impl Coordinator {
             report.ranges_bytes = 0;
             report.full = false;
         }
-        Action::Mark { mark, ranges, ended }
+        Action::Mark { mark, ranges }
     }
 
     /// What the watermark could be now: the minimum over the partitions that hold it of (highest

@@ -156,14 +156,23 @@ impl LaneHandle {
 struct ToTrunk {
     mark: Mark,
     ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>>,
-    ended: bool,
+}
+
+/// What the coordinator wants to know of an epoch once it is committed.
+struct Behind {
+    /// End plus grace of each open window.
+    open_ends: Vec<Millis>,
+    /// The clock at which a step wants an epoch, rows or not.
+    due: Option<Millis>,
+    /// What all steps hold.
+    state_bytes: usize,
 }
 
 enum ToCommitter {
     Commit {
         commit: Box<Commit>,
-        /// End plus grace of each open window, and what all steps hold; `None`: more of the epoch's output follows.
-        done: Option<(Vec<Millis>, usize)>,
+        /// `None`: more of the epoch's output follows.
+        done: Option<Behind>,
     },
     /// What the steps keep behind the last commit.
     State(StateBehind),

@@ -169,7 +169,9 @@ impl Lane {
         };
         let Opened { batch, offsets, max_timestamp, mut rejected } = match &fetched.payload {
             Payload::Raw(raw) => self.decode(raw)?,
-            Payload::Rows { partition, rows, offsets } => self.typed(*partition, rows, offsets)?,
+            Payload::Rows { partition, rows, offsets, generation } => {
+                self.typed(*partition, rows, offsets, *generation)?
+            }
         };
         let batch = self.stamp(batch, at, &offsets, &mut rejected)?;
         if let Err(failure) = self.root.prepare(&batch) {
@@ -295,6 +297,8 @@ impl Lane {
                 meta::TOPIC => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&*raw.topic, count))),
                 meta::PARTITION => Arc::new(Int32Array::from_value(partition::number(raw.partition), count)),
                 meta::OFFSET => Arc::new(Int64Array::from(raw.offsets.clone())),
+                // A generator's, where a test gives its rows as records.
+                meta::GENERATION => Arc::new(Int64Array::from_value(0, count)),
                 meta::TIMESTAMP | meta::TIME => Arc::new(timestamps(raw)),
                 meta::KEY => match &keys {
                     Some(keys) => keys.clone(),
@@ -320,6 +324,7 @@ impl Lane {
         partition: Partition,
         rows: &RecordBatch,
         offsets: &'a [Offset],
+        generation: i64,
     ) -> Result<Opened<'a>, Failure> {
         let count = rows.num_rows();
         let schema = &self.source_plan().schema;
@@ -327,6 +332,7 @@ impl Lane {
             Ok(match field.name().as_str() {
                 meta::PARTITION => Arc::new(Int32Array::from_value(partition, count)),
                 meta::OFFSET => Arc::new(Int64Array::from(offsets.to_vec())),
+                meta::GENERATION => Arc::new(Int64Array::from_value(generation, count)),
                 name if meta::is_meta(name) && field.is_nullable() => {
                     arrow::array::new_null_array(field.data_type(), count)
                 }

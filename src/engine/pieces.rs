@@ -29,6 +29,8 @@ pub struct Piece {
     pub last_windows: BTreeMap<String, LastWindow>,
     /// End plus grace of each open window, ascending. Of the last piece only.
     pub open_ends: Vec<Millis>,
+    /// The clock at which a step wants an epoch, rows or not. Of the last piece only.
+    pub due: Option<Millis>,
 }
 
 /// Records that were made and not given yet.

@@ -467,7 +467,7 @@ mod tests {
         let clock = EpochClock::new(machine.clone(), 0);
         let fetched = || {
             let rows = RecordBatch::new_empty(Arc::new(Schema::empty()));
-            let payload = Payload::Rows { partition: 0, rows, offsets: Vec::new() };
+            let payload = Payload::Rows { partition: 0, rows, offsets: Vec::new(), generation: 0 };
             Ok(vec![Fetched { payload, next: Position::offset(1) }])
         };
         let polled = |by: Millis| {
@@ -499,7 +499,7 @@ mod tests {
         assert_eq!((view.quiet_since, view.ended), (None, false));
         let cut = seat.cut();
         assert_eq!((cut.partitions[&0].read, &cut.partitions[&0].to), (1, &Position::offset(1)));
-        seat.mark(&Mark { epoch: 1, watermark: crate::time::Watermark::NONE, clock: NOW }).unwrap();
+        seat.mark(&Mark { epoch: 1, watermark: crate::time::Watermark::NONE, clock: NOW, ended: false }).unwrap();
 
         registry.away.store(false, SeqCst);
         assert_eq!(seat.step().unwrap(), 1);
@@ -514,7 +514,7 @@ mod tests {
         let (clock, source) = (ManualClock::at(NOW), MemorySource::new("t", 2));
         let mut seat = seat_at(clock.clone(), &source, &Registry::default());
         let quiet_since = |seat: &mut Seat| seat.cut().views[&1].quiet_since;
-        let mark = || Mark { epoch: 1, watermark: crate::time::Watermark::NONE, clock: NOW };
+        let mark = || Mark { epoch: 1, watermark: crate::time::Watermark::NONE, clock: NOW, ended: false };
         push(&source, 1);
         seat.step().unwrap();
         assert_eq!(quiet_since(&mut seat), Some(NOW));

@@ -197,7 +197,7 @@ pub fn start(
         trunk.adopt(restored.operators);
         restored.report
     });
-    trunk.resume(recovery.watermark);
+    trunk.resume(recovery.watermark, recovery.clock);
     trunk.remember(recovery.replay_from - 1, &recovery.last_windows);
     if let (RestartPlan::Watermark { step, .. }, Some(floor)) =
         (plan.restart, origin.as_ref().and_then(|origin| origin.floor))
@@ -261,7 +261,7 @@ pub fn start(
     if trunk.state_bytes() > memory.shares.state {
         return Err(memory.full(&plan.name));
     }
-    let resumed = resumed(&history, &recovery, last, trunk.open_ends());
+    let resumed = resumed(&history, &recovery, last, &trunk);
     clock.next_epoch(resumed.clock);
     let timing = timing(plan);
     let lanes = seats.iter().map(|seat| seat.source).collect();
@@ -309,12 +309,13 @@ fn settings(plan: &Plan, memory: &Memory) -> Settings {
 }
 
 /// `epoch` is the last; what a continuation of this start committed reads nothing and moves no time.
-fn resumed(history: &History, recovery: &Recovery, epoch: Epoch, open_ends: Vec<Millis>) -> Resumed {
+fn resumed(history: &History, recovery: &Recovery, epoch: Epoch, trunk: &Trunk) -> Resumed {
     let last = history.epochs.get(&recovery.last);
     Resumed {
         epoch,
         watermark: last.map_or(recovery.watermark, |record| record.watermark),
         clock: last.map_or(recovery.clock, |record| record.clock),
-        open_ends,
+        open_ends: trunk.open_ends(),
+        due: trunk.due(),
     }
 }

@@ -57,12 +57,15 @@ pub struct Trunk {
     piece_bytes: usize,
     /// Rows that this step lets out are already in the sink up to this time.
     floor: Option<(usize, Millis)>,
+    /// Of the last mark; `Millis::MIN`: there was none.
+    clock: Millis,
     emission: Option<Emission>,
 }
 
 /// An epoch whose output is being given. Stateful steps are asked for rows only as they are wanted.
 struct Emission {
     mark: Mark,
+    clock_before: Millis,
     reading: Reading,
     /// What a replay of this epoch must read.
     needed: Epoch,
@@ -95,8 +98,18 @@ struct Stateful {
 }
 
 impl Stateful {
+    fn needed(&self) -> Option<Epoch> {
+        match self.operator.needed() {
+            Needed::Nothing => None,
+            Needed::From(first) => Some(first),
+            Needed::Everything => Some(self.since),
+        }
+    }
+
     /// The mark as this step meets it. `lowest`: of the steps before it, the lowest epoch that contributed to what they let out.
-    fn meet(&mut self, mark: &Mark, lowest: &BTreeMap<usize, Epoch>) -> StepMark {
+    /// `needed_before` says where a replay of those begins.
+    fn meet(&mut self, emission: &Emission, needed_before: Option<Epoch>) -> StepMark {
+        let Emission { mark, lowest, clock_before, .. } = emission;
         let first_epoch = self.behind.iter().filter_map(|step| lowest.get(step)).min();
         let watermark = mark.watermark.earlier_by(self.delay_ms);
         self.before = std::mem::replace(&mut self.watermark, watermark);
@@ -104,7 +117,10 @@ impl Stateful {
             first_epoch: first_epoch.copied().unwrap_or(mark.epoch),
             before: self.before,
             watermark,
+            clock_before: *clock_before,
             clock: mark.clock,
+            ended: mark.ended,
+            needed_before: needed_before.unwrap_or(mark.epoch + 1),
         }
     }
 }
@@ -139,7 +155,17 @@ impl Trunk {
         }
         let dead_letters = plan.dead_letter.map(|sink| plan.sinks[sink].encode.open()).transpose()?;
         let errors = ErrorBudget::default();
-        Ok(Trunk { plan: plan.clone(), steps, dead_letters, errors, metrics, piece_bytes, floor: None, emission: None })
+        Ok(Trunk {
+            plan: plan.clone(),
+            steps,
+            dead_letters,
+            errors,
+            metrics,
+            piece_bytes,
+            floor: None,
+            clock: Millis::MIN,
+            emission: None,
+        })
     }
 
     /// By step, the first epoch that it takes part in: in a replay of those before it neither sees nor gives anything.
@@ -149,8 +175,9 @@ impl Trunk {
         }
     }
 
-    /// What recovery knows of the time before the first epoch: the watermark in force.
-    pub fn resume(&mut self, watermark: Watermark) {
+    /// What recovery knows of the time before the first epoch: the watermark in force, and the clock.
+    pub fn resume(&mut self, watermark: Watermark, clock: Millis) {
+        self.clock = clock;
         for step in self.steps.values_mut() {
             step.watermark = watermark.earlier_by(step.delay_ms);
         }
@@ -226,8 +253,10 @@ impl Trunk {
         let steps = self.steps.keys().copied().collect();
         let waiting = Waiting::default();
         let lowest = BTreeMap::new();
+        let clock_before = std::mem::replace(&mut self.clock, mark.clock);
+        let mark = *mark;
         self.emission =
-            Some(Emission { mark: *mark, reading, needed, partials, lowest, steps, leaving: None, waiting });
+            Some(Emission { mark, clock_before, reading, needed, partials, lowest, steps, leaving: None, waiting });
         self.take_output(output, rows_read)
     }
 
@@ -252,6 +281,7 @@ impl Trunk {
                     needed: Some(needed),
                     last_windows: self.last_windows(),
                     open_ends: Vec::new(),
+                    due: None,
                 });
             }
             if !self.pull()? {
@@ -265,6 +295,7 @@ impl Trunk {
             needed: self.needed(),
             last_windows: self.last_windows(),
             open_ends: self.open_ends(),
+            due: self.due(),
         })
     }
 
@@ -320,9 +351,10 @@ impl Trunk {
         loop {
             let Some(emission) = &mut self.emission else { return Err(no_epoch()) };
             let Some(step) = emission.leaving.or_else(|| emission.steps.pop_front()) else { return Ok(false) };
+            let needed_before = needed_before(&self.steps, step);
             let stateful = self.steps.get_mut(&step).ok_or_else(no_epoch)?;
             if emission.leaving.replace(step).is_none() {
-                let step_mark = stateful.meet(&emission.mark, &emission.lowest);
+                let step_mark = stateful.meet(emission, needed_before);
                 let partials = emission.partials.remove(&step).unwrap_or_default();
                 if stateful.since <= emission.mark.epoch {
                     stateful.operator.on_mark(&step_mark, partials)?;
@@ -400,12 +432,12 @@ impl Trunk {
     /// I13: the oldest epoch from which a replay with empty state yields this very state.
     /// `None`: no state is kept.
     pub fn needed(&self) -> Option<Epoch> {
-        let needed = self.steps.values().filter_map(|step| match step.operator.needed() {
-            Needed::Nothing => None,
-            Needed::From(first) => Some(first),
-            Needed::Everything => Some(step.since),
-        });
-        needed.min()
+        self.steps.values().filter_map(Stateful::needed).min()
+    }
+
+    /// The clock at which the first of the steps wants a mark, though nothing came (I3).
+    pub fn due(&self) -> Option<Millis> {
+        self.steps.values().filter_map(|step| step.operator.due(self.clock)).min()
     }
 
     /// End plus grace of each open window, ascending; by the epoch's watermark, which is ahead of those of later steps.
@@ -450,6 +482,13 @@ impl Trunk {
             _ => Ok(None),
         }
     }
+}
+
+/// What the steps on the way to a step need.
+fn needed_before(steps: &BTreeMap<usize, Stateful>, step: usize) -> Option<Epoch> {
+    let before = steps.get(&step).map(|step| step.behind.as_slice()).unwrap_or_default();
+    let of = |at: &usize| [steps.get(at).and_then(Stateful::needed), needed_before(steps, *at)];
+    before.iter().flat_map(of).flatten().min()
 }
 
 /// The rows that are younger than this.

@@ -188,6 +188,7 @@ fn mode_word(mode: Mode) -> &'static str {
         Mode::Append => "append",
         Mode::Update => "update",
         Mode::Upsert => "upsert",
+        Mode::Complete => "complete",
     }
 }
 

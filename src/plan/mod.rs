@@ -235,6 +235,8 @@ pub enum Mode {
     Update,
     /// Each changed row under its key; a row gone is a tombstone.
     Upsert,
+    /// All rows, each time that the table before the sink gives them.
+    Complete,
 }
 
 /// Rows → records of a sink: an inert description that each lane (and the trunk) opens.

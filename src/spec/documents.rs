@@ -115,6 +115,8 @@ pub struct SinkSpec {
     /// Values may hold `${EXPR}`.
     pub headers: Vec<(Spanned<String>, Spanned<String>)>,
     pub mode: Option<Spanned<SinkMode>>,
+    /// How far apart what changes is written; `None`: each epoch.
+    pub every: Option<Spanned<DurationMs>>,
     pub delivery: Option<Spanned<DeliverySpec>>,
     /// Everything behind the sink's name.
     pub place: Place,
@@ -442,8 +444,9 @@ crate::words! {
         Update = "update",
         /// Each changed row under its key; a row gone is a tombstone.
         Upsert = "upsert",
+        /// The whole table, each time that `every` says.
+        Complete = "complete",
     }
-    later "complete"
 }
 
 crate::words! {

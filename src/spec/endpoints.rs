@@ -53,8 +53,11 @@ crate::options! {
         pub key_format: Option<FormatSpec>,
         /// Headers of each record, instead of its own; values may hold `${EXPR}`. `provenance`: `_topic`, `_partition` and `_offset` of the record that a row comes from, by which `runner verify` recognises it.
         pub headers: HeadersSpec = HeadersSpec::default(),
-        /// What is written of rows that change.
+        /// What is written of rows that change. Default: `append` where rows become final, else `upsert` on Kafka, `update` elsewhere.
         pub mode: Option<Spanned<SinkMode>>,
+        /// Rows that change are written so far apart, at multiples of it since 1970-01-01 UTC: what has changed since, or with
+        /// `mode: complete` the whole table. Default: each epoch. Example: `every: 10s`.
+        pub every: Option<Spanned<DurationMs>>,
         /// How often a row may appear; default `exactly_once` where the sink can. A Kafka sink that is `at_least_once` needs no transactions, unless another sink on its cluster is exactly once: then it joins that one's.
         pub delivery: Option<Spanned<DeliverySpec>>,
     }
@@ -132,11 +135,10 @@ pub(super) fn read_sink(
     let from = if is_dead_letter { no_from(&mut map, out) } else { map.read::<Inputs>("from", out).map(Some) };
     let connector = connector(&mut map, name, "sink", SINK_CONNECTORS, SOURCE_CONNECTORS, out);
     let keys = SinkKeys::read_keys(&mut map, out);
-    map.later("every", out);
     map.finish(out);
     let (connector, body) = connector?;
     let (name, place, from) = (name.clone(), node.place.clone(), from?);
-    let SinkKeys { connection, format, schema, columns, key, key_format, headers, mode, delivery } = keys?;
+    let SinkKeys { connection, format, schema, columns, key, key_format, headers, mode, every, delivery } = keys?;
     refuse_rules(columns.as_ref(), out)?;
     let key = key.map(|Spanned { value: Names(value), place }| Spanned { value, place });
     Some(SinkSpec {
@@ -152,6 +154,7 @@ pub(super) fn read_sink(
         key_format,
         headers: headers.0,
         mode,
+        every,
         delivery,
         place,
     })

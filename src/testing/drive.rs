@@ -343,7 +343,7 @@ impl Drive<'_> {
                     let name = self.plan.name.clone();
                     return Err(self.stage()?.memory.full(&name));
                 }
-                Action::Mark { mark, ranges, ended } => then.push_back(self.commit(mark, ranges, ended)?),
+                Action::Mark { mark, ranges } => then.push_back(self.commit(mark, ranges)?),
                 Action::Finished => {
                     self.finished = true;
                     self.stage()?.committer.finish(None)?;
@@ -357,7 +357,6 @@ impl Drive<'_> {
         &mut self,
         mark: crate::data::Mark,
         ranges: BTreeMap<usize, BTreeMap<Partition, crate::engine::lane::PartitionCut>>,
-        ended: bool,
     ) -> Result<Event, Failure> {
         let plan = self.plan.clone();
         let stage = self.stage()?;
@@ -366,7 +365,7 @@ impl Drive<'_> {
         let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
         stage.trunk.merge(&mark, outputs, rows_read, Reading::Live)?;
         let lineage = stage.report.lineage.clone();
-        let mut chain = Chain::begin(record(&plan, &lineage, stage.incarnation, &mark, ranges, ended));
+        let mut chain = Chain::begin(record(&plan, &lineage, stage.incarnation, &mark, ranges));
         loop {
             let stage = self.stage()?;
             let piece = stage.trunk.next_piece()?;
@@ -379,7 +378,7 @@ impl Drive<'_> {
             }
             if !more {
                 self.take_snapshot(epoch, rows_read)?;
-                return Ok(Event::Committed { epoch, open_ends: piece.open_ends, state_bytes });
+                return Ok(Event::Committed { epoch, open_ends: piece.open_ends, due: piece.due, state_bytes });
             }
         }
     }

@@ -6,9 +6,11 @@
 //! in the order of (source, partition) (I2).
 
 pub mod aggregate;
+mod codec;
 pub mod fail;
 pub mod select;
 pub mod sort;
+pub mod table;
 pub mod union;
 
 use std::any::Any;
@@ -126,8 +128,14 @@ pub struct StepMark {
     pub before: Watermark,
     /// In force from here on; what it closes leaves in this epoch.
     pub watermark: Watermark,
+    /// The clock of the epoch before; `Millis::MIN`: there was none.
+    pub clock_before: Millis,
     /// The epoch's clock (I3).
     pub clock: Millis,
+    /// Every source has ended (I21).
+    pub ended: bool,
+    /// From here a replay rebuilds what the steps before it keep behind this mark; the epoch behind it if they keep nothing.
+    pub needed_before: Epoch,
 }
 
 /// The trunk's half of a stateful step.
@@ -142,6 +150,10 @@ pub trait StatefulOperator: Send {
     fn needed(&self) -> Needed;
     /// End plus grace of each open window, ascending, without duplicates.
     fn open_ends(&self) -> Vec<Millis>;
+    /// The clock at which it wants a mark, though nothing came; `clock` was that of the last one. `None`: it waits for nothing.
+    fn due(&self, _clock: Millis) -> Option<Millis> {
+        None
+    }
     /// What it must know of the past beside its rows: the last window that was given a row, where gaps are filled (I13).
     fn last_window(&self) -> Option<LastWindow> {
         None

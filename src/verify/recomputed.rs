@@ -225,7 +225,7 @@ impl Expected for Recomputed {
             }
             source.lane.take_in(fetched, self.clock)?;
             source.lane.cut();
-            let mark = Mark { epoch: 0, watermark: Watermark::NONE, clock: self.clock };
+            let mark = Mark { epoch: 0, watermark: Watermark::NONE, clock: self.clock, ended: false };
             let mut output = source.lane.mark(&mark)?;
             for ((_, partition), runs) in output.rows.remove(&self.sink).unwrap_or_default() {
                 let Some(of_part) = source.parts.get_mut(&partition) else { continue };

@@ -84,7 +84,12 @@ impl Datagen {
             return Err("begins with an `initial` number; leave it out".into());
         }
         // The longest task has seen the numbers of all, unless they share them out.
-        let made = self.count.map(|count| if self.disjoint { count } else { count.div_ceil(u64::from(self.tasks)) });
+        let tasks = u64::from(self.tasks);
+        let made = self.count.map(|count| match (self.disjoint, self.per_task) {
+            (true, true) => count.saturating_mul(tasks),
+            (true, false) | (false, true) => count,
+            (false, false) => count.div_ceil(tasks),
+        });
         let stride = u128::from(step.unsigned_abs());
         let cycle = span.map(|span| span.unsigned_abs() / gcd(span.unsigned_abs(), stride));
         let cycle = cycle.and_then(|cycle| u64::try_from(cycle).ok());

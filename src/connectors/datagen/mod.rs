@@ -42,7 +42,7 @@ use self::columns::RuledColumns;
 use self::iteration::Iteration;
 pub use self::keys::Peers;
 use self::kinds::Rules;
-use self::pace::Pace;
+use self::pace::{Pace, Schedule};
 pub use self::quickstarts::{QUICKSTARTS, Quickstart};
 use self::reader::{TaskPosition, TaskReader, task_seed};
 use self::rules::{Problem, RULES, World};
@@ -79,6 +79,8 @@ crate::options! {
         pub seed: Option<i64>,
         /// Independent generators, each a partition of the source. Default: 1.
         pub tasks: Option<Spanned<u32>>,
+        /// `count`, `interval`, `max_interval` and `rate` hold for each task by itself, not for all together. Default: false.
+        pub per_task: Option<bool>,
         /// Several tasks share out the numbers of iterations among them, instead of each counting for itself. Default: false.
         pub disjoint: Option<bool>,
     }
@@ -134,6 +136,8 @@ pub struct Datagen {
     pace: Pace,
     seed: Option<i64>,
     tasks: u32,
+    /// Count and pace hold for each task by itself.
+    per_task: bool,
     /// Tasks share out the numbers of iterations.
     disjoint: bool,
     contents: Vec<String>,
@@ -187,6 +191,7 @@ impl Datagen {
             pace,
             seed: options.seed,
             tasks,
+            per_task: options.per_task.unwrap_or(false),
             disjoint: options.disjoint.unwrap_or(false),
             contents,
         })
@@ -202,9 +207,17 @@ impl Datagen {
         self.avro.clone()
     }
 
+    /// When task `task`'s records are due.
+    fn schedule(&self, task: u32) -> Schedule {
+        if self.per_task { Schedule::new(self.pace, task, 1) } else { Schedule::new(self.pace, task, self.tasks) }
+    }
+
     /// Task `task`'s share of `count`: the first ones make one more.
     fn count_of(&self, task: u32) -> Option<u64> {
         let (count, tasks) = (self.count?, u64::from(self.tasks));
+        if self.per_task {
+            return Some(count);
+        }
         Some(count / tasks + u64::from(u64::from(task) < count % tasks))
     }
 
@@ -216,7 +229,7 @@ impl Datagen {
 
     fn first_position(&self, seed: i64, task: u32) -> Position {
         let counters = self.iterations(task).iter().map(Iteration::first).collect();
-        TaskPosition { record: 0, seed: task_seed(seed, task), counters }.position()
+        TaskPosition { record: 0, seed: task_seed(seed, task), counters, generation: 0 }.position()
     }
 }
 

@@ -28,6 +28,13 @@ pub struct TaskPosition {
     pub seed: i64,
     /// Next value of each counter; units of the counter's last decimal.
     pub counters: Vec<i64>,
+    /// How often it has gone on where an earlier run had stopped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: i64,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 impl TaskPosition {
@@ -76,6 +83,7 @@ struct Task {
     /// What `draw` was seeded with.
     seed: i64,
     record: u64,
+    generation: i64,
     /// Where the task ends; `None`: never.
     end: Option<u64>,
     /// Replay: nothing at or behind this record.
@@ -96,10 +104,11 @@ impl TaskReader {
                 draw,
                 seed: position.seed,
                 record: position.record,
+                generation: position.generation,
                 end: datagen.count_of(number),
                 limit: None,
                 paused: false,
-                schedule: Schedule::new(datagen.pace, number, datagen.tasks),
+                schedule: datagen.schedule(number),
             })
         };
         const BATCH_BYTES: u64 = 1 << 30;
@@ -143,7 +152,8 @@ impl Task {
     }
 
     fn position(&self) -> TaskPosition {
-        TaskPosition { record: self.record, seed: self.seed, counters: self.draw.counters.clone() }
+        let counters = self.draw.counters.clone();
+        TaskPosition { record: self.record, seed: self.seed, counters, generation: self.generation }
     }
 
     fn fetch(&mut self, rows: &mut RowBuilder, schema: &SchemaRef, count: usize, clock: Millis) -> Fetched {
@@ -160,7 +170,8 @@ impl Task {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let rows = RecordBatch::try_new_with_options(schema.clone(), rows.finish().columns().to_vec(), &options)
             .expect("the columns are those of the schema, but for names");
-        let payload = Payload::Rows { partition: self.partition, rows, offsets };
+        let (partition, generation) = (self.partition, self.generation);
+        let payload = Payload::Rows { partition, rows, offsets, generation };
         Fetched { payload, next: self.position().position() }
     }
 }
@@ -201,8 +212,16 @@ impl Reader for TaskReader {
         let task = self.tasks.iter_mut().find(|task| task.partition == partition);
         let task = task.expect("the engine limits partitions that it gave");
         let counters = task.draw.counters.len();
-        // A position that is not ours lets nothing pass; recovery then says what is missing (I17).
-        task.limit = to.map(|to| TaskPosition::read(&to, counters).map_or(0, |position| position.record));
+        match to.map(|to| TaskPosition::read(&to, counters)) {
+            // Replay: what lies before a recorded position was made in that one's generation.
+            Some(Ok(position)) => (task.limit, task.generation) = (Some(position.record), position.generation),
+            // A position that is not ours lets nothing pass; recovery then says what is missing (I17).
+            Some(Err(_)) => task.limit = Some(0),
+            None => {
+                task.limit = None;
+                task.generation += i64::from(task.record > 0);
+            }
+        }
         task.schedule.restart();
     }
 

@@ -16,7 +16,7 @@ use super::random::Random;
 use super::rules::{Problem, World};
 use super::{Datagen, Options};
 use crate::connectors::{Bell, Payload, Reader, Source, Wanted};
-use crate::data::Position;
+use crate::data::{Partition, Position};
 use crate::formats::{AvroWriter, EncoderSpec, Format};
 use crate::registry::avro::Schema;
 use crate::report::{Diagnostics, SourceFile};
@@ -386,7 +386,7 @@ fn open(source: &Datagen) -> Box<dyn Reader> {
 fn poll(reader: &mut dyn Reader, rows_max: usize, clock: i64) -> BTreeMap<i32, Vec<Json>> {
     let fetched = reader.poll(rows_max, clock).unwrap();
     let one = |fetched: crate::connectors::Fetched| match fetched.payload {
-        Payload::Rows { partition, rows: batch, offsets } => {
+        Payload::Rows { partition, rows: batch, offsets, .. } => {
             assert_eq!(batch.num_rows(), offsets.len());
             (partition, rows(&batch))
         }
@@ -446,6 +446,44 @@ fn replay_makes_the_same_rows_whatever_the_polls_were() {
     assert_eq!((third.position(0), third.position(1)), (to_0, to_1));
     third.limit(0, None);
     assert_eq!(poll(&mut *third, 5, 9)[&0], poll(&mut *first, 10, 9)[&0], "and goes on from there");
+}
+
+/// As the genuine connector: 0 at first, and one more each time that a task goes on where an earlier run had stopped.
+#[test]
+fn i17_a_generation_begins_where_a_task_goes_on_and_is_replayed_as_it_was() {
+    let source = ratings(json!({"rate": "max", "seed": 1}));
+    let generation = |reader: &mut dyn Reader| match reader.poll(5, 0).unwrap().remove(0).payload {
+        Payload::Rows { generation, .. } => generation,
+        Payload::Raw(_) => panic!("typed rows"),
+    };
+    let begin = |known: &BTreeMap<Partition, Position>| {
+        source.open(0, &source.discover(known).unwrap(), Wanted::default()).unwrap()
+    };
+    let mut first = begin(&BTreeMap::new());
+    first.limit(0, None);
+    assert_eq!(generation(&mut *first), 0);
+    let middle = first.position(0);
+    assert_eq!(middle.0.get("generation"), None, "positions of earlier versions have none");
+    let mut second = begin(&BTreeMap::from([(0, middle.clone())]));
+    second.limit(0, None);
+    assert_eq!(generation(&mut *second), 1);
+    let end = second.position(0);
+
+    // The third run replays from the beginning: both generations, to the very positions.
+    let mut third = begin(&BTreeMap::new());
+    for (to, generated) in [(&middle, 0), (&end, 1)] {
+        third.limit(0, Some(to.clone()));
+        assert_eq!((generation(&mut *third), &third.position(0)), (generated, to));
+    }
+    third.limit(0, None);
+    assert_eq!(generation(&mut *third), 2);
+}
+
+#[test]
+fn count_and_pace_may_be_each_tasks_own() {
+    let source = ratings(json!({"count": 10, "rate": "max", "tasks": 3, "seed": 1, "per_task": true}));
+    let made = poll(&mut *open(&source), 100, 0);
+    assert_eq!(made.values().map(Vec::len).collect::<Vec<_>>(), [10, 10, 10]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ pub(super) const SETTINGS: Settings = Settings { epoch: EPOCH, state_bytes_max: 
 const TIMING: SourceTiming = SourceTiming { lag_ms: 1_000, idle_ms: Some(5_000), align_ms: None };
 
 fn coordinator(lanes: usize) -> Coordinator {
-    let resumed = Resumed { epoch: 0, watermark: Watermark::NONE, clock: 0, open_ends: Vec::new() };
+    let resumed = Resumed { epoch: 0, watermark: Watermark::NONE, clock: 0, open_ends: Vec::new(), due: None };
     Coordinator::new(SETTINGS, vec![TIMING], vec![0; lanes], resumed, 0)
 }
 
@@ -50,7 +50,7 @@ fn epoch(c: &mut Coordinator, now: Millis, views: &[PartitionView], open_ends: &
     }
     assert_eq!(actions, [Action::Cut]);
     let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(1, views) }, now, now));
-    c.on(Event::Committed { epoch: mark.epoch, open_ends: open_ends.to_vec(), state_bytes: 0 }, now, now);
+    c.on(Event::Committed { epoch: mark.epoch, open_ends: open_ends.to_vec(), due: None, state_bytes: 0 }, now, now);
     mark
 }
 
@@ -79,7 +79,7 @@ fn one_epoch_commits_while_the_next_fills() {
     let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(1, &views) }, 50, 50));
     assert_eq!(c.on(Event::Report { lane: 0, report: report(900, false, &views) }, 500, 500), []);
     assert_eq!(c.on(Event::Tick, 900, 900), [], "the commit before is not done");
-    let actions = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], state_bytes: 0 }, 901, 901);
+    let actions = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], due: None, state_bytes: 0 }, 901, 901);
     assert_eq!(actions, [Action::Cut]);
 }
 
@@ -137,7 +137,7 @@ fn i5_quiet_time_closes_the_last_window_once_and_then_nothing_is_written() {
     for now in (200..30_000).step_by(100) {
         if c.on(Event::Tick, now, now) == [Action::Cut] {
             let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(0, &quiet) }, now, now));
-            c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], state_bytes: 0 }, now, now);
+            c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], due: None, state_bytes: 0 }, now, now);
             marks.push((now, mark.watermark));
         }
     }
@@ -162,7 +162,7 @@ fn i5_a_wall_clock_set_back_delays_no_window_and_no_clock_of_an_epoch_follows_it
     c.on(Event::Report { lane: 0, report: report(1, true, &views) }, 0, wall);
     let filled = LaneCut { clock: Some(wall), ..cut(1, &views) };
     let before = mark_of(c.on(Event::Cut { lane: 0, cut: filled }, 20, wall));
-    c.on(Event::Committed { epoch: before.epoch, open_ends: vec![10_000], state_bytes: 0 }, 20, wall);
+    c.on(Event::Committed { epoch: before.epoch, open_ends: vec![10_000], due: None, state_bytes: 0 }, 20, wall);
     let quiet = [view(9_000, Some(100))];
     c.on(Event::Report { lane: 0, report: report(0, true, &quiet) }, 100, wall - 86_400_000);
     let mut marks = Vec::new();
@@ -171,7 +171,7 @@ fn i5_a_wall_clock_set_back_delays_no_window_and_no_clock_of_an_epoch_follows_it
         let wall = wall - 86_400_000 - now * 10;
         if c.on(Event::Tick, now, wall) == [Action::Cut] {
             let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(0, &quiet) }, now, wall));
-            c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], state_bytes: 0 }, now, wall);
+            c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], due: None, state_bytes: 0 }, now, wall);
             marks.push((now, mark.watermark, mark.clock));
         }
     }
@@ -195,7 +195,7 @@ fn i21_a_stop_cuts_what_was_taken_in_and_closes_nothing() {
     assert_eq!(c.on(Event::Stop, 21, 21), [Action::Cut]);
     let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(3, &views) }, 22, 22));
     assert_eq!(mark.watermark, Watermark::at(8_000));
-    let end = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![10_000], state_bytes: 0 }, 23, 23);
+    let end = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![10_000], due: None, state_bytes: 0 }, 23, 23);
     assert_eq!(end, [Action::Finished]);
 }
 
@@ -206,9 +206,9 @@ fn i21_the_end_of_every_source_advances_exactly_to_the_newest_window() {
     epoch(&mut c, 0, &[view(9_000, None)], &[5_000, 10_000]);
     assert_eq!(c.on(Event::Report { lane: 0, report: report(0, true, &ended) }, 1, 1), [Action::Cut]);
     let actions = c.on(Event::Cut { lane: 0, cut: cut(0, &ended) }, 2, 2);
-    let [Action::Mark { mark, ended: true, .. }] = &actions[..] else { panic!("{actions:?}") };
+    let [Action::Mark { mark: mark @ Mark { ended: true, .. }, .. }] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!(mark.watermark, Watermark::at(10_000));
-    let end = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], state_bytes: 0 }, 3, 3);
+    let end = c.on(Event::Committed { epoch: mark.epoch, open_ends: vec![], due: None, state_bytes: 0 }, 3, 3);
     assert_eq!(end, [Action::Finished]);
 }
 
@@ -219,7 +219,7 @@ fn clocks_of_epochs_never_go_back() {
     c.on(Event::Report { lane: 0, report: report(1, true, &views) }, 20, 500);
     let late = LaneCut { clock: Some(500), ..cut(1, &views) };
     assert_eq!(mark_of(c.on(Event::Cut { lane: 0, cut: late }, 20, 500)).clock, 500);
-    c.on(Event::Committed { epoch: 1, open_ends: vec![], state_bytes: 0 }, 20, 500);
+    c.on(Event::Committed { epoch: 1, open_ends: vec![], due: None, state_bytes: 0 }, 20, 500);
     c.on(Event::Report { lane: 0, report: report(1, true, &views) }, 40, 100);
     let early = LaneCut { clock: Some(100), ..cut(1, &views) };
     assert_eq!(mark_of(c.on(Event::Cut { lane: 0, cut: early }, 40, 100)).clock, 500);
@@ -236,7 +236,7 @@ fn i21_ended_lanes_end_nothing_while_another_was_not_heard_of() {
 
 #[test]
 fn i3_no_window_is_due_by_the_times_of_some_lanes() {
-    let resumed = Resumed { epoch: 4, watermark: Watermark::at(4_000), clock: 0, open_ends: vec![5_000] };
+    let resumed = Resumed { epoch: 4, watermark: Watermark::at(4_000), clock: 0, open_ends: vec![5_000], due: None };
     let mut c = Coordinator::new(SETTINGS, vec![TIMING], vec![0; 2], resumed, 0);
     assert_eq!(c.on(Event::Report { lane: 0, report: report(0, true, &[view(9_000, None)]) }, 1, 1), []);
     assert_eq!(c.on(Event::Report { lane: 1, report: report(0, true, &[view(5_000, None)]) }, 2, 2), []);
@@ -282,7 +282,7 @@ fn seeded_run(seed: u64) {
             }
             3 if committing.is_some() => {
                 let mark = committing.take().expect("it is some");
-                Event::Committed { epoch: mark.epoch, open_ends: vec![now + 10_000], state_bytes: 0 }
+                Event::Committed { epoch: mark.epoch, open_ends: vec![now + 10_000], due: None, state_bytes: 0 }
             }
             _ if step == 350 => Event::Stop,
             _ => Event::Tick,
@@ -338,7 +338,19 @@ fn i3_a_window_that_a_cut_did_not_close_is_not_cut_for_again() {
     }
     assert_eq!(actions, [Action::Cut]);
     let mark = mark_of(c.on(Event::Cut { lane: 0, cut: cut(0, &[view(9_500, None)]) }, now, now));
-    let committed = Event::Committed { epoch: mark.epoch, open_ends: vec![10_000], state_bytes: 0 };
+    let committed = Event::Committed { epoch: mark.epoch, open_ends: vec![10_000], due: None, state_bytes: 0 };
     assert_eq!(c.on(committed, now, now), []);
     assert_eq!(c.on(Event::Tick, now + 1, now + 1), []);
+}
+
+#[test]
+fn i3_a_due_time_of_the_clock_is_cut_without_a_row() {
+    let mut c = coordinator(1);
+    let mark = epoch(&mut c, 1_000, &[view(1_000, None)], &[]);
+    let waits = Event::Committed { epoch: mark.epoch, open_ends: vec![], due: Some(10_000), state_bytes: 0 };
+    assert_eq!(c.on(waits, 1_001, 1_001), []);
+    assert_eq!(c.on(Event::Tick, 5_000, 9_999), []);
+    assert_eq!(c.next_tick(5_000, 9_900), Some(5_100), "not before, and not long behind");
+    assert_eq!(c.on(Event::Tick, 5_100, 10_000), [Action::Cut]);
+    assert_eq!(mark_of(c.on(Event::Cut { lane: 0, cut: cut(0, &[view(1_000, None)]) }, 5_101, 10_001)).clock, 10_001);
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
-use super::{PROGRESS_EVERY, Positions, Reached, ToCommitter, ToCoordinator, kept_bytes, until};
+use super::{Behind, PROGRESS_EVERY, Positions, Reached, ToCommitter, ToCoordinator, kept_bytes, until};
 use crate::engine::commit::{Commit, Committer};
 use crate::engine::coordinator::Event;
 use crate::engine::memory::Gauge;
@@ -55,8 +55,8 @@ impl CommitWorker {
                     news_are_due = None;
                     self = pool.run("the committer", move || self.commit(*commit)).await??;
                     // I10: no row of the next epoch is merged before the last piece of this one is committed.
-                    let Some((open_ends, state_bytes)) = done else { continue };
-                    let done = ToCoordinator::Event(Event::Committed { epoch, open_ends, state_bytes });
+                    let Some(Behind { open_ends, due, state_bytes }) = done else { continue };
+                    let done = ToCoordinator::Event(Event::Committed { epoch, open_ends, due, state_bytes });
                     if self.events.send(done).await.is_err() {
                         break;
                     }

@@ -24,8 +24,9 @@ impl Threads {
         let watches = self.watches();
         let mut looking: Option<JoinHandle<()>> = None;
         let outcome = loop {
-            let now = self.clock.monotonic();
-            let tick = self.coordinator.next_tick(now).map(|tick| Duration::from_millis((tick - now).max(1) as u64));
+            let (now, wall) = (self.clock.monotonic(), self.clock.now());
+            let tick =
+                self.coordinator.next_tick(now, wall).map(|tick| Duration::from_millis((tick - now).max(1) as u64));
             let tick = tick.map(|tick| tokio::time::Instant::now() + tick);
             let event = tokio::select! {
                 event = self.events.recv() => event.unwrap_or(ToCoordinator::Event(Event::Tick)),
@@ -74,12 +75,12 @@ impl Threads {
         for action in actions {
             match action {
                 Action::Cut => self.tell_lanes(|| ToLane::Cut)?,
-                Action::Mark { mark, ranges, ended } => {
+                Action::Mark { mark, ranges } => {
                     self.metrics.watermark.store(mark.watermark.time().unwrap_or(i64::MIN), Relaxed);
                     self.epoch_clock.next_epoch(mark.clock);
                     let trunk = self.trunk.as_ref().ok_or_else(gone)?;
                     // One epoch at a time: there is room.
-                    trunk.try_send(ToTrunk { mark, ranges, ended }).map_err(|_| gone())?;
+                    trunk.try_send(ToTrunk { mark, ranges }).map_err(|_| gone())?;
                     self.tell_lanes(|| ToLane::Mark(mark))?;
                 }
                 Action::Pause { lane, partitions } => {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::mpsc;
 
-use super::{ToCommitter, ToTrunk, kept_bytes};
+use super::{Behind, ToCommitter, ToTrunk, kept_bytes};
 use crate::data::{Epoch, Mark, Partition};
 use crate::engine::branch::Output;
 use crate::engine::commit::Commit;
@@ -63,11 +63,11 @@ impl TrunkWorker {
     /// Merges an epoch and hands over what it gives, piece by piece. Gives the last epoch that it took; `None`: the
     /// committer is gone.
     fn epoch(mut self, job: ToTrunk, outputs: Vec<Output>) -> Result<Option<(Self, Epoch)>, Failure> {
-        let ToTrunk { mark, ranges, ended } = job;
+        let ToTrunk { mark, ranges } = job;
         let rows_read = ranges.values().flat_map(BTreeMap::values).map(|cut| cut.read).sum();
         self.trunk.merge(&mark, outputs, rows_read, Reading::Live)?;
         self.metrics.rows_in.fetch_add(rows_read, Relaxed);
-        let mut chain = Chain::begin(record(&self.plan, &self.lineage, self.incarnation, &mark, ranges, ended));
+        let mut chain = Chain::begin(record(&self.plan, &self.lineage, self.incarnation, &mark, ranges));
         loop {
             // While one piece commits the next is made, and no more: each may have 16 MiB (I10).
             let Ok(room) = self.pool.wait(self.commits.clone().reserve_owned()) else { return Ok(None) };
@@ -77,7 +77,7 @@ impl TrunkWorker {
             let more = record.cursor.is_some();
             let commit = Commit { record, rows: piece.rows };
             self.kept.add(kept_bytes(&commit));
-            let done = (!more).then_some((piece.open_ends, state_bytes));
+            let done = (!more).then_some(Behind { open_ends: piece.open_ends, due: piece.due, state_bytes });
             let epoch = commit.record.epoch;
             room.send(ToCommitter::Commit { commit: Box::new(commit), done });
             if more {
@@ -142,7 +142,6 @@ pub fn record(
     incarnation: u64,
     mark: &Mark,
     ranges: BTreeMap<usize, BTreeMap<Partition, PartitionCut>>,
-    ended: bool,
 ) -> EpochRecord {
     let of = |cut: PartitionCut| PartitionRecord {
         from: cut.from,
@@ -166,7 +165,7 @@ pub fn record(
         needed: mark.epoch,
         learnt: learnt(plan),
         last_windows: BTreeMap::new(),
-        ended,
+        ended: mark.ended,
         continues: None,
         cursor: None,
     }

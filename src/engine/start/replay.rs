@@ -75,7 +75,8 @@ impl Replay<'_> {
             chain.extend(std::iter::from_fn(|| records.next_if(|record| record.continues.is_some())));
             let last = chain[chain.len() - 1];
             let read = self.read(record, &bell)?;
-            let mark = Mark { epoch: record.epoch, watermark: record.watermark, clock: record.clock };
+            let EpochRecord { epoch, watermark, clock, ended, .. } = *record;
+            let mark = Mark { epoch, watermark, clock, ended };
             let outputs = self.seats.iter_mut().map(|seat| seat.mark(&mark)).collect::<Result<Vec<_>, _>>()?;
             let reading = if last.cursor.is_some() { Reading::Resume } else { Reading::Replay };
             self.trunk.merge(&mark, outputs, read, reading)?;

@@ -1,6 +1,7 @@
 //! The parts of a checked pipeline, put together: what is in use, with indexes instead of names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -8,11 +9,11 @@ use super::names::{Target, Wiring};
 use super::round::{Round, early_aggregates};
 use super::shape::Shape;
 use super::sinks::SinkDraft;
-use super::{Extent, PipelineCheck, restart, settings, shown_input, sinks, sources, steps};
+use super::{Extent, PipelineCheck, modes, restart, settings, shown_input, sinks, sources, steps};
 use crate::connectors::Delivery;
 use crate::plan::outline::StepOutline;
 use crate::plan::{
-    ErrorPolicy, Input, Parts, Plan, RestartPlan, SinkPlan, SourcePlan, StatePart, Step, StepPlan, UnionPlan,
+    ErrorPolicy, Input, Mode, Parts, Plan, RestartPlan, SinkPlan, SourcePlan, StatePart, Step, StepPlan, UnionPlan,
     fingerprint,
 };
 use crate::report::{Diagnostic, Diagnostics};
@@ -64,10 +65,24 @@ impl PipelineCheck<'_> {
         };
         let drafts = sinks.iter_mut().flatten().chain(&mut dead_letter).collect();
         let journal = sinks::settle(&self.scope, drafts, out)?;
+        let mut meanings = self.meanings(&wiring, &sources);
         let mut plans = Vec::new();
         for (index, draft) in sinks.into_iter().enumerate() {
             let (target, port) = wiring.sink_inputs.get(&index)?;
-            plans.push(draft?.plan(places.input(*target, *port)?, shapes.get(&index)?, &mut self.outline, out)?);
+            let (mut input, shape, draft) = (places.input(*target, *port)?, shapes.get(&index)?, draft?);
+            let sink = &spec.sinks[index];
+            if let Some((table, does)) = modes::table(sink, draft.mode(), shape, out)? {
+                let from = sink.from.as_ref().map(shown_input).unwrap_or_default();
+                self.outline.steps.push(StepOutline { from, does });
+                meanings.steps.push(modes::meaning(sink, draft.mode()));
+                let (name, step) = (sink.name.value.clone(), Step::Stateful(Arc::new(table)));
+                steps.push(StepPlan { name, input, step, fingerprint: String::new() });
+                input = Input::Step(steps.len() - 1);
+                if draft.mode() == Mode::Complete {
+                    meanings.tie_to_its_aggregate(steps.len() - 1, &steps);
+                }
+            }
+            plans.push(draft.plan(input, shape, &mut self.outline, out)?);
         }
         let mut dead_letter_index = None;
         if let Some(draft) = dead_letter {
@@ -78,7 +93,6 @@ impl PipelineCheck<'_> {
             Extent::InUse => self.restart(&wiring, &sources, &steps, &plans, out)?,
             Extent::Everything => RestartPlan::Journal,
         };
-        let meanings = self.meanings(&wiring, &sources);
         for step in 0..steps.len() {
             steps[step].fingerprint = meanings.of(Input::Step(step), &steps, &unions).fingerprint;
         }
@@ -168,6 +182,24 @@ struct Upstream {
 }
 
 impl Meanings {
+    /// A whole table has all that its aggregate has ever given: neither can go on without the other, nor can what stands between
+    /// them change.
+    fn tie_to_its_aggregate(&mut self, table: usize, steps: &[StepPlan]) {
+        let (mut path, mut at) = (vec![self.steps[table].clone()], steps[table].input);
+        while let Input::Step(step) = at {
+            if matches!(steps[step].step, Step::Stateful(_)) {
+                let tables = &mut self.steps[step]["tables"];
+                match tables.as_array_mut() {
+                    Some(tables) => tables.push(path.into()),
+                    None => *tables = json!([path]),
+                }
+                return;
+            }
+            path.push(self.steps[step].clone());
+            at = steps[step].input;
+        }
+    }
+
     fn of_all(&self) -> String {
         fingerprint::of(&self.sources, &self.steps)
     }

@@ -37,7 +37,7 @@ impl FillCheck<'_> {
                 .hint("leave one of them out")
         } else if self.early {
             error("fill.changes", "`fill` needs windows that are given when they are final")
-                .note("a sink of this aggregate wants them before, by `mode: update` or `upsert`")
+                .note("a sink of this aggregate wants them before, by `mode: update`, `upsert` or `complete`")
                 .hint("use `mode: append`")
         } else {
             return Some(());

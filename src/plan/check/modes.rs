@@ -1,13 +1,84 @@
-//! Which modes a sink may have, and under which key its rows go.
+//! Which modes a sink may have, when it writes, and under which key its rows go.
 
 use super::shape::Shape;
 use super::steps::unknown_column;
+use super::{of_failure, shown_input};
 use crate::plan::Mode;
 use crate::report::{Diagnostic, Diagnostics};
 use crate::spec::{SinkMode, SinkSpec};
+use crate::time::duration;
+use crate::transforms::table::{Table, Writes};
 
 /// The mode of a sink: the one written, if it is legal here, or the default.
 pub(super) fn mode(sink: &SinkSpec, input: &Shape, out: &mut Diagnostics) -> Option<Mode> {
+    let mode = written_mode(sink, input, out);
+    let is_spaced = is_every_right(sink, input, out);
+    mode.filter(|_| is_spaced)
+}
+
+/// `every` spaces rows that change, and no others; `complete` cannot do without it.
+fn is_every_right(sink: &SinkSpec, input: &Shape, out: &mut Diagnostics) -> bool {
+    let mode = sink.mode.as_ref().filter(|mode| mode.value == SinkMode::Complete);
+    let error = match (&sink.every, mode) {
+        (None, Some(mode)) if input.changes => {
+            Diagnostic::error("modes.every_missing", "`mode: complete` needs to know how often")
+                .at(&mode.place)
+                .hint("`every: 10s` beside it writes the whole table every ten seconds, if it has changed")
+        }
+        (Some(every), _) if every.value.0 <= 0 => {
+            Diagnostic::error("modes.every", "`every` must be above 0s").at(&every.place)
+        }
+        (Some(every), None) if !input.changes => {
+            let windowed = input.group.as_ref().is_some_and(|group| group.windowed);
+            Diagnostic::error("modes.every", "`every` spaces rows that change, and these do not")
+                .at(&every.place)
+                .note("each of them is written once, when it is final")
+                .hint(match windowed {
+                    true => {
+                        "for windows before they are final add `mode: update`, `upsert` or `complete`; or leave it out"
+                    }
+                    false => "leave it out",
+                })
+        }
+        _ => return true,
+    };
+    out.push(error);
+    false
+}
+
+/// The table before a sink with `every`, and what it does in words; `None`: it cannot be, and it was said why.
+pub(super) fn table(
+    sink: &SinkSpec,
+    mode: Mode,
+    input: &Shape,
+    out: &mut Diagnostics,
+) -> Option<Option<(Table, String)>> {
+    let Some(every) = &sink.every else { return Some(None) };
+    let writes = if mode == Mode::Complete { Writes::Whole } else { Writes::Changes };
+    let table = Table::new(input.columns.clone(), &order(input), every.value.0, writes);
+    let table = table.map_err(|failure| out.push(of_failure(failure, &every.place))).ok()?;
+    let what = if writes == Writes::Whole { "all rows" } else { "what has changed" };
+    Some(Some((table, format!("{what}, every {}", duration::format(every.value.0)))))
+}
+
+/// The columns by which the rows of a table leave in order: by window, then by group.
+fn order(input: &Shape) -> Vec<String> {
+    let Some(group) = &input.group else { return Vec::new() };
+    let start = group.window_start.iter().filter(|_| group.windowed);
+    // Where one is gone there may be several rows of what is left: then all columns are the order.
+    let keys = group.key(true).map(|_| group.keys.iter().flatten());
+    keys.map(|keys| start.chain(keys).cloned().collect()).unwrap_or_default()
+}
+
+/// What of a sink's table changes results, for the fingerprint.
+pub(super) fn meaning(sink: &SinkSpec, mode: Mode) -> serde_json::Value {
+    let from = sink.from.as_ref().map(shown_input);
+    let every = sink.every.as_ref().map(|every| every.value.0);
+    let does = serde_json::json!({ "table": { "every": every, "whole": mode == Mode::Complete } });
+    serde_json::json!({ "name": sink.name.value, "from": from, "does": does })
+}
+
+fn written_mode(sink: &SinkSpec, input: &Shape, out: &mut Diagnostics) -> Option<Mode> {
     let is_keyed = sink.connector.value == "kafka";
     let Some(written) = &sink.mode else {
         return Some(match (input.changes, is_keyed) {
@@ -37,9 +108,18 @@ pub(super) fn mode(sink: &SinkSpec, input: &Shape, out: &mut Diagnostics) -> Opt
             );
             None
         }
+        SinkMode::Complete if !input.changes => {
+            out.push(
+                error("modes.no_table", "`mode: complete` writes a table, and these rows are none")
+                    .note("each of them is final: all of them, each time, would be more and more for ever")
+                    .hint("put an aggregate before it, or leave `mode` out"),
+            );
+            None
+        }
         SinkMode::Append => Some(Mode::Append),
         SinkMode::Update => Some(Mode::Update),
         SinkMode::Upsert => Some(Mode::Upsert),
+        SinkMode::Complete => Some(Mode::Complete),
     }
 }
 

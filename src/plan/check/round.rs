@@ -206,7 +206,7 @@ impl Round {
 pub(super) fn early_aggregates(spec: &PipelineSpec, wiring: &Wiring) -> BTreeSet<usize> {
     let wants_changes = |index: &usize| {
         let mode = spec.sinks[*index].mode.as_ref().map(|mode| mode.value);
-        matches!(mode, Some(SinkMode::Update | SinkMode::Upsert))
+        matches!(mode, Some(SinkMode::Update | SinkMode::Upsert | SinkMode::Complete))
     };
     let mut early = BTreeSet::new();
     for (_, (target, port)) in wiring.sink_inputs.iter().filter(|(index, _)| wants_changes(index)) {

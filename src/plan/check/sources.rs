@@ -66,8 +66,10 @@ struct SourceCheck<'a> {
     index: usize,
 }
 
-/// Metadata of a source that is not Kafka.
-const PLAIN_METADATA: &[&str] = &[meta::PARTITION, meta::OFFSET, meta::TIME];
+/// The metadata that the records of each connector have.
+const KAFKA_METADATA: &[&str] =
+    &[meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::TIMESTAMP, meta::KEY, meta::HEADERS, meta::TIME];
+const MADE_METADATA: &[&str] = &[meta::PARTITION, meta::OFFSET, meta::GENERATION, meta::TIME];
 const FILE_METADATA: &[&str] = &[meta::TOPIC, meta::PARTITION, meta::OFFSET, meta::TIME];
 
 impl SourceCheck<'_> {
@@ -89,13 +91,14 @@ impl SourceCheck<'_> {
         let outline = SourceOutline {
             connector: "datagen",
             from: match options.count {
+                Some(count) if options.per_task == Some(true) => format!("{count} records a task"),
                 Some(count) => format!("{count} records"),
                 None => "without end".into(),
             },
             format: "typed rows".into(),
             time: String::new(),
         };
-        self.finish(Arc::new(source), &columns, None, None, PLAIN_METADATA, self.spec.time.clone(), outline, out)
+        self.finish(Arc::new(source), &columns, None, None, MADE_METADATA, self.spec.time.clone(), outline, out)
     }
 
     fn file(&self, out: &mut Diagnostics) -> Option<SourceDraft> {
@@ -222,9 +225,8 @@ impl SourceCheck<'_> {
         let declared = several::agreed(&read, "time", time, several::time_in_words, out);
         let time_spec = time::merged(self.spec.time.as_ref(), declared);
         let columns = reading.columns();
-        let visible: &[&str] = meta::VISIBLE;
         let source: Arc<dyn Source> = Arc::new(source);
-        self.finish(source, &columns, Some(reading), keys, visible, time_spec, outline_line, out)
+        self.finish(source, &columns, Some(reading), keys, KAFKA_METADATA, time_spec, outline_line, out)
     }
 
     /// The format of all topics' values.

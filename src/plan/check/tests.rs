@@ -97,6 +97,38 @@ fn windows_are_early_only_where_a_sink_wants_changes() {
 }
 
 #[test]
+fn tables_are_written_every_so_often_where_rows_change() {
+    let of = |windowed: bool, sink: &str| {
+        let window = if windowed { ", window: { tumbling: 5s }" } else { "" };
+        let step = format!("s: {{ from: ratings{window}, group_by: [brand], aggregate: {{ n: count(*) }} }}");
+        of_ratings(&format!("  transforms: {{ {step} }}\n  sinks: {{ out: {{ from: s, console: {{}}{sink} }} }}\n"))
+    };
+    let (plans, codes) = of(false, ", every: 10s");
+    assert_eq!((plans[0].sinks[0].mode, codes), (Mode::Update, vec![]));
+    let (table, does) = (&plans[0].steps[1].name, &plans[0].outline.steps[1].does);
+    assert_eq!((table.as_str(), does.as_str()), ("out", "what has changed, every 10s"));
+    let (plans, codes) = of(true, ", mode: complete, every: 1m");
+    assert_eq!((plans[0].outline.steps[1].does.as_str(), codes), ("all rows, every 1m", vec![]));
+    let other = of(true, ", mode: complete, every: 2m").0;
+    assert_ne!(plans[0].fingerprint, other[0].fingerprint, "what is kept for one is nothing for the other");
+    // A whole table begins with its aggregate: beside one that goes on it would lack what has not changed since.
+    let aggregate = |sink: &str| of(false, sink).0[0].steps[0].fingerprint.clone();
+    let [whole, later, changes] =
+        [", mode: complete, every: 1m", ", mode: complete, every: 2m", ", every: 1m"].map(aggregate);
+    assert!(whole != later && whole != changes);
+    assert_eq!((aggregate(", every: 2m"), aggregate("")), (changes.clone(), changes));
+
+    assert_eq!(of(false, ", mode: complete").1, ["modes.every_missing"]);
+    assert_eq!(of(false, ", every: 0s").1, ["modes.every"]);
+    assert_eq!(of(true, ", every: 10s").1, ["modes.every"], "windows that are final");
+    let rows = |sink: &str| of_ratings(&format!("  sinks: {{ out: {{ from: ratings, console: {{}}{sink} }} }}\n")).1;
+    assert_eq!(rows(", mode: complete, every: 10s"), ["modes.no_table"]);
+    assert_eq!(rows(", mode: update, every: 10s"), ["modes.every"]);
+    let dead = "  sinks: { out: { from: ratings, console: {} } }\n  dead_letter: { console: {}, every: 1s }\n";
+    assert_eq!(of_ratings(dead).1, ["modes.every"]);
+}
+
+#[test]
 fn gaps_are_filled_where_it_is_known_what_is_empty() {
     let of = |aggregate: &str, fill: &str, sink: &str| {
         let step = format!("s: {{ from: ratings, {aggregate}, fill: {fill} }}");

@@ -38,11 +38,15 @@ spec:
       having: c > 1
     ordered: { from: good, sort: { within: 700ms } }
     all: { from: good, group_by: [k], aggregate: { c: count(*), total: sum(x) } }
+    coming: { from: good, window: { tumbling: 2s, grace: 500ms }, group_by: [k], aggregate: { c: count(*) }, having: c % 3 <> 2 }
   sinks:
     rows: { from: good, kafka: { topic: rows }, format: json }
     windows: { from: wins, kafka: { topic: windows }, format: json }
     table: { from: all, kafka: { topic: table }, format: json, mode: upsert }
+    spaced: { from: all, kafka: { topic: spaced }, format: json, mode: upsert, every: 700ms }
+    whole: { from: coming, kafka: { topic: whole }, format: json, mode: complete, every: 300ms }
     late: { from: wins.late, kafka: { topic: late }, format: json }
+    unheard: { from: coming.late, kafka: { topic: unheard }, format: json }
     by_time: { from: ordered, kafka: { topic: by_time }, format: json }
     too_late: { from: ordered.late, kafka: { topic: too_late }, format: json }
     remembered: { from: wins, kafka: { topic: remembered }, format: json }
@@ -52,6 +56,8 @@ spec:
 const GRACE_MS: Millis = 500;
 const SORT_MS: Millis = 700;
 const WINDOW_MS: Millis = 2_000;
+const SPACED_MS: Millis = 700;
+const WHOLE_MS: Millis = 300;
 const FAR: Millis = 90_000_000;
 
 #[test]
@@ -414,6 +420,8 @@ impl Simulation {
         same("late for the sort", &output("too_late"), &values_of(&expected.too_late));
         same("windows", &output("windows"), &values_of(&expected.windows));
         assert_eq!(by_key(&output("table")), by_key(&values_of(&expected.table)), "table");
+        same("a table each 700 ms", &output("spaced"), &values_of(&expected.spaced));
+        same("a whole table each 300 ms", &output("whole"), &values_of(&expected.whole));
         let dead: Vec<Option<Vec<u8>>> =
             written(&journal.output(self.stage.sink("dead_letter"))).into_iter().map(|row| row.value).collect();
         same("dead letters", &dead, &expected.dead);
@@ -499,6 +507,8 @@ struct Oracle {
     too_late: Vec<Naive>,
     windows: Vec<Naive>,
     table: Vec<Naive>,
+    spaced: Vec<Naive>,
+    whole: Vec<Naive>,
     dead: Vec<Option<Vec<u8>>>,
 }
 
@@ -516,12 +526,23 @@ impl Oracle {
         let mut read: BTreeMap<Partition, i64> = BTreeMap::new();
         let mut open: BTreeMap<(Millis, String), (i64, i64, i64)> = BTreeMap::new();
         let mut totals: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        // Of the tables that are written now and then: what has changed since, and the counts of windows.
+        let mut unwritten = std::collections::BTreeSet::new();
+        let mut coming: BTreeMap<(Millis, String), i64> = BTreeMap::new();
+        let mut has_changed = false;
         // What waits for its time: time, partition, offset.
         let mut waiting: BTreeMap<(Millis, Partition, i64), Naive> = BTreeMap::new();
         let (mut in_force, mut clock, mut epoch) = (Watermark::NONE, Millis::MIN, 0);
         for record in epochs {
             assert_eq!(record.epoch, epoch + 1, "epochs are consecutive");
             assert!(record.watermark >= in_force && record.clock >= clock, "time goes back in epoch {}", record.epoch);
+            let is_due = |every: Millis| {
+                let passed = clock != Millis::MIN && clock.div_euclid(every) < record.clock.div_euclid(every);
+                (passed || record.ended) && record.continues.is_none()
+            };
+            let (spaced_due, whole_due) = (is_due(SPACED_MS), is_due(WHOLE_MS));
+            let shown = |c: i64| c % 3 != 2;
+            let mut counted: BTreeMap<(Millis, String), i64> = BTreeMap::new();
             (epoch, clock) = (record.epoch, record.clock);
             let mut changed = std::collections::BTreeSet::new();
             for (name, range) in &record.partitions["s"] {
@@ -562,15 +583,38 @@ impl Oracle {
                         oracle.late.push(late);
                         continue;
                     }
+                    *counted.entry((end, key.clone())).or_default() += 1;
                     let window = open.entry((end, key.clone())).or_insert((0, 0, i64::MAX));
                     *window = (window.0 + 1, window.1 + x, window.2.min(x));
                 }
             }
             for key in changed {
                 let (c, total) = totals[&key];
+                unwritten.insert(key.clone());
                 oracle.table.push(vec![("k", key.into()), ("c", c.into()), ("total", total.into())]);
             }
+            if spaced_due {
+                for key in std::mem::take(&mut unwritten) {
+                    let (c, total) = totals[&key];
+                    oracle.spaced.push(vec![("k", key.into()), ("c", c.into()), ("total", total.into())]);
+                }
+            }
+            for (window, more) in counted {
+                let c = coming.entry(window).or_default();
+                // What is held back before and behind is no change that anybody sees.
+                has_changed |= shown(*c + more) || (*c > 0 && shown(*c));
+                *c += more;
+            }
             in_force = record.watermark;
+            if whole_due && std::mem::take(&mut has_changed) {
+                for ((end, key), c) in coming.iter().filter(|(_, c)| shown(**c)) {
+                    let (end, key) = (*end, key.clone());
+                    oracle.whole.push(vec![("window_end", end.into()), ("k", key.into()), ("c", (*c).into())]);
+                }
+            }
+            if !has_changed {
+                coming.retain(|(end, _), _| in_force.time().is_none_or(|watermark| end + GRACE_MS > watermark));
+            }
             while let Some(entry) = waiting.first_entry() {
                 let (time, ..) = *entry.key();
                 if in_force.time().is_none_or(|watermark| time + SORT_MS >= watermark) {

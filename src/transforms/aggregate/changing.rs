@@ -13,7 +13,6 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int8Array, RecordBatc
 use arrow::datatypes::Int8Type;
 use arrow_row::Rows;
 
-use super::codec::RowCodec;
 use super::frozen::{FrozenPane, FrozenPanes, Kept, RowBytes};
 use super::gather::PanePartial;
 use super::keys::KeyTable;
@@ -23,6 +22,7 @@ use crate::data::meta::{self, Change};
 use crate::expr::Accumulators;
 use crate::report::Failure;
 use crate::time::{Millis, Windows};
+use crate::transforms::codec::RowCodec;
 use crate::transforms::{At, Emitted, Frozen, Needed, Partial, StatefulOperator, StepMark};
 
 pub(super) struct ChangingOperator {

@@ -14,7 +14,6 @@ use arrow::compute::{concat, filter, take};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt64Type};
 use arrow::error::ArrowError;
 
-use super::codec::RowCodec;
 use super::keys::{Keys, hash_of};
 use super::{Shape, key_fields};
 use crate::data::Epoch;
@@ -22,6 +21,7 @@ use crate::report::Failure;
 use crate::state::Rows;
 use crate::time::Millis;
 use crate::transforms::Frozen;
+use crate::transforms::codec::RowCodec;
 
 const FIRST_EPOCH: &str = "_first_epoch";
 const IS_SHOWN: &str = "_is_shown";

@@ -14,7 +14,6 @@
 
 mod changing;
 mod closing;
-mod codec;
 mod fill;
 mod frozen;
 mod gather;
@@ -25,6 +24,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMillisecondType};
 
+use super::codec::RowCodec;
 use super::{Gather, Partial, StatefulOperator, StatefulTransform};
 use crate::data::meta;
 use crate::expr::{Aggregates, Scalar};
@@ -32,7 +32,6 @@ use crate::report::Failure;
 use crate::time::{Millis, Watermark, Windows};
 use changing::ChangingOperator;
 use closing::ClosingOperator;
-use codec::RowCodec;
 use gather::{AggregateGather, PanePartial};
 
 /// Column of a window's start (inclusive), in the output of a windowed aggregate.

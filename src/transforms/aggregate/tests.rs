@@ -130,7 +130,15 @@ impl Run {
         partials.sort_by_key(|(source, partition, _)| (*source, *partition));
         self.epoch += 1;
         let before = std::mem::replace(&mut self.watermark, Watermark::at(watermark));
-        let mark = StepMark { first_epoch: self.epoch, before, watermark: self.watermark, clock: AT.clock };
+        let mark = StepMark {
+            first_epoch: self.epoch,
+            before,
+            watermark: self.watermark,
+            clock_before: AT.clock,
+            clock: AT.clock,
+            ended: false,
+            needed_before: 1,
+        };
         self.operator.on_mark(&mark, partials.into_iter().map(|(_, _, partial)| partial).collect()).unwrap();
         std::iter::from_fn(|| self.operator.next_rows(self.rows_max).unwrap()).collect()
     }

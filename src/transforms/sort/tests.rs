@@ -44,7 +44,15 @@ impl World {
     fn mark(&mut self, watermark: Millis, rows_max: usize) -> Vec<i64> {
         self.epoch += 1;
         let (before, watermark) = (self.watermark, Watermark::at(watermark));
-        let mark = StepMark { first_epoch: self.epoch, before, watermark, clock: 0 };
+        let mark = StepMark {
+            first_epoch: self.epoch,
+            before,
+            watermark,
+            clock_before: 0,
+            clock: 0,
+            ended: false,
+            needed_before: 1,
+        };
         let partials = self.gather.take().unwrap().into_iter().map(|(_, _, partial)| partial).collect();
         self.operator.on_mark(&mark, partials).unwrap();
         self.watermark = watermark;

@@ -21,7 +21,7 @@ fn at(time: Millis) -> PartitionView {
 }
 
 fn coordinator(timing: SourceTiming, lanes: usize) -> Coordinator {
-    let resumed = Resumed { epoch: 0, watermark: Watermark::NONE, clock: 0, open_ends: Vec::new() };
+    let resumed = Resumed { epoch: 0, watermark: Watermark::NONE, clock: 0, open_ends: Vec::new(), due: None };
     Coordinator::new(SETTINGS, vec![timing], vec![0; lanes], resumed, 0)
 }
 
@@ -86,7 +86,7 @@ fn commit(c: &mut Coordinator, now: Millis, report: LaneReport, state_bytes: usi
     assert_eq!(actions.pop(), Some(Action::Cut));
     let cut = LaneCut { partitions: Default::default(), views, clock: None };
     let [Action::Mark { mark, .. }] = &c.on(Event::Cut { lane, cut }, now, now)[..] else { panic!("no mark") };
-    c.on(Event::Committed { epoch: mark.epoch, open_ends: Vec::new(), state_bytes }, now, now)
+    c.on(Event::Committed { epoch: mark.epoch, open_ends: Vec::new(), due: None, state_bytes }, now, now)
 }
 
 #[test]
@@ -203,7 +203,8 @@ fn obey(c: &mut Coordinator, event: Event, now: Millis, world: &[Vec<Log>], paus
                 }
             }
             Action::Mark { mark, .. } => {
-                let committed = Event::Committed { epoch: mark.epoch, open_ends: Vec::new(), state_bytes: 0 };
+                let committed =
+                    Event::Committed { epoch: mark.epoch, open_ends: Vec::new(), due: None, state_bytes: 0 };
                 obey(c, committed, now, world, paused);
             }
             Action::Full => panic!("there is no state"),

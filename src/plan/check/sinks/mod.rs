@@ -78,7 +78,7 @@ pub(super) fn draft<'a>(
     let mode = modes::mode(spec, input, out);
     let check = SinkCheck { scope, spec };
     check.refuse_delivery(out);
-    match spec.connector.value.as_str() {
+    let mut draft = match spec.connector.value.as_str() {
         "kafka" => check.kafka(mode?, input, topics, outline, out),
         "console" => check.console(mode?, input, outline, out),
         "file" => check.file(mode?, input, outline, out),
@@ -87,7 +87,12 @@ pub(super) fn draft<'a>(
             out.push(unknown_connector(spec, other));
             None
         }
+    }?;
+    if spec.every.is_some() && input.group.as_ref().is_some_and(|group| group.windowed) {
+        // The table before it asks which windows have closed.
+        draft.needs.insert(meta::TIME.to_owned());
     }
+    Some(draft)
 }
 
 /// Checks the dead letter's sink.
@@ -101,6 +106,10 @@ pub(super) fn draft_dead<'a>(
     let check = SinkCheck { scope, spec };
     check.refuse_delivery(out);
     check.refuse_shaping("a dead letter keeps its bytes, key and headers", out);
+    if let Some(every) = &spec.every {
+        let error = Diagnostic::error("modes.every", "`every` spaces rows that change, and dead letters do not");
+        out.push(error.at(&every.place).hint("leave it out"));
+    }
     let ready = |sink: Arc<dyn Sink>, encoding: Arc<dyn RecordEncoding>, to: String| SinkDraft {
         spec,
         outline: SinkOutline {
@@ -360,6 +369,10 @@ fn guarantee(delivery: Delivery) -> &'static str {
 impl SinkDraft<'_> {
     pub fn needs(&self) -> &BTreeSet<String> {
         &self.needs
+    }
+
+    pub fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The sink over the columns that are left in the end.

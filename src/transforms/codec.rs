@@ -17,7 +17,7 @@ const ENUM_SYMBOLS: &str = "avro.enum.symbols";
 
 /// Encodes and decodes rows of given fields.
 #[derive(Debug)]
-pub(super) struct RowCodec {
+pub struct RowCodec {
     fields: Vec<Field>,
     converter: RowConverter,
     parser: RowParser,
@@ -34,7 +34,7 @@ impl RowCodec {
         }
         let converter = RowConverter::new(columns).map_err(|error| {
             let types: Vec<String> = fields.iter().map(|f| format!("`{}` {}", f.name(), f.data_type())).collect();
-            let message = format!("an aggregate cannot keep values of these types: {}", types.join(", "));
+            let message = format!("values of these types cannot be kept: {}", types.join(", "));
             Failure::user("aggregate.type", message).because(error)
         })?;
         Ok(RowCodec { parser: converter.parser(), converter, fields })
@@ -55,7 +55,7 @@ impl RowCodec {
 }
 
 fn broken(error: ArrowError) -> Failure {
-    Failure::bug("aggregate.rows", "rows of an aggregate could not be encoded or decoded").because(error)
+    Failure::bug("aggregate.rows", "rows that are kept could not be encoded or decoded").because(error)
 }
 
 /// Row bytes have no dictionaries: an enum comes back as text and becomes an enum again.
