@@ -120,8 +120,18 @@ pub struct Recovery {
     pub parts: Parts,
     /// What becomes of the state of each step, if the plan computes something else than the journal's.
     pub changed: BTreeMap<String, Fate>,
+    /// No plan has begun: what has no position begins at its `start`, whatever was set of others.
+    pub begins: bool,
     /// The plan differs from the journal's: a new plan record is due.
     pub plan_changed: bool,
+}
+
+impl Recovery {
+    /// Whether a partition begins where its source's `start` says, although others of it have begun.
+    pub fn is_at_start(&self, source: &str, partition: &PartitionName) -> bool {
+        let jump = self.jumps.get(source).and_then(|jumps| jumps.get(partition));
+        self.begins || jump.is_some_and(|jump| jump.to.is_start() && jump.from_epoch > self.last)
+    }
 }
 
 /// What of the plan matters for recovery.
@@ -198,7 +208,7 @@ pub fn decide(
         return Err(trimmed(base, facts));
     }
     let mut times = record.map(times_of).unwrap_or_default();
-    let mut positions = first_positions(history, replay_from, positions_of(plan, record));
+    let mut positions = first_positions(plan, history, replay_from, positions_of(plan, record));
     for (source, part) in carried.parts.sources.iter().filter(|(_, part)| part.since > replay_from) {
         begin_later(plan, history, (source, part.since), &mut positions, &mut times);
     }
@@ -206,6 +216,7 @@ pub fn decide(
     Ok(Recovery {
         lineage: plan.lineage.clone(),
         first_run: false,
+        begins: !history.has_begun(),
         last,
         snapshot,
         replay_from,
@@ -357,6 +368,7 @@ fn first_run(
     Ok(Recovery {
         lineage: new_lineage.to_owned(),
         first_run: true,
+        begins: true,
         last: 0,
         snapshot: None,
         replay_from: 1,
@@ -486,16 +498,24 @@ fn positions_of(
     positions
 }
 
-/// A partition that came while the pipeline ran begins where the first record that knows it says (I13).
+/// A partition that came while the pipeline ran begins where the first record that knows it says (I13); one that was set
+/// to its start knows nothing of the records before.
 fn first_positions(
+    plan: &PlanRecord,
     history: &History,
     from: Epoch,
     mut positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
 ) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {
-    for (source, partitions) in history.epochs.range(from..).flat_map(|(_, record)| &record.partitions) {
-        let known = positions.entry(source.clone()).or_default();
-        for (partition, range) in partitions {
-            known.entry(partition.clone()).or_insert_with(|| range.from.clone());
+    for (epoch, record) in history.epochs.range(from..) {
+        for (source, partitions) in &record.partitions {
+            let jumps = plan.jumps.get(source);
+            let jump = |partition: &PartitionName| jumps.and_then(|jumps| jumps.get(partition));
+            let is_left =
+                |partition| jump(partition).is_some_and(|jump| jump.to.is_start() && *epoch < jump.from_epoch);
+            let known = positions.entry(source.clone()).or_default();
+            for (partition, range) in partitions.iter().filter(|(partition, _)| !is_left(partition)) {
+                known.entry(partition.clone()).or_insert_with(|| range.from.clone());
+            }
         }
     }
     positions

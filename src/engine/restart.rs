@@ -252,6 +252,7 @@ pub fn recovery(plan: &Plan, origin: &Origin, lineage: String) -> Recovery {
     Recovery {
         lineage,
         first_run: true,
+        begins: false,
         last: origin.epoch,
         snapshot: None,
         replay_from: origin.epoch + 1,

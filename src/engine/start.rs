@@ -39,7 +39,7 @@ use crate::time::{Clock, Millis};
 use record::{plan_record, topic_ids};
 use replay::{Replay, finish_output};
 use sinks::{adopt, open_writers, start_sinks};
-use sources::{discover, gone, lane_counts, latest_positions, open_seats, refuse_pieces, timing};
+use sources::{discover, gone, lane_counts, latest_positions, open_seats, pin_starts, refuse_pieces, timing};
 use state::{Begun, open_shelf, recover};
 
 /// A pipeline with its state rebuilt, ready for its first live row.
@@ -165,6 +165,7 @@ pub fn start(
     let gone = gone(plan, &history, &mut recovery, metrics)?;
     refuse_pieces(&history, &recovery, &gone)?;
     let discovered = discover(plan, &recovery)?;
+    pin_starts(plan, &mut recovery, &discovered);
     adopt(&mut writers, &recovery)?;
     if recovery.plan_changed {
         let mut record = PlanRecord { topic_ids: ids, ..plan_record(plan, &history, &recovery, &discovered) };

@@ -87,7 +87,7 @@ pub struct Part {
 pub struct Jump {
     /// Ranges of epochs before it cannot be read again: they are of a log that is no more.
     pub from_epoch: Epoch,
-    /// [`Position::start`]: where the source's `start` says.
+    /// [`Position::start`]: where the source's `start` says; the next start of the pipeline puts it in numbers.
     pub to: Position,
 }
 

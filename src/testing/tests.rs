@@ -10,6 +10,7 @@ mod pieces;
 mod pressure;
 mod records;
 mod remembering;
+mod resets;
 mod restarts;
 mod simulation;
 mod snapshots;

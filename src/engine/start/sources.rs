@@ -96,9 +96,39 @@ pub(super) fn discover(plan: &Plan, recovery: &Recovery) -> Result<Vec<Vec<Parti
         let max_timestamp = |partition| times.and_then(|times| times.get(&source.name_of(partition))?.1);
         let mut found = source.source.discover(&known)?;
         found.iter_mut().for_each(|start| start.max_timestamp = max_timestamp(start.partition));
+        let is_at_start = |start: &&mut PartitionStart| {
+            !known.contains_key(&start.partition)
+                && recovery.is_at_start(&source.name, &source.name_of(start.partition))
+        };
+        let mut at_start = found.iter_mut().filter(is_at_start).peekable();
+        // Beside known ones they are taken for partitions that were added since, which begin with their first record.
+        if !known.is_empty() && at_start.peek().is_some() {
+            let firsts = source.source.discover(&BTreeMap::new())?;
+            let firsts: BTreeMap<_, _> = firsts.into_iter().map(|first| (first.partition, first.start)).collect();
+            for start in at_start {
+                if let Some(first) = firsts.get(&start.partition) {
+                    start.start = first.clone();
+                }
+            }
+        }
         Ok(found)
     };
     plan.sources.iter().map(of).collect()
+}
+
+/// I14: where a source's `start` is when it is first asked for, there it stays. `latest` would else be another place
+/// after each stop without an epoch.
+pub(super) fn pin_starts(plan: &Plan, recovery: &mut Recovery, discovered: &[Vec<PartitionStart>]) {
+    for (source, partitions) in plan.sources.iter().zip(discovered) {
+        let Some(jumps) = recovery.jumps.get_mut(&source.name) else { continue };
+        for PartitionStart { partition, start, .. } in partitions {
+            let jump = jumps.get_mut(&source.name_of(*partition));
+            if let Some(jump) = jump.filter(|jump| jump.to.is_start() && jump.from_epoch > recovery.last) {
+                jump.to = start.clone();
+                recovery.plan_changed = true;
+            }
+        }
+    }
 }
 
 /// How many lanes each source gets.

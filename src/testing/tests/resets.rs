@@ -1,0 +1,125 @@
+//! I14, I17: a source that somebody has set to its `start` again.
+
+use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+
+use super::*;
+use crate::connectors::{PartitionStart, Reader, Source};
+use crate::data::{Position, SourceIndex};
+use crate::engine::recovery::History;
+use crate::journal::{Jump, PlanRecord};
+
+/// Begins at the end of its topic, as `start: latest`; what is added later begins with its first record.
+#[derive(Debug, Clone)]
+struct Latest {
+    of: MemorySource,
+    end: Arc<AtomicI64>,
+}
+
+impl Source for Latest {
+    fn connector(&self) -> &'static str {
+        "memory"
+    }
+
+    fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure> {
+        let mut found = self.of.discover(known)?;
+        if known.is_empty() {
+            let end = Position::offset(self.end.load(SeqCst));
+            found.iter_mut().for_each(|start| start.start = end.clone());
+        }
+        Ok(found)
+    }
+
+    fn open(&self, source: SourceIndex, share: &[PartitionStart], wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
+        self.of.open(source, share, wanted)
+    }
+
+    fn has_timestamps(&self) -> bool {
+        true
+    }
+}
+
+/// A pipeline that has run, and then its topic's end moves.
+struct Ran {
+    stage: Stage,
+    journal: MemoryJournal,
+    end: Arc<AtomicI64>,
+}
+
+impl Ran {
+    fn of(text: &str, script: Vec<Item>) -> Ran {
+        let mut stage = Stage::of(text, 2, script);
+        let journal = stage.run(Variant::default());
+        let end = Arc::<AtomicI64>::default();
+        let plan = Arc::get_mut(&mut stage.given.plan).expect("the run is over");
+        plan.sources[0].source = Arc::new(Latest { of: stage.given.sources[0].clone(), end: end.clone() });
+        Ran { stage, journal, end }
+    }
+
+    fn plan(&self) -> PlanRecord {
+        History::of(self.journal.records()).plan.unwrap()
+    }
+
+    /// Sets partitions to their start, as is done while a pipeline is stopped.
+    fn reset(&self, partitions: &[i32]) {
+        let from_epoch = History::of(self.journal.records()).last() + 1;
+        let jump = |number: &i32| ((*number).into(), Jump { from_epoch, to: Position::start() });
+        let jumps = BTreeMap::from([("s".to_owned(), partitions.iter().map(jump).collect())]);
+        let set = PlanRecord { jumps, ..self.plan() };
+        self.journal.clone().append(&[Record::Plan(set)], &[]).unwrap();
+    }
+
+    /// Where a start goes on while the topic ends at `end`.
+    fn start(&self, end: i64) -> [i64; 2] {
+        self.end.store(end, SeqCst);
+        let (journal, clock) = (Box::new(self.journal.clone()), ManualClock::at(BEGINNING));
+        let options = StartOptions { snapshots: SnapshotPlace::Nowhere, ..StartOptions::default() };
+        let started = start(&self.stage.given.plan, journal, options, clock, &Arc::default()).unwrap();
+        [0, 1].map(|number| started.report.positions["s"][&number.into()].as_offset().unwrap())
+    }
+}
+
+fn rows_of_both() -> Vec<Item> {
+    let at = |partition| row(partition, BEGINNING, r#"{"x": 1}"#);
+    vec![at(0), at(1), at(1), Item::Cut, at(0), Item::Cut]
+}
+
+/// It began at the end of another moment after each stop: what had come in between was skipped in silence.
+#[test]
+fn i14_a_start_that_was_asked_for_once_stays() {
+    let ran = Ran::of(&rows_only(), rows_of_both());
+    assert_eq!(ran.start(50), [2, 2]);
+    ran.reset(&[0, 1]);
+    assert_eq!(ran.start(50), [50, 50]);
+    assert_eq!(ran.plan().jumps["s"][&0.into()].to, Position::offset(50));
+    assert_eq!(ran.start(70), [50, 50], "nothing was read since");
+}
+
+#[test]
+fn i14_a_partition_that_is_set_to_its_start_is_none_that_was_added() {
+    let ran = Ran::of(&rows_only(), rows_of_both());
+    ran.reset(&[0]);
+    assert_eq!(ran.start(50), [50, 2]);
+    assert_eq!(ran.start(70), [50, 2]);
+}
+
+#[test]
+fn i14_what_was_not_set_before_a_first_run_begins_at_its_start() {
+    let ran = Ran::of(&rows_only(), rows_of_both());
+    let starts = BTreeMap::from([("s".to_owned(), BTreeMap::from([(0.into(), Position::offset(1))]))]);
+    let set = PlanRecord { fingerprint: String::new(), starts, ..ran.plan() };
+    ran.journal.clone().clear().unwrap();
+    ran.journal.clone().append(&[Record::Plan(set)], &[]).unwrap();
+    assert_eq!(ran.start(50), [1, 50]);
+    assert_eq!(ran.start(70), [1, 50]);
+}
+
+/// Windows are open, so that epochs are replayed: where their records say the partition was counts no more.
+#[test]
+fn i17_a_replay_does_not_undo_a_reset() {
+    let ran = Ran::of(SECONDS, vec![second(0.1), second(0.2), Item::Cut, second(0.3), Item::Cut, Item::Crash]);
+    let replayed = |ran: &Ran| History::of(ran.journal.records()).epochs.values().map(|record| record.needed).min();
+    assert_eq!(replayed(&ran), Some(1));
+    ran.reset(&[0]);
+    assert_eq!(ran.start(50), [50, 0]);
+    assert_eq!(ran.start(70), [50, 0]);
+}
