@@ -2,8 +2,8 @@
 //! Guarantee: read again from any position, as long as what was read stays as it was.
 //!
 //! A line ends with `\n`, `\r\n` or `\r`; one without an end is held back until its end is written. A file that is not
-//! there yet is waited for, and so is one that is shorter than what was read of it. A file that was put in the place of the
-//! one that was read goes on at the same byte, which must stand behind the end of a line: else it is another file for sure,
+//! there yet is waited for, and so is one that is shorter than what was read of it. Another file in the place of the one that
+//! is read counts when that one is read to its end, and goes on at the same byte, which must stand behind the end of a line: else it is another file for sure,
 //! and the run ends rather than read half a line.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +65,7 @@ impl Source for FollowedFile {
             source,
             place: Place::from_position(&start.start)?,
             open: None,
+            is_replaced: false,
             looked: None,
             told: None,
             buffer: Vec::new(),
@@ -85,6 +86,8 @@ struct FollowReader {
     /// Behind the last line that was handed over.
     place: Place,
     open: Option<Open>,
+    /// Another file has the name of the one that is open.
+    is_replaced: bool,
     /// When it was last looked at the path.
     looked: Option<Instant>,
     /// What was said last of a file that cannot be read on.
@@ -126,6 +129,13 @@ impl FollowReader {
             }
             Err(error) => return Err(unreadable(error)),
         };
+        let is_same = |open: &Open| (open.device, open.inode) == (metadata.dev(), metadata.ino());
+        if let Some(open) = &self.open {
+            self.is_replaced = !is_same(open);
+            if self.is_replaced {
+                return Ok(true);
+            }
+        }
         if !metadata.is_file() {
             self.tell("is no file: waiting for one");
             self.open = None;
@@ -141,13 +151,12 @@ impl FollowReader {
             self.forget();
             return Ok(false);
         }
-        if self.open.as_ref().is_some_and(|open| (open.device, open.inode) == (metadata.dev(), metadata.ino())) {
+        if self.open.is_some() {
             return Ok(true);
         }
-        let was_open = self.open.is_some();
         let mut file = File::open(path).map_err(unreadable)?;
         self.check_line_start(&mut file)?;
-        if was_open {
+        if std::mem::take(&mut self.is_replaced) {
             self.tell(&format!("was replaced: going on behind the {} bytes that were read", self.place.byte));
         } else {
             self.told = None;
@@ -155,6 +164,16 @@ impl FollowReader {
         self.open = Some(Open { file, device: metadata.dev(), inode: metadata.ino() });
         self.forget();
         Ok(true)
+    }
+
+    /// Gives up the open file, which was read to its end, for the one that has its name now.
+    fn leave(&mut self) {
+        if !self.buffer.is_empty() {
+            let left = self.buffer.len();
+            self.tell(&format!("was replaced, and its last line has no end: these {left} bytes are no row"));
+        }
+        (self.open, self.looked) = (None, None);
+        self.forget();
     }
 
     /// What was read ahead of the last line belongs to a file that is not read any more.
@@ -249,10 +268,17 @@ impl Reader for FollowReader {
                 self.at_end = false;
                 return Ok(vec![fetched]);
             }
-            if !self.read_more()? {
-                self.at_end = true;
-                return Ok(Vec::new());
+            if self.read_more()? {
+                continue;
             }
+            if self.open.is_some() && self.is_replaced {
+                self.leave();
+                if self.look()? {
+                    continue;
+                }
+            }
+            self.at_end = true;
+            return Ok(Vec::new());
         }
     }
 
@@ -314,6 +340,7 @@ mod tests {
                 source: 0,
                 place: Place::from_position(&start).unwrap(),
                 open: None,
+                is_replaced: false,
                 looked: None,
                 told: None,
                 buffer: Vec::new(),
@@ -407,6 +434,31 @@ mod tests {
         reader.looked = None;
         let failure = reader.poll(10, 0).unwrap_err();
         assert_eq!(failure.code, "file.changed", "{failure}");
+    }
+
+    /// Lines that were written between the last poll and the renaming were never read.
+    #[test]
+    fn a_file_that_is_renamed_away_is_read_to_its_end_first() {
+        let file = Written::new();
+        let rotated = file.path().with_extension("1");
+        file.append("a\n");
+        let mut reader = file.open(None);
+        assert_eq!(texts(&mut reader), ["a"]);
+        file.append("b\nc\ntorn");
+        std::fs::rename(file.path(), &rotated).unwrap();
+        std::fs::write(file.path(), "x\n").unwrap();
+        assert_eq!(lines(&mut reader), [(1, "b".into()), (2, "c".into())]);
+        assert!(reader.told.as_ref().is_some_and(|told| told.contains("has 2 bytes, and 6 were read")));
+        // The new one is read from the byte at which the old one was left.
+        file.append("yyy\nz\n");
+        assert_eq!(lines(&mut reader), [(3, "z".into())]);
+
+        // What is in its place is no file at all.
+        file.append("last\n");
+        std::fs::remove_file(file.path()).unwrap();
+        std::fs::create_dir(file.path()).unwrap();
+        assert_eq!(lines(&mut reader), [(4, "last".into())]);
+        assert!(reader.open.is_none());
     }
 
     #[test]
