@@ -24,6 +24,9 @@ pub(super) struct Sidecar {
     pub lineage: String,
     pub epoch: Epoch,
     pub length: u64,
+    /// The sink was closed with this: whatever else the file holds, somebody else wrote.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
     /// Who wrote this, and holds the file as long as it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Holder>,
@@ -39,7 +42,12 @@ pub(super) struct Holder {
 impl Sidecar {
     pub fn new(lineage: &str, epoch: Epoch, length: u64) -> Self {
         let holder = Some(Holder { host: host_name(), pid: std::process::id() });
-        Sidecar { version: VERSION, lineage: lineage.to_owned(), epoch, length, holder }
+        Sidecar { version: VERSION, lineage: lineage.to_owned(), epoch, length, closed: false, holder }
+    }
+
+    /// The same, when nothing more will be written.
+    pub fn closed(self) -> Self {
+        Sidecar { closed: true, ..self }
     }
 
     /// The sidecar of a file; `None`: there is none.

@@ -2,8 +2,9 @@
 //! Delivery: exactly once; the file remembers its epoch in a sidecar.
 //!
 //! An epoch is appended, synced, and then noted in the sidecar with the length of the file. Whatever stands behind
-//! that length belongs to no epoch and is cut off: at the start, and before the write that follows
-//! a failed one. So a full disk or a crash leaves nothing half-recorded.
+//! that length belongs to no epoch and is cut off: at the start after a crash, and before the write that follows
+//! a failed one. So a full disk or a crash leaves nothing half-recorded. Where no write of ours is in doubt, a file that has
+//! another length was changed by somebody else: the sink says so, and leaves it as it is.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
@@ -67,15 +68,19 @@ impl FileWriter {
     fn open(sink: &FileSink) -> Result<Self, Failure> {
         let path = &sink.path;
         let file = open_locked(path)?;
-        let done = match Sidecar::read(path)? {
-            Some(Sidecar { lineage, epoch, length, .. }) => Sidecar::new(&lineage, epoch, length),
-            None => begin(path, &file, sink.appends)?,
+        let (done, closed) = match Sidecar::read(path)? {
+            Some(Sidecar { lineage, epoch, length, closed, .. }) => (Sidecar::new(&lineage, epoch, length), closed),
+            None => (begin(path, &file, sink.appends)?, false),
         };
-        let mut writer = FileWriter { path: path.clone(), header: sink.header.clone(), file, done, in_doubt: false };
+        let mut writer = FileWriter { path: path.clone(), header: sink.header.clone(), file, done, in_doubt: true };
+        if closed {
+            writer.check_length()?;
+        }
         // First of all, because on a full disk this makes the room for the rest.
         writer.cut_back()?;
         // Whoever is locked out is told by whom.
         writer.done.write(path)?;
+        writer.in_doubt = false;
         Ok(writer)
     }
 
@@ -83,8 +88,22 @@ impl FileWriter {
         trouble("file.write", what, &self.path, error)
     }
 
-    /// Removes what belongs to no epoch.
-    fn cut_back(&mut self) -> Result<(), Failure> {
+    /// Nothing of ours is in doubt: the file ends where we ended.
+    fn check_length(&self) -> Result<(), Failure> {
+        let length = self.enough_length()?;
+        if length == self.done.length {
+            return Ok(());
+        }
+        let (path, ours) = (self.path.display(), self.done.length);
+        let message = format!("somebody else wrote to `{path}`: it has {length} bytes, and {ours} with our last epoch");
+        Err(Failure::user("file.foreign", message).hint(format!(
+            "move what stands behind the first {ours} bytes elsewhere, and let nobody else write to the file while the pipeline has it; \
+             or write to another path"
+        )))
+    }
+
+    /// The file's length; it has all that was written to it.
+    fn enough_length(&self) -> Result<u64, Failure> {
         let length = self.file.metadata().map_err(|error| self.trouble("look at", error))?.len();
         if length < self.done.length {
             let message = format!(
@@ -98,7 +117,18 @@ impl FileWriter {
                 self.path.display()
             )));
         }
+        Ok(length)
+    }
+
+    /// Removes what belongs to no epoch.
+    fn cut_back(&mut self) -> Result<(), Failure> {
+        let length = self.enough_length()?;
         if length > self.done.length {
+            tracing::warn!(
+                "`{}`: {} bytes behind the last epoch are cut off: a write that was not finished",
+                self.path.display(),
+                length - self.done.length
+            );
             let cut = self.file.set_len(self.done.length).and_then(|()| self.file.sync_all());
             cut.map_err(|error| self.trouble("cut back", error))?;
         }
@@ -163,10 +193,26 @@ impl Writer for FileWriter {
             return Ok(());
         }
         let text = self.text(lineage, epochs);
+        if !text.is_empty() {
+            self.check_length()?;
+        }
         self.in_doubt = true;
         self.append(lineage, *last, &text)?;
         self.in_doubt = false;
         Ok(())
+    }
+}
+
+impl Drop for FileWriter {
+    /// From here on nothing of ours is in doubt.
+    fn drop(&mut self) {
+        if self.in_doubt {
+            return;
+        }
+        if let Err(failure) = self.done.clone().closed().write(&self.path) {
+            // As after a crash: the next start cuts back.
+            tracing::warn!("{failure}");
+        }
     }
 }
 
@@ -241,13 +287,49 @@ mod tests {
         std::fs::write(&sink.path, "theirs\n").unwrap();
         let mut writer = sink.open().unwrap();
         writer.write("l", &[epoch(1, &["a"])]).unwrap();
-        drop(writer);
+        crash(&sink, writer);
         // What no epoch owns is cut off, and theirs stays.
         std::fs::write(&sink.path, "theirs\na\ntorn").unwrap();
         let mut writer = sink.open().unwrap();
         assert_eq!(writer.progress(), progress("l", 1));
         writer.write("l", &[epoch(2, &["b"])]).unwrap();
         assert_eq!(held(&sink), "theirs\na\nb\n");
+    }
+
+    /// Ends a writer without its knowing.
+    fn crash(sink: &FileSink, writer: Box<dyn Writer>) {
+        let left = Sidecar::read(&sink.path).unwrap().unwrap();
+        drop(writer);
+        left.write(&sink.path).unwrap();
+    }
+
+    fn grow(sink: &FileSink, by: &str) {
+        OpenOptions::new().append(true).open(&sink.path).unwrap().write_all(by.as_bytes()).unwrap();
+    }
+
+    /// What somebody else appended was overwritten while the sink ran, and cut off when it started again.
+    #[test]
+    fn what_somebody_else_appends_is_refused_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        for appends in [true, false] {
+            let sink = FileSink::new(dir.path().join(format!("{appends}.txt")), None).appending(appends);
+            let mut writer = sink.open().unwrap();
+            writer.write("l", &[epoch(1, &["a"])]).unwrap();
+            grow(&sink, "theirs\n");
+            writer.write("l", &[epoch(2, &[])]).unwrap();
+            let failure = writer.write("l", &[epoch(3, &["b"])]).unwrap_err();
+            assert!(!failure.retry && failure.code == "file.foreign", "{failure}");
+            drop(writer);
+            assert_eq!(refusal(&sink).code, "file.foreign", "a refusal leaves all as it was");
+            assert_eq!(held(&sink), "a\ntheirs\n");
+            std::fs::write(&sink.path, "a\n").unwrap();
+            let mut writer = sink.open().unwrap();
+            writer.write("l", &[epoch(3, &["b"])]).unwrap();
+            assert_eq!(held(&sink), "a\nb\n");
+            // Written on behind its end it would have a hole.
+            std::fs::write(&sink.path, "").unwrap();
+            assert_eq!(writer.write("l", &[epoch(4, &["c"])]).unwrap_err().code, "file.truncated");
+        }
     }
 
     fn refusal(sink: &FileSink) -> Failure {
@@ -276,8 +358,10 @@ mod tests {
     fn what_no_epoch_owns_is_cut_off_at_the_start() {
         let dir = tempfile::tempdir().unwrap();
         let sink = sink(&dir);
-        sink.open().unwrap().write("l", &[epoch(1, &["1,2"])]).unwrap();
-        OpenOptions::new().append(true).open(&sink.path).unwrap().write_all(b"3,").unwrap();
+        let mut writer = sink.open().unwrap();
+        writer.write("l", &[epoch(1, &["1,2"])]).unwrap();
+        crash(&sink, writer);
+        grow(&sink, "3,");
         sink.open().unwrap();
         assert_eq!(held(&sink), "a,b\n1,2\n");
     }
@@ -286,7 +370,7 @@ mod tests {
     fn a_crash_before_the_first_epoch_does_not_make_the_file_foreign() {
         let dir = tempfile::tempdir().unwrap();
         let sink = sink(&dir);
-        drop(sink.open().unwrap());
+        crash(&sink, sink.open().unwrap());
         std::fs::write(&sink.path, "a,b\n1").unwrap();
         let mut writer = sink.open().unwrap();
         assert_eq!(writer.progress(), None);
