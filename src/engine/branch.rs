@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use arrow::array::{RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
 
+use super::away::Waits;
 use super::graph::{Branch, Consumer};
 use super::metrics::Metrics;
 use crate::data::{Batch, DeadLetter, EncodedRows, Partition, SourceIndex, dead_letter, with_reason};
@@ -52,6 +53,7 @@ pub struct Pass<'a> {
     pub watermark: Watermark,
     pub output: &'a mut Output,
     pub metrics: &'a Metrics,
+    pub waits: &'a Waits,
     pub dead_letters_late: bool,
     pub bytes_out: usize,
     /// By union: rows that its inputs gave, with the number of the input. They wait for the root to have given all.
@@ -193,7 +195,11 @@ impl RunningConsumer {
                 name
             }
             RunningConsumer::Sink { sink, name, encoder } => {
-                let encoded = encoder.encode(&batch, &mut pass.output.dead)?;
+                let dead = &mut pass.output.dead;
+                let encoded = pass.waits.until_done(name, || {
+                    dead.truncate(first_dead);
+                    encoder.encode(&batch, dead)
+                })?;
                 pass.bytes_out += encoded.arena.len();
                 if !encoded.is_empty() {
                     let sink = pass.output.rows.entry(*sink).or_default();
@@ -262,4 +268,57 @@ pub fn name_dead(dead: &mut [DeadLetter], step: &str) {
 
 fn wrong_kind(step: usize) -> Failure {
     Failure::bug("graph.step_kind", format!("step {step} is not of the kind that the graph says"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::Int32Array;
+
+    use super::*;
+
+    /// Meets a bad row, and then a server that is away for as many attempts.
+    struct AwayFor(usize);
+
+    impl RecordEncoder for AwayFor {
+        fn encode(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
+            dead.push(dead_letter(batch, 0, "test.bad", "it is bad"));
+            if self.0 > 0 {
+                self.0 -= 1;
+                return Err(Failure::outside("connect.registry_away", "nobody answers"));
+            }
+            let mut rows = EncodedRows::default();
+            rows.put(b"row");
+            Ok(rows)
+        }
+    }
+
+    fn run(waits: &Waits, away_for: usize) -> Result<(usize, Vec<DeadLetter>), Failure> {
+        let sink = RunningConsumer::Sink { sink: 0, name: "out".into(), encoder: Box::new(AwayFor(away_for)) };
+        let mut branch = Running { consumers: vec![sink], unions: Vec::new() };
+        let column: arrow::array::ArrayRef = Arc::new(Int32Array::from(vec![1]));
+        let batch = Batch { source: 0, partition: 0, rows: RecordBatch::try_from_iter([("a", column)]).unwrap() };
+        let mut output = Output::default();
+        let mut pass = Pass {
+            at: At { clock: 0 },
+            watermark: Watermark::NONE,
+            output: &mut output,
+            metrics: &Metrics::default(),
+            waits,
+            dead_letters_late: false,
+            bytes_out: 0,
+            waiting: BTreeMap::new(),
+        };
+        branch.run(batch, &mut pass)?;
+        Ok((pass.bytes_out, output.dead))
+    }
+
+    /// A registry that was away for one moment, behind a step, was the end of the pipeline.
+    #[test]
+    fn i8_rows_behind_steps_wait_for_a_registry_and_refuse_what_they_refuse_once() {
+        let (bytes, dead) = run(&Waits::until(Arc::default()), 2).unwrap();
+        assert_eq!((bytes, dead.len(), dead[0].step.as_str()), (3, 1, "out"));
+        assert!(run(&Waits::default(), 1).unwrap_err().retry, "a replay begins anew");
+    }
 }

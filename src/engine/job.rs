@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::Instrument as _;
 
+use super::away::Waits;
 use super::commit::Commit;
 use super::coordinator::{Coordinator, Event, RECORD_BYTES_MAX};
 use super::lane::PartitionCut;
@@ -76,7 +77,7 @@ pub struct Job {
 #[derive(Debug)]
 pub struct Stop {
     /// Lanes take nothing more in.
-    halted: AtomicBool,
+    halted: Arc<AtomicBool>,
     events: mpsc::Sender<ToCoordinator>,
     bells: Vec<Bell>,
 }
@@ -248,7 +249,7 @@ impl Threads {
     ) -> Result<Job, Failure> {
         let Started {
             seats,
-            trunk,
+            mut trunk,
             coordinator,
             committer,
             pace,
@@ -269,13 +270,15 @@ impl Threads {
             .map(|_| Bell::new())
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Failure::outside("engine.bell", "no file descriptor left").no_retry().because(error))?;
-        let stop = Arc::new(Stop { halted: AtomicBool::new(false), events: events.clone(), bells: bells.clone() });
+        let stop = Arc::new(Stop { halted: Arc::default(), events: events.clone(), bells: bells.clone() });
         let positions = Arc::new(Mutex::new(Reached::default()));
         let mut workers = JoinSet::new();
         let mut lanes = Vec::new();
         let max_bytes = (memory.shares.epoch / lane_count.max(1)).max(1);
         let kept = memory.gauge("epochs");
-        for (index, seat) in seats.into_iter().enumerate() {
+        trunk.wait(Waits::until(stop.halted.clone()));
+        for (index, mut seat) in seats.into_iter().enumerate() {
+            seat.wait(Waits::until(stop.halted.clone()));
             let (sender, control) = mpsc::channel(4);
             let wishes = Arc::<Mutex<Wishes>>::default();
             lanes.push(LaneHandle {

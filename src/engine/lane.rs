@@ -15,6 +15,7 @@ use arrow::array::{
 };
 use arrow::compute;
 
+use super::away::Waits;
 use super::branch::{Output, Pass, Running};
 use super::failed::Failed;
 use super::graph::Graph;
@@ -80,6 +81,7 @@ pub struct Lane {
     rows: u64,
     bytes: usize,
     metrics: Arc<Metrics>,
+    waits: Waits,
 }
 
 impl Lane {
@@ -106,7 +108,13 @@ impl Lane {
             rows: 0,
             bytes: 0,
             metrics,
+            waits: Waits::default(),
         })
+    }
+
+    /// It is not in a replay: rows that it has taken in wait for servers.
+    pub fn wait(&mut self, waits: Waits) {
+        self.waits = waits;
     }
 
     /// What recovery knows of the time before the first row: the watermark in force, and how far
@@ -195,6 +203,7 @@ impl Lane {
             watermark: self.watermark,
             output: &mut self.output,
             metrics: &self.metrics,
+            waits: &self.waits,
             dead_letters_late: self.plan.dead_letter.is_some(),
             bytes_out: 0,
             waiting: BTreeMap::new(),

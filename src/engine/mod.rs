@@ -6,6 +6,7 @@
 //! `job` owns every worker and channel, `pool` the threads that they run in; `Lane`, `Trunk` and `Coordinator` run as well on one
 //! thread with a clock that stands still, which is how `runner test` drives them.
 
+mod away;
 mod branch;
 pub mod carry;
 pub mod commit;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::away::Waits;
 use super::branch::Output;
 use super::coordinator::{LaneCut, LaneReport, PartitionView};
 use super::lane::Lane;
@@ -299,6 +300,11 @@ impl Seat {
         for partition in self.partitions.keys() {
             self.reader.limit(*partition, None);
         }
+    }
+
+    /// See [`Lane::wait`].
+    pub fn wait(&mut self, waits: Waits) {
+        self.lane.wait(waits);
     }
 
     /// What recovery knows of the time before.

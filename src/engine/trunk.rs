@@ -17,6 +17,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMillisecondType;
 
+use super::away::Waits;
 use super::branch::{HELD_BACK, Output, Pass, Running, whole_on_port};
 use super::graph::{Branch, Graph};
 use super::memory::{Gauge, Memory};
@@ -53,6 +54,7 @@ pub struct Trunk {
     dead_letters: Option<Box<dyn RecordEncoder>>,
     errors: ErrorBudget,
     metrics: Arc<Metrics>,
+    waits: Waits,
     /// What one commit carries (I10).
     piece_bytes: usize,
     /// Rows that this step lets out are already in the sink up to this time.
@@ -161,11 +163,17 @@ impl Trunk {
             dead_letters,
             errors,
             metrics,
+            waits: Waits::default(),
             piece_bytes,
             floor: None,
             clock: Millis::MIN,
             emission: None,
         })
+    }
+
+    /// It is not in a replay: rows that it lets out wait for servers.
+    pub fn wait(&mut self, waits: Waits) {
+        self.waits = waits;
     }
 
     /// By step, the first epoch that it takes part in: in a replay of those before it neither sees nor gives anything.
@@ -386,6 +394,7 @@ impl Trunk {
                 watermark: stateful.before.earlier_by(stateful.operator.grace_ms()),
                 output: &mut output,
                 metrics: &self.metrics,
+                waits: &self.waits,
                 dead_letters_late: self.plan.dead_letter.is_some(),
                 bytes_out: 0,
                 waiting: BTreeMap::new(),

@@ -262,6 +262,10 @@ pub trait RecordEncoder: Send {
 
     /// One record per row that is written, in order. Rows that the sink would refuse (size,
     /// timestamp) become dead letters (I7).
+    ///
+    /// # Errors
+    /// [`Failure`](crate::report::Failure) (outside, retry) if a server is away that could not be asked ahead: then it is
+    /// called again with the same rows, and what is in `dead` by then does not count.
     fn encode(
         &mut self,
         batch: &crate::data::Batch,

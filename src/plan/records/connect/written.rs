@@ -105,8 +105,7 @@ impl RecordEncoder for ConnectEncoder {
     fn encode(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
         match self.ahead.take(dead) {
             Some(rows) => Ok(rows),
-            // Behind steps nobody can ask for the rows a second time.
-            None => self.records(batch, dead).map_err(Failure::no_retry),
+            None => self.records(batch, dead),
         }
     }
 }
