@@ -5,6 +5,7 @@
 //! start: what cannot be continued is refused, and the refusal names the choices.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use super::carry::{Carried, Fate};
 use crate::connectors::{Delivery, SinkProgress};
@@ -112,7 +113,7 @@ pub struct Recovery {
     pub ends: BTreeMap<String, BTreeMap<PartitionName, Position>>,
     /// How far event time was behind it.
     pub end_times: BTreeMap<String, BTreeMap<PartitionName, Reached>>,
-    /// Partitions that went on elsewhere: their ranges of epochs before are not read again.
+    /// Partitions that went on elsewhere: what they had read before is read again only where somebody set them.
     pub jumps: BTreeMap<String, BTreeMap<PartitionName, Jump>>,
     /// How far event time was there: highest event time, highest Kafka timestamp.
     pub times: BTreeMap<String, BTreeMap<PartitionName, Reached>>,
@@ -131,6 +132,18 @@ impl Recovery {
     pub fn is_at_start(&self, source: &str, partition: &PartitionName) -> bool {
         let jump = self.jumps.get(source).and_then(|jumps| jumps.get(partition));
         self.begins || jump.is_some_and(|jump| jump.to.is_start() && jump.from_epoch > self.last)
+    }
+
+    /// Whether somebody set a partition elsewhere, for it to begin one of these epochs there.
+    pub fn is_set(&self, source: &str, partition: &PartitionName, epochs: &RangeInclusive<Epoch>) -> bool {
+        let jump = self.jumps.get(source).and_then(|jumps| jumps.get(partition));
+        jump.is_some_and(|jump| jump.is_set && epochs.contains(&jump.from_epoch))
+    }
+
+    /// Whether somebody set any so.
+    pub fn any_is_set(&self, epochs: &RangeInclusive<Epoch>) -> bool {
+        let mut jumps = self.jumps.values().flat_map(BTreeMap::values);
+        jumps.any(|jump| jump.is_set && epochs.contains(&jump.from_epoch))
     }
 }
 
@@ -208,7 +221,7 @@ pub fn decide(
         return Err(trimmed(base, facts));
     }
     let mut times = record.map(times_of).unwrap_or_default();
-    let mut positions = first_positions(plan, history, replay_from, positions_of(plan, record));
+    let mut positions = first_positions(history, replay_from, positions_of(plan, record));
     for (source, part) in carried.parts.sources.iter().filter(|(_, part)| part.since > replay_from) {
         begin_later(plan, history, (source, part.since), &mut positions, &mut times);
     }
@@ -487,7 +500,9 @@ fn positions_of(
     let epoch = record.map_or(0, |record| record.epoch);
     for (source, jumps) in &plan.jumps {
         let known = positions.entry(source.clone()).or_default();
-        for (partition, jump) in jumps.iter().filter(|(_, jump)| jump.from_epoch > epoch) {
+        // What was set lies between two epochs: replay of those before reads what they have read.
+        let holds = |jump: &Jump| jump.from_epoch == epoch + 1 || (jump.from_epoch > epoch && !jump.is_set);
+        for (partition, jump) in jumps.iter().filter(|(_, jump)| holds(jump)) {
             if jump.to.is_start() {
                 known.remove(partition);
             } else {
@@ -498,30 +513,23 @@ fn positions_of(
     positions
 }
 
-/// A partition that came while the pipeline ran begins where the first record that knows it says (I13); one that was set
-/// to its start knows nothing of the records before.
+/// A partition that came while the pipeline ran begins where the first record that knows it says (I13).
 fn first_positions(
-    plan: &PlanRecord,
     history: &History,
     from: Epoch,
     mut positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
 ) -> BTreeMap<String, BTreeMap<PartitionName, Position>> {
-    for (epoch, record) in history.epochs.range(from..) {
-        for (source, partitions) in &record.partitions {
-            let jumps = plan.jumps.get(source);
-            let jump = |partition: &PartitionName| jumps.and_then(|jumps| jumps.get(partition));
-            let is_left =
-                |partition| jump(partition).is_some_and(|jump| jump.to.is_start() && *epoch < jump.from_epoch);
-            let known = positions.entry(source.clone()).or_default();
-            for (partition, range) in partitions.iter().filter(|(partition, _)| !is_left(partition)) {
-                known.entry(partition.clone()).or_insert_with(|| range.from.clone());
-            }
+    for (source, partitions) in history.epochs.range(from..).flat_map(|(_, record)| &record.partitions) {
+        let known = positions.entry(source.clone()).or_default();
+        for (partition, range) in partitions {
+            known.entry(partition.clone()).or_insert_with(|| range.from.clone());
         }
     }
     positions
 }
 
-fn times_of(record: &EpochRecord) -> BTreeMap<String, BTreeMap<PartitionName, Reached>> {
+/// How far event time was behind an epoch.
+pub fn times_of(record: &EpochRecord) -> BTreeMap<String, BTreeMap<PartitionName, Reached>> {
     let of = |range: &crate::journal::PartitionRecord| (range.max_time, range.max_timestamp);
     record
         .partitions

@@ -295,6 +295,11 @@ impl Seat {
         }
     }
 
+    /// Where it stands in a partition, if it reads that.
+    pub fn position(&self, partition: Partition) -> Option<Position> {
+        self.partitions.contains_key(&partition).then(|| self.reader.position(partition))
+    }
+
     /// Replay is over: reads on without limits.
     pub fn go_live(&mut self) {
         for partition in self.partitions.keys() {

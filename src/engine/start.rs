@@ -39,7 +39,7 @@ use crate::time::{Clock, Millis};
 use record::{plan_record, topic_ids};
 use replay::{Replay, finish_output};
 use sinks::{adopt, open_writers, start_sinks};
-use sources::{discover, gone, lane_counts, latest_positions, open_seats, pin_starts, refuse_pieces, timing};
+use sources::{Discovered, Seating, gone, lane_counts, latest_positions, pin_starts, refuse_pieces, timing};
 use state::{Begun, open_shelf, recover};
 
 /// A pipeline with its state rebuilt, ready for its first live row.
@@ -164,11 +164,11 @@ pub fn start(
     recovery.plan_changed |= history.plan.as_ref().is_none_or(|plan| plan.topic_ids != ids);
     let gone = gone(plan, &history, &mut recovery, metrics)?;
     refuse_pieces(&history, &recovery, &gone)?;
-    let discovered = discover(plan, &recovery)?;
+    let discovered = Discovered::of(plan, &recovery)?;
     pin_starts(plan, &mut recovery, &discovered);
     adopt(&mut writers, &recovery)?;
     if recovery.plan_changed {
-        let mut record = PlanRecord { topic_ids: ids, ..plan_record(plan, &history, &recovery, &discovered) };
+        let mut record = PlanRecord { topic_ids: ids, ..plan_record(plan, &history, &recovery, &discovered.starts) };
         if let Some(origin) = &origin {
             origin.note(&mut record);
         }
@@ -179,16 +179,13 @@ pub fn start(
     let timestamps = Timestamps::ask(plan, clock.clone())?;
     let graph = Graph::of(plan);
     let clock = EpochClock::new(clock, recovery.clock);
-    let lanes = lane_counts(plan, &discovered, &options);
+    let lanes = lane_counts(plan, &discovered.starts, &options);
     let fetching = plan.sources.iter().zip(&lanes).filter(|(source, _)| source.source.fetches_ahead());
     let memory = Memory::new(Shares::of(plan, fetching.map(|(_, lanes)| lanes).sum(), writers.len()));
     memory.gauge("clients' queues").set(memory.shares.queues);
-    let mut seats = open_seats(plan, &graph, &discovered, &lanes, &clock, memory.shares.queue, metrics)?;
-    for seat in &mut seats {
-        let source = &plan.sources[seat.source];
-        let times = recovery.times.get(&source.name).into_iter().flatten().map(|(name, times)| (name, *times));
-        seat.resume(recovery.watermark, &source.of_names(times));
-    }
+    let queue_bytes = memory.shares.queue;
+    let seating = Seating { plan, graph: &graph, lanes: &lanes, clock: &clock, queue_bytes, metrics };
+    let mut seats = seating.open(&discovered.starts, recovery.watermark, &recovery.times)?;
     // An epoch's last record says how far the sources were read: it must be out with all before it.
     let whole = matches!(plan.restart, RestartPlan::Offsets { .. });
     let piece_bytes = if whole { usize::MAX } else { options.piece_bytes.unwrap_or(PIECE_BYTES) };
@@ -249,6 +246,8 @@ pub fn start(
         history: &history,
         recovery: &recovery,
         seats: &mut seats,
+        seating,
+        ahead: &discovered.ahead,
         trunk: &mut trunk,
         pace: &mut pace,
         clock: &clock,
@@ -268,7 +267,7 @@ pub fn start(
     let lanes = seats.iter().map(|seat| seat.source).collect();
     let coordinator = Coordinator::new(settings(plan, &memory), timing, lanes, resumed, clock.monotonic());
     let open = seats.iter().map(|_| memory.gauge("epochs")).collect();
-    let positions = latest_positions(plan, &history, &recovery, &discovered);
+    let positions = latest_positions(plan, &history, &recovery, &discovered.starts);
     let report = StartReport { replayed_rows, positions, ..report };
     Ok(Started { seats, trunk, coordinator, committer, pace, clock, targets, memory, open, incarnation, report })
 }

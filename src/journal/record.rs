@@ -85,10 +85,13 @@ pub struct Part {
 /// What was to be read next of a partition is gone, or somebody set it elsewhere, and reading went on there (I17).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Jump {
-    /// Ranges of epochs before it cannot be read again: they are of a log that is no more.
+    /// The first epoch that begins there.
     pub from_epoch: Epoch,
     /// [`Position::start`]: where the source's `start` says; the next start of the pipeline puts it in numbers.
     pub to: Position,
+    /// Somebody set it: what epochs before have read is still there. Otherwise it is of a log that is no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_set: bool,
 }
 
 /// Who writes this journal (I15).

@@ -1,16 +1,17 @@
 //! Rebuilds the state from the journal: reads its epochs again, and gives the sinks what they lack.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::sources::Shortened;
-use crate::connectors::Bell;
-use crate::data::{Epoch, Mark, Partition, PartitionName};
+use super::sources::{Seating, Shortened};
+use crate::connectors::{Bell, PartitionStart};
+use crate::data::{Epoch, Mark, Partition, PartitionName, Position};
 use crate::engine::commit::{Commit, Committer};
 use crate::engine::lane::PartitionCut;
 use crate::engine::metrics::Metrics;
 use crate::engine::pieces::{Chain, cursor_of};
-use crate::engine::recovery::{History, Recovery};
+use crate::engine::recovery::{History, Recovery, times_of};
 use crate::engine::seat::{EpochClock, Seat};
 use crate::engine::snapshots::Pace;
 use crate::engine::telling::{Listener, Told};
@@ -18,6 +19,7 @@ use crate::engine::trunk::{Reading, Trunk};
 use crate::journal::EpochRecord;
 use crate::plan::Plan;
 use crate::report::Failure;
+use crate::time::Watermark;
 
 /// I10: commits what is still to come of an epoch in whose output the journal ends, before any row of the next one is
 /// merged. Gives the journal's last epoch then.
@@ -47,6 +49,9 @@ pub(super) struct Replay<'a> {
     pub(super) history: &'a History,
     pub(super) recovery: &'a Recovery,
     pub(super) seats: &'a mut Vec<Seat>,
+    pub(super) seating: Seating<'a>,
+    /// By source: where its partitions go on behind the last epoch, if somebody set that elsewhere.
+    pub(super) ahead: &'a [Vec<PartitionStart>],
     pub(super) trunk: &'a mut Trunk,
     pub(super) pace: &'a mut Option<Pace>,
     pub(super) clock: &'a EpochClock,
@@ -70,7 +75,11 @@ impl Replay<'_> {
             self.listener.tell(Told::Replays { epochs, records: self.records_to_read() });
         }
         let mut records = history.epochs.range(self.recovery.replay_from..).map(|(_, record)| record).peekable();
+        // The first begins where the positions say.
+        let mut next = self.recovery.replay_from + 1;
         while let Some(record) = records.next() {
+            self.go_elsewhere(next..=record.epoch)?;
+            next = record.epoch + 1;
             let mut chain = vec![record];
             chain.extend(std::iter::from_fn(|| records.next_if(|record| record.continues.is_some())));
             let last = chain[chain.len() - 1];
@@ -92,6 +101,7 @@ impl Replay<'_> {
                 self.take_snapshot(last.epoch, read, committer)?;
             }
         }
+        self.go_elsewhere(next..=self.recovery.last + 1)?;
         self.seats.iter_mut().for_each(Seat::go_live);
         for ((source, partition), missing) in &self.missing {
             tracing::warn!(
@@ -101,6 +111,38 @@ impl Replay<'_> {
             self.metrics.expired.fetch_add(*missing, Relaxed);
         }
         Ok(rows)
+    }
+
+    /// Where somebody set a partition elsewhere before one of these epochs, reads on there; the last of them is read next.
+    fn go_elsewhere(&mut self, epochs: RangeInclusive<Epoch>) -> Result<(), Failure> {
+        let next = *epochs.end();
+        if epochs.is_empty() || !self.recovery.any_is_set(&epochs) {
+            return Ok(());
+        }
+        let record = self.history.epochs.get(&next);
+        let mut starts = self.ahead.to_vec();
+        for (index, partitions) in starts.iter_mut().enumerate() {
+            let source = &self.plan.sources[index];
+            for start in partitions {
+                let name = source.name_of(start.partition);
+                let recorded = record.and_then(|record| record.partitions.get(&source.name)?.get(&name));
+                match self.recovery.is_set(&source.name, &name, &epochs) {
+                    true => start.start = recorded.map_or(start.start.clone(), |range| range.from.clone()),
+                    false => start.start = self.position(index, start.partition).unwrap_or(start.start.clone()),
+                }
+            }
+        }
+        let before = self.history.epochs.range(..next).next_back().map(|(_, record)| record);
+        let (watermark, times) =
+            before.map_or((Watermark::NONE, BTreeMap::new()), |record| (record.watermark, times_of(record)));
+        // Readers hold memory: the old ones are gone before there are others.
+        self.seats.clear();
+        *self.seats = self.seating.open(&starts, watermark, &times)?;
+        Ok(())
+    }
+
+    fn position(&self, source: usize, partition: Partition) -> Option<Position> {
+        self.seats.iter().filter(|seat| seat.source == source).find_map(|seat| seat.position(partition))
     }
 
     /// How many it will be, if none are gone.
@@ -148,7 +190,9 @@ impl Replay<'_> {
             let jumps = self.recovery.jumps.get(&source.name);
             // Of a log that is no more nothing is read: the partition stands where it goes on.
             let is_past = |name: &PartitionName| {
-                jumps.and_then(|jumps| jumps.get(name)).is_some_and(|jump| record.epoch < jump.from_epoch)
+                jumps
+                    .and_then(|jumps| jumps.get(name))
+                    .is_some_and(|jump| !jump.is_set && record.epoch < jump.from_epoch)
             };
             let has_begun = has_begun(self.recovery, &source.name, record.epoch);
             let is_read = |partition: Partition| has_begun && !is_past(&source.name_of(partition));

@@ -11,12 +11,12 @@ use crate::engine::coordinator::SourceTiming;
 use crate::engine::graph::Graph;
 use crate::engine::lane::Lane;
 use crate::engine::metrics::Metrics;
-use crate::engine::recovery::{History, Recovery};
+use crate::engine::recovery::{History, Reached, Recovery};
 use crate::engine::seat::{EpochClock, Seat};
 use crate::journal::Jump;
 use crate::plan::{Plan, SourcePlan, Step};
 use crate::report::Failure;
-use crate::time::Millis;
+use crate::time::{Millis, Watermark};
 
 /// `time.align` is no smaller than this by itself.
 const LEAST_ALIGN_MS: Millis = 60_000;
@@ -54,8 +54,9 @@ pub(super) fn gone(
                 true => {
                     let what = if missing > 0 { format!("{missing} records") } else { "the next records".to_owned() };
                     tracing::warn!("`{of}`: {what} of partition {name} are gone unread; it goes on at {}", at.0);
-                    let jump = Jump { from_epoch: recovery.last + 1, to: at.clone() };
+                    let jump = Jump { from_epoch: recovery.last + 1, to: at.clone(), is_set: false };
                     recovery.jumps.entry(of.clone()).or_default().insert(name.clone(), jump);
+                    recovery.ends.entry(of.clone()).or_default().insert(name.clone(), at.clone());
                     recovery.plan_changed = true;
                 }
                 false => tracing::warn!(
@@ -87,10 +88,33 @@ pub(super) fn refuse_pieces(history: &History, recovery: &Recovery, gone: &Short
     }
 }
 
-/// By source: its partitions and where reading begins.
-pub(super) fn discover(plan: &Plan, recovery: &Recovery) -> Result<Vec<Vec<PartitionStart>>, Failure> {
+/// By source: its partitions.
+pub(super) struct Discovered {
+    /// Where replay begins.
+    pub(super) starts: Vec<Vec<PartitionStart>>,
+    /// Where reading goes on behind it, if somebody set that elsewhere.
+    pub(super) ahead: Vec<Vec<PartitionStart>>,
+}
+
+impl Discovered {
+    pub(super) fn of(plan: &Plan, recovery: &Recovery) -> Result<Discovered, Failure> {
+        let next = recovery.last + 1;
+        let starts = discover(plan, recovery, &recovery.positions)?;
+        let ahead = match recovery.replay_from < next && recovery.any_is_set(&(next..=next)) {
+            true => discover(plan, recovery, &recovery.ends)?,
+            false => starts.clone(),
+        };
+        Ok(Discovered { starts, ahead })
+    }
+}
+
+fn discover(
+    plan: &Plan,
+    recovery: &Recovery,
+    positions: &BTreeMap<String, BTreeMap<PartitionName, Position>>,
+) -> Result<Vec<Vec<PartitionStart>>, Failure> {
     let of = |source: &SourcePlan| {
-        let known = recovery.positions.get(&source.name).into_iter().flatten();
+        let known = positions.get(&source.name).into_iter().flatten();
         let known = source.of_names(known.map(|(name, position)| (name, position.clone())));
         let times = recovery.end_times.get(&source.name);
         let max_timestamp = |partition| times.and_then(|times| times.get(&source.name_of(partition))?.1);
@@ -118,8 +142,8 @@ pub(super) fn discover(plan: &Plan, recovery: &Recovery) -> Result<Vec<Vec<Parti
 
 /// I14: where a source's `start` is when it is first asked for, there it stays. `latest` would else be another place
 /// after each stop without an epoch.
-pub(super) fn pin_starts(plan: &Plan, recovery: &mut Recovery, discovered: &[Vec<PartitionStart>]) {
-    for (source, partitions) in plan.sources.iter().zip(discovered) {
+pub(super) fn pin_starts(plan: &Plan, recovery: &mut Recovery, discovered: &Discovered) {
+    for (source, partitions) in plan.sources.iter().zip(&discovered.ahead) {
         let Some(jumps) = recovery.jumps.get_mut(&source.name) else { continue };
         for PartitionStart { partition, start, .. } in partitions {
             let jump = jumps.get_mut(&source.name_of(*partition));
@@ -138,28 +162,42 @@ pub(super) fn lane_counts(plan: &Plan, discovered: &[Vec<PartitionStart>], optio
     discovered.iter().map(|partitions| lanes_max.min(partitions.len()).max(1)).collect()
 }
 
-/// Deals the partitions of each source to its lanes, round and round.
-pub(super) fn open_seats(
-    plan: &Arc<Plan>,
-    graph: &Graph,
-    discovered: &[Vec<PartitionStart>],
-    lanes: &[usize],
-    clock: &Arc<EpochClock>,
-    queue_bytes: usize,
-    metrics: &Arc<Metrics>,
-) -> Result<Vec<Seat>, Failure> {
-    let mut seats = Vec::new();
-    for ((source, partitions), lanes) in discovered.iter().enumerate().zip(lanes.iter().copied()) {
-        for lane in 0..lanes {
-            let share: Vec<PartitionStart> = partitions.iter().skip(lane).step_by(lanes).cloned().collect();
-            let opened = Lane::open(plan, graph, source, &share, metrics.clone())?;
-            let source_plan = &plan.sources[source];
-            let wanted = Wanted { queue_bytes, ..source_plan.wanted };
-            let reader = source_plan.source.open(source as crate::data::SourceIndex, &share, wanted)?;
-            seats.push(Seat::new(source, opened, reader, &share, clock.clone()));
+/// What it takes to open the seats of a plan.
+pub(super) struct Seating<'a> {
+    pub(super) plan: &'a Arc<Plan>,
+    pub(super) graph: &'a Graph,
+    /// By source.
+    pub(super) lanes: &'a [usize],
+    pub(super) clock: &'a Arc<EpochClock>,
+    pub(super) queue_bytes: usize,
+    pub(super) metrics: &'a Arc<Metrics>,
+}
+
+impl Seating<'_> {
+    /// Deals the partitions of each source to its lanes, round and round; what is known of the time before is told to each.
+    pub(super) fn open(
+        &self,
+        discovered: &[Vec<PartitionStart>],
+        watermark: Watermark,
+        times: &BTreeMap<String, BTreeMap<PartitionName, Reached>>,
+    ) -> Result<Vec<Seat>, Failure> {
+        let mut seats = Vec::new();
+        for ((index, partitions), lanes) in discovered.iter().enumerate().zip(self.lanes.iter().copied()) {
+            let source = &self.plan.sources[index];
+            let times = times.get(&source.name).into_iter().flatten().map(|(name, times)| (name, *times));
+            let times = source.of_names(times);
+            for lane in 0..lanes {
+                let share: Vec<PartitionStart> = partitions.iter().skip(lane).step_by(lanes).cloned().collect();
+                let opened = Lane::open(self.plan, self.graph, index, &share, self.metrics.clone())?;
+                let wanted = Wanted { queue_bytes: self.queue_bytes, ..source.wanted };
+                let reader = source.source.open(index as crate::data::SourceIndex, &share, wanted)?;
+                let mut seat = Seat::new(index, opened, reader, &share, self.clock.clone());
+                seat.resume(watermark, &times);
+                seats.push(seat);
+            }
         }
+        Ok(seats)
     }
-    Ok(seats)
 }
 
 /// How each source's time is looked at.

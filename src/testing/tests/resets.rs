@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
+use super::remembering::Remembering;
 use super::*;
 use crate::connectors::{PartitionStart, Reader, Source};
 use crate::data::{Position, SourceIndex};
@@ -62,7 +63,7 @@ impl Ran {
     /// Sets partitions to their start, as is done while a pipeline is stopped.
     fn reset(&self, partitions: &[i32]) {
         let from_epoch = History::of(self.journal.records()).last() + 1;
-        let jump = |number: &i32| ((*number).into(), Jump { from_epoch, to: Position::start() });
+        let jump = |number: &i32| ((*number).into(), Jump { from_epoch, to: Position::start(), is_set: true });
         let jumps = BTreeMap::from([("s".to_owned(), partitions.iter().map(jump).collect())]);
         let set = PlanRecord { jumps, ..self.plan() };
         self.journal.clone().append(&[Record::Plan(set)], &[]).unwrap();
@@ -122,4 +123,42 @@ fn i17_a_replay_does_not_undo_a_reset() {
     ran.reset(&[0]);
     assert_eq!(ran.start(50), [50, 0]);
     assert_eq!(ran.start(70), [50, 0]);
+}
+
+/// A crash left a sink behind the journal, and then the source was set back. What the sink lacked was not read again, and
+/// the sink taken for one that had it.
+#[test]
+fn i17_a_sink_that_is_behind_gets_what_was_read_before_the_source_was_set() {
+    let sink = Remembering::default();
+    let of_plan = sink.clone();
+    let numbered = |number: i64| row(0, BEGINNING, &format!("{{\"x\":{number}}}"));
+    let mut script = vec![numbered(1), numbered(2), Item::Cut, numbered(3), Item::Cut, Item::Crash];
+    script.extend([numbered(4), Item::Cut, Item::Crash, numbered(5), Item::Cut]);
+    let stage = Stage::with(&rows_only(), 1, script, |plan| {
+        plan.sinks.iter_mut().find(|sink| sink.name == "rows").unwrap().sink = Arc::new(of_plan);
+    });
+    let starts = Mutex::new(0);
+    let open = |mut journal: MemoryJournal| -> Box<dyn Journal> {
+        let mut starts = starts.lock().unwrap();
+        *starts += 1;
+        if *starts > 1 {
+            let mut held = sink.held.lock().unwrap();
+            held.rows.retain(|(epoch, _)| *epoch < 2);
+            held.progress.as_mut().unwrap().epoch = 1;
+        }
+        if *starts == 2 {
+            let history = History::of(journal.records());
+            let jump = Jump { from_epoch: history.last() + 1, to: Position::offset(0), is_set: true };
+            let jumps = BTreeMap::from([("s".to_owned(), BTreeMap::from([(0.into(), jump)]))]);
+            journal.append(&[Record::Plan(PlanRecord { jumps, ..history.plan.unwrap() })], &[]).unwrap();
+        }
+        Box::new(journal)
+    };
+    run_on(&stage.given, Variant::default(), &sink.journal, &open).unwrap();
+    assert_eq!(*starts.lock().unwrap(), 3);
+    let held = sink.held.lock().unwrap();
+    let text = |row: &Written| String::from_utf8(row.value.clone().unwrap()).unwrap();
+    let rows: Vec<_> = held.rows.iter().map(|(epoch, row)| (*epoch, text(row))).collect();
+    let expected = [(1, 1), (1, 2), (2, 3), (3, 1), (3, 2), (3, 3), (3, 4), (4, 5)];
+    assert_eq!(rows, expected.map(|(epoch, x)| (epoch, format!("{{\"x\":{x}}}"))));
 }
