@@ -37,6 +37,11 @@ fn expect_commercials(topics: &[String; 2]) {
     };
     let [plain, avro] = topics.each_ref().map(|topic| read(topic));
     assert_eq!((plain.len(), avro.len()), (30, 30));
+    for (index, record) in plain.iter().enumerate().chain(avro.iter().enumerate()) {
+        let headers = record.headers.iter().map(|(name, value)| format!("{name}={}", text(value)));
+        let expected = ["task.generation=0", "task.id=0", &format!("current.iteration={index}")];
+        assert_eq!(headers.collect::<Vec<_>>(), expected);
+    }
     for record in &plain {
         checked(record, &serde_json::from_str(&text(&record.value)).unwrap());
     }

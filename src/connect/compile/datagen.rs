@@ -22,15 +22,15 @@ pub fn compile(connector: &Connector, draft: &mut Draft) -> Result<Made, String>
     }
     let iterations = connector.number("iterations").filter(|iterations| *iterations > 0);
     if let Some(iterations) = iterations {
-        // The language counts for all tasks together.
-        options.insert("count".into(), json!(iterations * i64::from(tasks)));
+        options.insert("count".into(), json!(iterations));
     }
     match connector.number("max.interval").unwrap_or(500) {
         ..=0 => drop(options.insert("rate".into(), json!("max"))),
-        ms => drop(options.insert("max_interval".into(), json!(format!("{}ms", (ms / i64::from(tasks)).max(1))))),
+        ms => drop(options.insert("max_interval".into(), json!(format!("{ms}ms")))),
     }
     if tasks > 1 {
         options.insert("tasks".into(), json!(tasks));
+        options.insert("per_task".into(), json!(true));
     }
     if let Some(seed) = connector.number("random.seed") {
         options.insert("seed".into(), json!(seed));
@@ -48,6 +48,10 @@ pub fn compile(connector: &Connector, draft: &mut Draft) -> Result<Made, String>
     }
     draft.sink.insert("kafka".into(), kafka);
     draft.sink.insert("key".into(), json!(key.into_iter().collect::<Vec<_>>()));
+    let headers = json!({
+        "task.generation": "${_generation}", "task.id": "${_partition}", "current.iteration": "${_offset}"
+    });
+    draft.sink.insert("headers".into(), headers);
     clients::delivery(connector, draft);
     draft.sink.insert("format".into(), converters.format());
     clients::created_topic(connector, &topic, draft)?;

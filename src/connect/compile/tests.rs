@@ -58,7 +58,8 @@ fn a_generator_becomes_a_generator() {
     assert!(compiled.at_end.unwrap().ends_with("generated the configured 5 number of messages"));
     assert!(compiled.untranslated.is_empty() && compiled.notes.is_empty(), "{:?}", compiled.notes);
     let pipeline = &bodies(&compiled.document)[0];
-    let generator = json!({"quickstart": "users", "count": 10, "max_interval": "50ms", "tasks": 2, "seed": -7});
+    let generator =
+        json!({"quickstart": "users", "count": 5, "max_interval": "100ms", "tasks": 2, "per_task": true, "seed": -7});
     assert_eq!(pipeline["sources"]["rows"]["datagen"], generator);
     let sink = &pipeline["sinks"]["out"];
     assert_eq!((&sink["kafka"], &sink["key"]), (&json!({"topic": "t"}), &json!(["userid"])));
