@@ -13,6 +13,7 @@ mod large;
 mod points;
 mod refusals;
 mod restart;
+mod scale;
 mod stops;
 mod tables;
 mod takeover;

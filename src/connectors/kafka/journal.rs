@@ -171,7 +171,7 @@ impl KafkaJournal {
     fn open_transactional(&self, topics: &Topics) -> Result<Producer, Failure> {
         let limits = self.batch_limits(topics)?;
         let producer = Producer::open(&self.cluster, Some(&self.transactional_id), &self.topic_names(), &limits)?;
-        let id = &self.transactional_id;
+        let (id, begun) = (&self.transactional_id, Instant::now());
         producer.init().map_err(|error| match error.code {
             Code::InvalidTransactionTimeout => Failure::user(
                 "kafka.property",
@@ -184,6 +184,8 @@ impl KafkaJournal {
             }
             _ => self.cluster.failure(producer.client(), &format!("become owner of transactional id `{id}`"), error),
         })?;
+        // The broker's part of a recovery: it ends what the dead instance left open, and fences it.
+        tracing::debug!(target: "kafka", "became owner of transactional id `{id}` in {} ms", begun.elapsed().as_millis());
         Ok(producer)
     }
 
