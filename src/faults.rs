@@ -106,6 +106,7 @@ fn pass(name: &'static str) {
         return;
     }
     if chosen.waits {
+        tracing::warn!("waits at {name} to be suspended");
         return wait_to_be_suspended();
     }
     if name == ON_ITS_WAY {

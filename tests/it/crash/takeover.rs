@@ -118,10 +118,12 @@ fn i15_what_the_first_commits_while_a_second_one_starts_from_the_sink_is_not_wri
     one_more();
     let at = [("RUNNER_DIE_AT", "wait@origin.read")];
     let second = Runner::spawn_with(&["apply", "spec.yaml"], place.folder.path(), &at);
-    // The second one owns nothing yet: the first is fenced, looks who that was for longer than reading the sink takes, and goes on.
-    while !first.stderr().contains("another instance took over") {
-        one_more();
-    }
+    // It has read the sink, and owns nothing yet. The first is fenced, looks who that was, finds nobody, and goes on: what it
+    // commits then stands behind what the second one knows of.
+    second.wait_stderr("waits at origin.read");
+    assert!(!first.stderr().contains("another instance took over"), "{}", first.stderr());
+    one_more();
+    assert!(first.stderr().contains("another instance took over"), "{}", first.stderr());
     one_more();
     second.signal(libc::SIGSTOP);
     // Its clock leaps: so it knows that it was suspended, and goes on.
