@@ -7,6 +7,7 @@ use super::output::{self, Exit, counted, say};
 use super::specs::{SpecArgs, plans};
 use crate::deploy::open_journal;
 use crate::engine::recovery::History;
+use crate::engine::reported;
 use crate::plan::Plan;
 use crate::plan::resolve::Servers;
 use crate::report::Failure;
@@ -74,6 +75,7 @@ fn reset(plan: &Plan, really: bool) -> Result<Forgotten, Failure> {
     let lineage = History::lineage_of(&if really { journal.acquire()? } else { journal.read()? });
     if really {
         journal.clear()?;
+        reported::forget(plan);
     }
     let (mut snapshots, mut place) = (0, String::new());
     if let Some((store, lineage)) = Store::existing(&plan.snapshot_dir())?.zip(lineage) {

@@ -101,7 +101,8 @@ pub trait Source: Debug + Send + Sync {
     /// what `start` of the spec says.
     fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure>;
 
-    /// Per partition the position of the first record whose own time is `time` or later; where there is none, its end as of now.
+    /// Per partition the position of the first record whose own time is `time` or later; where there is none, its end as of
+    /// now. Never one before where `start` of the spec begins.
     fn at_time(&self, _time: Millis) -> Result<BTreeMap<Partition, Position>, Failure> {
         Err(Failure::bug("source.at_time", format!("a `{}` source cannot be sought by time", self.connector())))
     }

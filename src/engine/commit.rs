@@ -17,6 +17,7 @@ use super::recovery::History;
 use super::restart;
 use super::sinks::SinkWorker;
 use super::snapshots::{Snapshots, StateBehind};
+use super::targets::TopicIds;
 use super::timestamps::Timestamps;
 use crate::connectors::{Delivery, EpochRows};
 use crate::data::{EncodedRows, Epoch};
@@ -46,6 +47,8 @@ pub struct Committer {
     sinks: Vec<SinkWorker>,
     /// Told when a sink has delivered or given up, and when a snapshot is done.
     news: Arc<Notify>,
+    /// Of what is read and written.
+    topic_ids: TopicIds,
     /// What the sinks' topics take.
     timestamps: Timestamps,
     /// What the journal knows of the progress of sinks that forget, by index in `sinks`.
@@ -86,6 +89,7 @@ impl Committer {
             owned,
             sinks,
             news,
+            topic_ids: TopicIds::new(),
             timestamps,
             journaled,
             needed,
@@ -100,6 +104,11 @@ impl Committer {
     /// Tells when there is something to note: see [`Committer::note_progress`].
     pub fn news(&self) -> Arc<Notify> {
         self.news.clone()
+    }
+
+    /// What the topics are that are read and written: a restart from the sink asks for it.
+    pub fn note_topics(&mut self, ids: TopicIds) {
+        self.topic_ids = ids;
     }
 
     /// Takes snapshots from here on.
@@ -137,7 +146,7 @@ impl Committer {
         let Commit { mut record, mut rows } = commit;
         self.learnt.carry(&mut record);
         self.fit(&record, &mut rows)?;
-        restart::mark(&self.plan, &record, &mut rows)?;
+        restart::mark(&self.plan, &self.topic_ids, &record, &mut rows)?;
         let (epoch, needed) = (record.epoch, record.needed);
         let count: usize = rows.values().flatten().map(EncodedRows::len).sum();
         let outputs: Vec<SinkRows> =

@@ -23,7 +23,7 @@ pub mod pieces;
 mod pool;
 mod pulse;
 pub mod recovery;
-mod reported;
+pub mod reported;
 mod restart;
 pub mod seat;
 pub mod sinks;

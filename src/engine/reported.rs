@@ -8,35 +8,92 @@ use std::collections::BTreeMap;
 use super::recovery::{History, Recovery};
 use crate::connectors::Reported;
 use crate::data::{Epoch, Partition, Position, partition};
-use crate::plan::Plan;
+use crate::plan::{Plan, SourcePlan};
 use crate::report::Failure;
 
 /// What our own reports begin with.
 const OURS: &str = "runner ";
+/// A report of ours that says nothing any more.
+const FORGOTTEN: &str = "runner reset";
 
 /// What is written beside a position.
-pub fn metadata(lineage: &str, epoch: Epoch) -> String {
-    format!("{OURS}{lineage} {epoch}")
+pub(super) fn metadata(plan: &Plan, lineage: &str, epoch: Epoch) -> String {
+    format!("{OURS}{lineage} {epoch} {}", name_of(plan))
+}
+
+fn name_of(plan: &Plan) -> String {
+    format!("{}/{}", plan.namespace, plan.name)
+}
+
+/// I12: refuses to begin with an empty journal where an earlier run of this pipeline has said how far it was: somebody deleted the
+/// journal, and what was written would be written again. A report may have expired: then nothing says so.
+///
+/// # Errors
+/// `refused.lineage`, or a failure that may pass.
+pub(super) fn refuse_lost(plan: &Plan) -> Result<(), Failure> {
+    for source in &plan.sources {
+        let reported = ask(source)?;
+        if let Some((partition, found)) = reported.iter().find(|(_, found)| is_of(plan, &found.metadata)) {
+            let (number, at) = (partition::number(*partition), shown(&found.position));
+            let title = format!(
+                "the journal is empty, but {} says that this pipeline has read partition {number} of `{}` up to {at}",
+                found.place, source.name
+            );
+            return Err(Failure::user("refused.lineage", title).hint(
+                "bring the journal back; or start over with `--fresh`, which reads from `start` again and writes behind what is there. \
+                 If that was said by another pipeline of the same name, give this one another name, namespace or `group`",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a pipeline of this name reported it, and has not been reset since.
+fn is_of(plan: &Plan, metadata: &str) -> bool {
+    metadata.starts_with(OURS) && metadata.split(' ').nth(3) == Some(&name_of(plan))
+}
+
+/// Takes back what a pipeline has reported: `runner reset`. What cannot be taken back is only warned of.
+pub fn forget(plan: &Plan) {
+    for source in &plan.sources {
+        let forgotten = source.source.reported().and_then(|reported| {
+            let ours = reported.into_iter().filter(|(_, found)| is_of(plan, &found.metadata));
+            let positions: BTreeMap<Partition, Position> =
+                ours.map(|(partition, found)| (partition, found.position)).collect();
+            if positions.is_empty() { Ok(()) } else { source.source.report_progress(&positions, FORGOTTEN) }
+        });
+        if let Err(failure) = forgotten {
+            tracing::warn!(source = source.name, "{failure}");
+        }
+    }
+}
+
+fn ask(source: &SourcePlan) -> Result<BTreeMap<Partition, Reported>, Failure> {
+    match source.source.reported() {
+        Err(failure) if failure.retry => Err(failure),
+        Err(failure) => {
+            tracing::warn!(source = source.name, "{failure}");
+            Ok(BTreeMap::new())
+        }
+        reported => reported,
+    }
+}
+
+fn shown(position: &Position) -> String {
+    position.as_offset().map_or_else(|| position.0.to_string(), |at| at.to_string())
 }
 
 /// Refuses to start where somebody else wrote the progress of a pipeline that ran before.
 ///
 /// # Errors
 /// `refused.group_moved`, or a failure that may pass. A source that cannot be asked for another reason is only warned of.
-pub fn refuse_moved(plan: &Plan, history: &History, recovery: &Recovery) -> Result<(), Failure> {
+pub(super) fn refuse_moved(plan: &Plan, history: &History, recovery: &Recovery) -> Result<(), Failure> {
     if recovery.first_run {
         return Ok(());
     }
     let last = history.epochs.values().next_back();
     for source in &plan.sources {
-        let reported = match source.source.reported() {
-            Ok(reported) => reported,
-            Err(failure) if failure.retry => return Err(failure),
-            Err(failure) => {
-                tracing::warn!(source = source.name, "{failure}");
-                continue;
-            }
-        };
+        let reported = ask(source)?;
         let began = history.plan.as_ref().and_then(|plan| plan.starts.get(&source.name));
         let reached = last.and_then(|epoch| epoch.partitions.get(&source.name));
         let known = |partition: Partition| {
@@ -66,7 +123,6 @@ fn first_moved<'a, 'k>(
 }
 
 fn moved(source: &str, partition: Partition, found: &Reported, ours: Option<&Position>) -> Failure {
-    let shown = |position: &Position| position.as_offset().map_or_else(|| position.0.to_string(), |at| at.to_string());
     let (theirs, place, partition) = (shown(&found.position), &found.place, partition::number(partition));
     let ours = ours.map_or_else(|| "its start".to_owned(), shown);
     Failure::user(
@@ -99,7 +155,7 @@ mod tests {
     fn only_a_foreign_position_that_is_new_to_us_was_moved() {
         assert!(is_moved(&found(5, "")));
         assert!(is_moved(&found(25, "some tool")));
-        assert!(!is_moved(&found(5, &metadata("lineage", 3))), "an old report of ours");
+        assert!(!is_moved(&found(5, "runner lineage 3 default/p")), "an old report of ours");
         assert!(!is_moved(&found(10, "")), "where it began, before its first report");
         assert!(!is_moved(&found(20, "")), "where it is anyway");
         assert!(!is_moved(&BTreeMap::new()), "expired");

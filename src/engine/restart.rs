@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::carry;
 use super::recovery::{READS, Recovery};
+use super::targets::TopicIds;
 use crate::connectors::{Tail, Tails};
 use crate::data::{EncodedRows, Epoch, PartitionName, Position};
 use crate::journal::{EpochRecord, PlanRecord, Record};
@@ -101,6 +102,9 @@ fn noted_starts(record: &PlanRecord, namespace: &str, name: &str) -> Option<Posi
 struct Vector {
     epoch: Epoch,
     positions: Positions,
+    /// What the sources' topics were beyond their names. Of no use to versions before this field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    topic_ids: TopicIds,
 }
 
 /// Reads off the sink where to go on; `None`: the journal says so. What dead instances left open must have been aborted before.
@@ -127,7 +131,13 @@ pub fn origin(plan: &Plan, fresh: bool) -> Result<Option<Origin>, Failure> {
     let origin = match plan.restart {
         RestartPlan::Journal => return Ok(None),
         RestartPlan::Watermark { seek_ms, .. } => by_watermark(plan, &sink.name, &tails, seek_ms, fresh)?,
-        RestartPlan::Offsets { .. } => by_offsets(&sink.name, &tails, fresh)?,
+        RestartPlan::Offsets { .. } => {
+            let (origin, ids) = by_offsets(&sink.name, &tails, fresh)?;
+            if !fresh {
+                refuse_replaced(plan, &ids)?;
+            }
+            origin
+        }
     };
     Ok(Some(origin))
 }
@@ -164,9 +174,10 @@ fn by_watermark(plan: &Plan, sink: &str, tails: &[Tail], seek_ms: Millis, fresh:
     Ok(Origin { epoch: 0, floor: Some(newest), positions, is_start: false, found })
 }
 
-fn by_offsets(sink: &str, tails: &[Tail], fresh: bool) -> Result<Origin, Failure> {
+/// With the ids of the topics in which its positions are.
+fn by_offsets(sink: &str, tails: &[Tail], fresh: bool) -> Result<(Origin, TopicIds), Failure> {
     if tails.is_empty() {
-        return Ok(begins(sink));
+        return Ok((begins(sink), TopicIds::new()));
     }
     let vectors = tails.iter().filter_map(|tail| Some((tail, header(tail, OFFSETS)?)));
     let vectors = vectors.map(|(tail, text)| {
@@ -188,7 +199,25 @@ fn by_offsets(sink: &str, tails: &[Tail], fresh: bool) -> Result<Origin, Failure
     };
     let found = format!("`{sink}` has epoch {}", newest.epoch);
     let positions = if fresh { BTreeMap::new() } else { newest.positions };
-    Ok(Origin { epoch: newest.epoch, floor: None, positions, is_start: fresh, found })
+    Ok((Origin { epoch: newest.epoch, floor: None, positions, is_start: fresh, found }, newest.topic_ids))
+}
+
+/// I17: positions in another topic of the same name mean nothing.
+fn refuse_replaced(plan: &Plan, ids: &TopicIds) -> Result<(), Failure> {
+    for source in plan.sources.iter().filter(|source| ids.contains_key(&source.name)) {
+        for (topic, now) in source.source.topic_ids()? {
+            if let Some(before) = ids[&source.name].get(&topic).filter(|before| **before != now) {
+                let title = format!(
+                    "topic `{topic}`, which `{}` reads, was deleted and made again: its id was `{before}` when the sink was written, and is `{now}`",
+                    source.name
+                );
+                return Err(Failure::user("refused.source_changed", title).hint(
+                    "begin anew with `--fresh`, which reads the new topic from `start` and writes behind what is there",
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Nothing is there, but something was: that is no first run.
@@ -225,7 +254,12 @@ fn name_of(plan: &Plan) -> String {
 ///
 /// # Errors
 /// A bug: a position that is no JSON.
-pub fn mark(plan: &Plan, record: &EpochRecord, rows: &mut BTreeMap<usize, Vec<EncodedRows>>) -> Result<(), Failure> {
+pub fn mark(
+    plan: &Plan,
+    ids: &TopicIds,
+    record: &EpochRecord,
+    rows: &mut BTreeMap<usize, Vec<EncodedRows>>,
+) -> Result<(), Failure> {
     let Some(runs) = plan.restart.sink().and_then(|sink| rows.get_mut(&sink)) else { return Ok(()) };
     let names = [PIPELINE, OFFSETS];
     for run in runs.iter_mut() {
@@ -239,7 +273,9 @@ pub fn mark(plan: &Plan, record: &EpochRecord, rows: &mut BTreeMap<usize, Vec<En
             ranges.iter().map(|(name, range)| (name.clone(), range.to.clone())).collect()
         };
         let positions = record.partitions.iter().map(|(source, ranges)| (source.clone(), ends(ranges))).collect();
-        let vector = serde_json::to_vec(&Vector { epoch: record.epoch, positions })
+        let read = |(name, _): &(&String, &BTreeMap<String, String>)| record.partitions.contains_key(*name);
+        let topic_ids = ids.iter().filter(read).map(|(name, ids)| (name.clone(), ids.clone())).collect();
+        let vector = serde_json::to_vec(&Vector { epoch: record.epoch, positions, topic_ids })
             .map_err(|error| Failure::bug("restart.vector", "positions cannot be written").because(error))?;
         let newest = last.len() - 1;
         last.mark(&[OFFSETS], &[(OFFSETS, &vector)], newest..newest + 1);
@@ -288,17 +324,17 @@ mod tests {
         };
         let (old, new) = (vector(9, 70), vector(10, 80));
         let tails = [tail(0, 5, &[(OFFSETS, &new)]), tail(1, 9, &[]), tail(2, 1, &[(OFFSETS, &old)])];
-        let origin = by_offsets("out", &tails, false).unwrap();
+        let origin = by_offsets("out", &tails, false).unwrap().0;
         let name: PartitionName = "t/0".parse().unwrap();
         assert_eq!((origin.epoch, &origin.positions["rows"][&name]), (10, &Position::offset(80)));
         // `--fresh` reads from `start` again, and counts on all the same.
-        let fresh = by_offsets("out", &tails, true).unwrap();
+        let fresh = by_offsets("out", &tails, true).unwrap().0;
         assert_eq!((fresh.epoch, fresh.positions.len()), (10, 0));
     }
 
     #[test]
     fn a_sink_that_does_not_say_it_is_refused_and_an_empty_one_begins() {
-        assert_eq!(by_offsets("out", &[], false).unwrap().epoch, 0);
+        assert_eq!(by_offsets("out", &[], false).unwrap().0.epoch, 0);
         assert_eq!(by_offsets("out", &[tail(0, 5, &[])], false).unwrap_err().code, "refused.sink_headers");
         let torn = [tail(0, 5, &[(OFFSETS, "{\"epoch\":")])];
         assert_eq!(by_offsets("out", &torn, false).unwrap_err().code, "refused.sink_headers");
@@ -330,12 +366,12 @@ mod tests {
             assert_eq!(noted_starts(&record, "default", "other"), None);
             noted_starts(&record, "default", "p")
         };
-        let empty = by_offsets("out", &[], false).unwrap();
+        let empty = by_offsets("out", &[], false).unwrap().0;
         assert_eq!(noted(&empty), Some(at(7)));
         assert_eq!(empty.clone().or_at(noted(&empty)).positions, at(7));
         // What was read off a sink is where a run went on, not where the pipeline begins.
         let vector = "{\"epoch\":9,\"positions\":{\"rows\":{\"t/0\":70}}}";
-        let full = by_offsets("out", &[tail(0, 5, &[(OFFSETS, vector)])], false).unwrap();
+        let full = by_offsets("out", &[tail(0, 5, &[(OFFSETS, vector)])], false).unwrap().0;
         assert_eq!(noted(&full), None);
         assert_eq!(full.or_at(Some(at(7))).positions, at(70));
     }

@@ -157,6 +157,9 @@ pub fn start(
         Some(origin) => Begun::with(restart::recovery(plan, origin, uuid::Uuid::new_v4().to_string())),
         None => recover(plan, &history, &writers, &options, shelf.as_deref())?,
     };
+    if history.plan.is_none() && !options.fresh && plan.restart == RestartPlan::Journal {
+        reported::refuse_lost(plan)?;
+    }
     reported::refuse_moved(plan, &history, &recovery)?;
     let targets = Targets::ask(plan)?;
     targets.refuse_replaced(&history)?;
@@ -168,7 +171,8 @@ pub fn start(
     pin_starts(plan, &mut recovery, &discovered);
     adopt(&mut writers, &recovery)?;
     if recovery.plan_changed {
-        let mut record = PlanRecord { topic_ids: ids, ..plan_record(plan, &history, &recovery, &discovered.starts) };
+        let mut record =
+            PlanRecord { topic_ids: ids.clone(), ..plan_record(plan, &history, &recovery, &discovered.starts) };
         if let Some(origin) = &origin {
             origin.note(&mut record);
         }
@@ -219,6 +223,7 @@ pub fn start(
     };
     let incarnation = owned.owner().incarnation;
     let mut committer = Committer::new(plan.clone(), owned, sinks, news.clone(), timestamps, &history, metrics.clone());
+    committer.note_topics(ids);
     let mut pace = None;
     if let Some(shelf) = shelf {
         let (snapshots, paced) = Opening {

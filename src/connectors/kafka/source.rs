@@ -165,6 +165,27 @@ impl KafkaSource {
         Ok(chosen)
     }
 
+    /// The first offsets that `start` lets be read, as far as anybody still knows: what it begins at may have expired.
+    fn firsts(&self, topics: &Topics, now: &TopicNow<'_>) -> Result<Vec<Offset>, Failure> {
+        let low = |number: i32| now.bounds[number as usize].low;
+        let numbers = (0..).take(now.bounds.len());
+        Ok(match &self.start {
+            Start::Earliest | Start::Latest => numbers.map(low).collect(),
+            Start::Timestamp(moment) => {
+                topics.offsets_at(now.name, now.bounds.len(), moment.resolve(self.clock.now()))?
+            }
+            Start::Offsets(offsets) => {
+                numbers.map(|number| offsets.of(now.name, number).unwrap_or_else(|| low(number))).collect()
+            }
+            Start::Group(group) => {
+                let committed = topics.committed(now.name, now.bounds.len(), group)?;
+                numbers
+                    .map(|number| committed.get(&number).map_or_else(|| low(number), |(offset, _)| *offset))
+                    .collect()
+            }
+        })
+    }
+
     /// Offsets at which to end.
     fn ends(&self, topics: &Topics, now: &TopicNow<'_>) -> Result<Vec<Option<Offset>>, Failure> {
         let highest = || now.bounds.iter().map(|bounds| bounds.high);
@@ -323,7 +344,8 @@ impl Source for KafkaSource {
         let mut found = BTreeMap::new();
         for now in self.now(&topics)? {
             let offsets = topics.offsets_at(now.name, now.bounds.len(), time)?;
-            let numbered = (0..).zip(offsets);
+            let firsts = self.firsts(&topics, &now)?;
+            let numbered = (0..).zip(offsets.into_iter().zip(firsts).map(|(offset, first)| offset.max(first)));
             found.extend(numbered.map(|(number, offset)| (partition::at(now.index, number), Position::offset(offset))));
         }
         Ok(found)

@@ -107,7 +107,7 @@ impl Threads {
         if positions.is_empty() {
             return None;
         }
-        let metadata = reported::metadata(&self.lineage, reached.epoch);
+        let metadata = reported::metadata(&self.plan, &self.lineage, reached.epoch);
         let plan = self.plan.clone();
         Some(tokio::task::spawn_blocking(move || {
             for (source, positions) in positions {

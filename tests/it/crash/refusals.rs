@@ -178,6 +178,34 @@ fn output_without_its_journal_is_refused() {
     assert_eq!(place.lines("out.jsonl").len(), 20);
 }
 
+/// I12: where topics alone are written, nothing in them says whose lineage they are. The group does.
+#[test]
+fn i12_a_pipeline_between_topics_whose_journal_was_deleted_is_refused() {
+    let place = Place::new("lost-journal");
+    let (input, output) = (servers::topic("lost-journal-in", 1), servers::topic("lost-journal-out", 1));
+    let record = |n| TestRecord::to(0, format!("{{\"n\":{n}}}"));
+    servers::produce(&input, &(0..10).map(record).collect::<Vec<_>>());
+    place.spec(&format!(
+        "  sources: {{ rows: {{ kafka: {{ topic: {input}, until: end }}, format: json, columns: {{ n: long }} }} }}
+  sinks: {{ out: {{ from: rows, kafka: {{ topic: {output} }}, format: json }} }}
+"
+    ));
+    place.apply().wait().with_code(0);
+    servers::delete_topic(&place.journal());
+    for _ in 0..2 {
+        assert_refused(place.apply().wait(), &["error[refused.lineage]", "journal is empty", "up to 10", "--fresh"]);
+    }
+    assert_eq!(servers::read(&output).len(), 10);
+    place.apply_with(&["--fresh"]).wait().with_code(0);
+    assert_eq!(servers::read(&output).len(), 20);
+    // A reset takes back what the group says.
+    run(&["reset", "spec.yaml", "--yes"], place.folder.path()).with_code(0);
+    for _ in 0..2 {
+        place.apply().wait().with_code(0);
+        assert_eq!(servers::read(&output).len(), 30);
+    }
+}
+
 /// I12: the file is that of another run.
 #[test]
 fn a_file_of_another_lineage_is_refused() {

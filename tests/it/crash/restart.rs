@@ -317,3 +317,100 @@ fn i17_while_the_sink_is_empty_nothing_that_was_to_be_read_is_skipped_in_silence
     place.apply_with(&["--fresh"]).wait().with_code(0);
     assert_eq!(numbers(), [3, 4]);
 }
+
+/// Records before `start` are none of this pipeline's, also where their times are younger than the sink's newest one.
+#[test]
+fn by_watermark_a_restart_reads_nothing_before_start() {
+    let place = Place::new("from-start");
+    let (input, output) = (servers::topic("from-start-in", 1), servers::topic("from-start-out", 1));
+    let begin = now_ms() - 100_000;
+    let give = |times: &[(i64, i64)]| {
+        let record = |(n, after): &(i64, i64)| TestRecord::to(0, format!("{{\"n\":{n}}}")).at(begin + after);
+        servers::produce(&input, &times.iter().map(record).collect::<Vec<_>>());
+    };
+    give(&[(0, 3_000), (1, 3_001), (2, 0), (3, 1), (4, 2)]);
+    place.spec(&format!(
+        "  restart: {{ watermark: {{ epsilon: 10s }} }}
+  sources: {{ rows: {{ kafka: {{ topic: {input}, start: {{ offsets: {{ {input}: {{ 0: 2 }} }} }}, until: end }}, format: json, columns: {{ n: long }} }} }}
+  sinks: {{ out: {{ from: rows, kafka: {{ topic: {output} }}, format: json }} }}
+"
+    ));
+    let numbers = || place.committed(&output).iter().map(|row| long(row, "n")).collect::<Vec<_>>();
+    place.apply().wait().with_code(0);
+    assert_eq!(numbers(), [2, 3, 4]);
+    give(&[(5, 4_000)]);
+    place.apply().wait().with_code(0);
+    assert_eq!(numbers(), [2, 3, 4, 5]);
+}
+
+/// The new topic is longer than the old one was: the position in the header is within it, and means nothing there.
+#[test]
+fn i17_by_offsets_a_source_that_was_made_anew_is_refused() {
+    let place = Place::new("other-source");
+    let (input, output) = (servers::topic("other-source-in", 1), servers::topic("other-source-out", 1));
+    let give = |numbers: std::ops::Range<i64>| {
+        let record = |n: i64| TestRecord::to(0, format!("{{\"n\":{n}}}"));
+        servers::produce(&input, &numbers.map(record).collect::<Vec<_>>());
+    };
+    give(0..5);
+    place.spec(&format!(
+        "  restart: offsets
+  sources: {{ rows: {{ kafka: {{ topic: {input}, until: end }}, format: json, columns: {{ n: long }} }} }}
+  sinks: {{ out: {{ from: rows, kafka: {{ topic: {output} }}, format: json }} }}
+"
+    ));
+    let numbers = || place.committed(&output).iter().map(|row| long(row, "n")).collect::<Vec<_>>();
+    place.apply().wait().with_code(0);
+    servers::delete_topic(&place.journal());
+    servers::delete_topic(&input);
+    while servers::exists(&input) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    servers::create_topic(servers::kafka(), &input, 1, &[]);
+    give(100..110);
+    for _ in 0..2 {
+        let refused = place.apply().wait().with_code(3);
+        assert!(refused.stderr.contains("refused.source_changed"), "{}", refused.stderr);
+        assert!(refused.stderr.contains(&input) && refused.stderr.contains("its id was"), "{}", refused.stderr);
+    }
+    assert_eq!(numbers(), (0..5).collect::<Vec<_>>());
+    place.apply_with(&["--fresh"]).wait().with_code(0);
+    assert_eq!(numbers(), (0..5).chain(100..110).collect::<Vec<_>>());
+}
+
+/// Bad records of what is read again are dead letters again, and none is missing; good ones are there once.
+#[test]
+fn bad_records_are_dead_letters_beside_both_ways_to_restart() {
+    for (name, restart) in [("dead-by-time", "{ watermark: { epsilon: 5s } }"), ("dead-by-offset", "offsets")] {
+        let place = Place::new(name);
+        let [input, output, dead] = ["in", "out", "dead"].map(|end| servers::topic(&format!("{name}-{end}"), 1));
+        let begin = now_ms() - 100_000;
+        let is_bad = |n: &i64| n % 4 == 3;
+        let give = |numbers: std::ops::Range<i64>| {
+            let text = |n: i64| if is_bad(&n) { format!("{{\"n\":\"{n}\"}}") } else { format!("{{\"n\":{n}}}") };
+            let record = |n: i64| TestRecord::to(0, text(n)).at(begin + n);
+            servers::produce(&input, &numbers.map(record).collect::<Vec<_>>());
+        };
+        place.spec(&format!(
+            "  restart: {restart}
+  sources: {{ rows: {{ kafka: {{ topic: {input}, until: end }}, format: json, columns: {{ n: long }} }} }}
+  sinks: {{ out: {{ from: rows, kafka: {{ topic: {output} }}, format: json }} }}
+  dead_letter: {{ kafka: {{ topic: {dead} }} }}
+"
+        ));
+        for round in 0..3 {
+            give(round * 10..(round + 1) * 10);
+            place.apply().wait().with_code(0);
+            servers::delete_topic(&place.journal());
+        }
+        let numbers: Vec<_> = place.committed(&output).iter().map(|row| long(row, "n")).collect();
+        assert_eq!(numbers, (0..30).filter(|n| !is_bad(n)).collect::<Vec<_>>(), "{restart}");
+        let letters = servers::read(&dead);
+        let mut dead: Vec<String> = letters.iter().map(TestRecord::text).collect();
+        dead.sort();
+        dead.dedup();
+        let mut wanted: Vec<_> = (0..30).filter(is_bad).map(|n| format!("{{\"n\":\"{n}\"}}")).collect();
+        wanted.sort();
+        assert_eq!(dead, wanted, "{restart}");
+    }
+}
