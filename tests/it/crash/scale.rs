@@ -6,7 +6,7 @@
 
 use super::*;
 
-const RECORDS: i64 = 400_000;
+const RECORDS: i64 = 1_000_000;
 const WINDOW_MS: i64 = 5_000;
 /// Of event time, over all partitions: some six good rows per window and key.
 const RECORDS_PER_S: i64 = 300;
