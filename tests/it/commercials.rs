@@ -167,13 +167,11 @@ fn the_commercials_are_generated_registered_and_counted() {
     assert_eq!(written_windows(&servers::read(&windowed)), windows(&input));
 }
 
-#[test]
-fn known_ratings_give_known_counts_windows_and_late_rows() {
+/// The 48 known ratings, what is known of them, and their records for a topic.
+fn known_ratings(topic: &str) -> (Value, Vec<TestRecord>) {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ratings.json")).unwrap();
     let known: Value = serde_json::from_str(&text).unwrap();
-    let list = |name: &str| known[name].as_array().unwrap().clone();
     let start = known["start"].as_i64().unwrap();
-    let topic = servers::topic("ratings", 1);
     let schema = r#"{"type":"record","name":"commercialrating","fields":[{"name":"brand","type":"string"},{"name":"duration","type":"int"},{"name":"rating","type":"int"}],"connect.name":"commercialrating"}"#;
     let id = register(&format!("{topic}-value"), schema);
     let record = |rating: &Value| {
@@ -185,7 +183,16 @@ fn known_ratings_give_known_counts_windows_and_late_rows() {
             ..TestRecord::to(0, framed(id, &[avro_bytes(brand), duration, stars].concat()))
         }
     };
-    let records: Vec<TestRecord> = list("ratings").iter().map(record).collect();
+    let records = known["ratings"].as_array().unwrap().iter().map(record).collect();
+    (known, records)
+}
+
+#[test]
+fn known_ratings_give_known_counts_windows_and_late_rows() {
+    let topic = servers::topic("ratings", 1);
+    let (known, records) = known_ratings(&topic);
+    let list = |name: &str| known[name].as_array().unwrap().clone();
+    let start = known["start"].as_i64().unwrap();
     let brand_metrics = |row: &Value| {
         let double = |index: usize| row[index].as_f64().unwrap();
         (row[0].as_str().unwrap().to_owned(), (row[1].as_u64().unwrap(), double(2), double(3)))
@@ -250,4 +257,118 @@ fn known_ratings_give_known_counts_windows_and_late_rows() {
     assert_eq!((late[0].timestamp, &late[0].key), (records[42].timestamp, &records[42].key));
     assert_eq!(row["brand"], "Globex");
     assert_eq!(row["_reason"], "its window had closed");
+}
+
+/// What a topic of an upsert has in the end, as others read it: by the console consumer of Apache Kafka, and by an Avro library
+/// that is not ours. Key to value, and whether anything was deleted on the way.
+fn table(topic: &str) -> (BTreeMap<String, Value>, bool) {
+    let (mut rows, mut has_deleted) = (BTreeMap::new(), false);
+    for (key, value) in servers::consumed(topic, servers::read(topic).len()) {
+        let key = decoded(key.as_ref()).unwrap();
+        match decoded(value.as_ref()) {
+            Some(value) => {
+                for (name, part) in key.as_object().unwrap() {
+                    assert_eq!(&value[name], part, "the key's columns are in the value too");
+                }
+                rows.insert(key.to_string(), value);
+            }
+            None => {
+                rows.remove(&key.to_string());
+                has_deleted = true;
+            }
+        }
+    }
+    (rows, has_deleted)
+}
+
+#[test]
+fn tables_are_shown_whole_and_kept_under_keys_of_several_columns() {
+    let folder = Folder::connected();
+    let (name, topic) = (unique("tables"), servers::topic("ratings", 1));
+    let (known, records) = known_ratings(&topic);
+    let project = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(project.join("pipelines/commercials/tables.yaml")).unwrap();
+    let mut text = text
+        .replace("../../schemas/", "schemas/")
+        .replace("name: brand-tables", &format!("namespace: {name}, name: brand-tables"))
+        .replace("topic: commercials_avro", &format!("topic: {topic}"))
+        .replace("every: 10s", "every: 1s");
+    for sink in ["low_rated_brands", "metrics_per_length", "metrics_per_brand_so_far"] {
+        text = text.replace(&format!("topic: {sink}"), &format!("topic: {name}_{sink}"));
+    }
+    folder.write("tables.yaml", &text);
+    let schema = std::fs::read_to_string(project.join("schemas/commercialrating.avsc")).unwrap();
+    folder.write("schemas/commercialrating.avsc", &schema);
+    let of = |sink: &str| format!("{name}_{sink}");
+    let (low, lengths, windows) = (of("low_rated_brands"), of("metrics_per_length"), of("metrics_per_brand_so_far"));
+
+    let apply = folder.apply(&[]);
+    // After the third rating Acme's mean is 2, after the fourth 2.33: not low any more.
+    servers::produce(&topic, &records[..3]);
+    read_until(&low, "Acme is low", |records| !records.is_empty());
+    servers::produce(&topic, &records[3..4]);
+    read_until(&low, "Acme is low no more", |records| records.iter().any(|record| record.value.is_none()));
+    servers::produce(&topic, &records[4..]);
+    let counted = |records: &[TestRecord]| {
+        let newest: BTreeMap<_, _> =
+            records.iter().map(|record| (record.key.clone(), decoded(record.value.as_ref()).unwrap())).collect();
+        newest.values().map(|value| value["cnt"].as_u64().unwrap()).sum::<u64>()
+    };
+    read_until(&lengths, "all 48 ratings", |records| counted(records) == 48);
+    apply.signal(libc::SIGINT);
+    let first = apply.wait().with_code(0);
+    let second = folder.run("apply", &["--until", "end"]).with_code(0);
+
+    // Both tables of the console end with what is known of the ratings, from whichever run.
+    let shown = format!("{}{}", first.stdout, second.stdout);
+    for brand in known["per_brand"].as_array().unwrap() {
+        let name = brand[0].as_str().unwrap();
+        let numbers = [1, 2, 3].map(|column| brand[column].as_f64().unwrap());
+        // A console shows six digits behind the point.
+        let is_row = |line: &&str| {
+            let mut cells = line.split_whitespace();
+            let is_brand = cells.next() == Some(name);
+            let shown: Vec<f64> = cells.map_while(|cell| cell.parse().ok()).collect();
+            is_brand && shown.len() == 3 && shown.iter().zip(numbers).all(|(shown, known)| (shown - known).abs() < 1e-6)
+        };
+        assert!(shown.lines().filter(is_row).count() >= 2, "{brand} is not twice in {shown}");
+    }
+
+    let mut expected: BTreeMap<String, (u64, i64)> = BTreeMap::new();
+    for rating in known["ratings"].as_array().unwrap() {
+        let key = serde_json::json!({ "brand": rating[1], "duration": rating[2] }).to_string();
+        let counted = expected.entry(key).or_default();
+        *counted = (counted.0 + 1, counted.1 + rating[3].as_i64().unwrap());
+    }
+    let (rows, _) = table(&lengths);
+    assert_eq!(rows.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (key, (cnt, sum)) in expected {
+        let row = &rows[&key];
+        assert_eq!(
+            (row["cnt"].as_u64(), row["rating_mean"].as_f64()),
+            (Some(cnt), Some(sum as f64 / cnt as f64)),
+            "{key}"
+        );
+    }
+    let (rows, has_deleted) = table(&low);
+    let rows: Vec<_> =
+        rows.values().map(|row| (row["brand"].as_str().unwrap(), row["cnt"].as_u64().unwrap())).collect();
+    assert_eq!((rows, has_deleted), (vec![("Acme", 30)], true));
+
+    let start = known["start"].as_i64().unwrap();
+    let (rows, _) = table(&windows);
+    let mut found: BTreeMap<(i64, &str), u64> = rows
+        .values()
+        .map(|row| {
+            ((row["window_start"].as_i64().unwrap(), row["brand"].as_str().unwrap()), row["cnt"].as_u64().unwrap())
+        })
+        .collect();
+    // Whether the one that is far too late came when its window had closed depends on what an epoch took in.
+    assert!([Some(5), Some(6)].contains(&found.remove(&(start, "Globex"))), "{found:?}");
+    let windows_above_3 = known["windows_above_3"].as_array().unwrap().iter();
+    let expected: BTreeMap<(i64, &str), u64> = windows_above_3
+        .map(|row| ((start + row[0].as_i64().unwrap(), row[1].as_str().unwrap()), row[2].as_u64().unwrap()))
+        .filter(|(window, _)| *window != (start, "Globex"))
+        .collect();
+    assert_eq!(found, expected);
 }

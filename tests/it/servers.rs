@@ -420,7 +420,34 @@ pub fn read(topic: &str) -> Vec<TestRecord> {
     read_at(kafka(), topic)
 }
 
-/// The same from other brokers.
+/// A record's key and value; `None`: a null.
+pub type Pair = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// The first records of a topic as Apache's own console consumer reads them.
+pub fn consumed(topic: &str, count: usize) -> Vec<Pair> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/consume.sh");
+    let mut command = Command::new("bash");
+    let output = command.arg(script).args([kafka(), topic, &count.to_string()]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let bytes = |text: &str| (text != "null").then(|| unescaped(text));
+    let pair = |line: &str| line.split_once('\t').map(|(key, value)| (bytes(key), bytes(value))).expect(line);
+    said.lines().map(pair).collect()
+}
+
+/// `\x41` and printable ASCII as bytes.
+fn unescaped(text: &str) -> Vec<u8> {
+    let mut parts = text.split("\\x");
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let (byte, plain) = part.split_at(2);
+        bytes.push(u8::from_str_radix(byte, 16).expect(text));
+        bytes.extend_from_slice(plain.as_bytes());
+    }
+    bytes
+}
+
+/// Everything that is committed in a topic of other brokers.
 pub fn read_at(brokers: &str, topic: &str) -> Vec<TestRecord> {
     let mut config = config_at(brokers);
     config.set("group.id", "test").set("enable.partition.eof", "true").set("isolation.level", "read_committed");
