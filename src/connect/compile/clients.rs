@@ -29,6 +29,20 @@ const JAVA_ONLY: &[&str] = &[
     "request.timeout.ms",
 ];
 
+/// The sink of a source connector: its topic, with the properties of the producer.
+///
+/// # Errors
+/// As [`properties`].
+pub fn writes(connector: &Connector, topic: &str, draft: &mut Draft) -> Result<(), String> {
+    let properties = properties(connector, "producer.override.", draft)?;
+    let mut kafka = json!({ "topic": topic });
+    if !properties.is_empty() {
+        kafka["properties"] = Json::Object(properties);
+    }
+    draft.sink.insert("kafka".into(), kafka);
+    Ok(())
+}
+
 /// `producer.override.*` or `consumer.override.*` as properties of librdkafka.
 ///
 /// # Errors

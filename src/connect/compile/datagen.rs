@@ -41,12 +41,7 @@ pub fn compile(connector: &Connector, draft: &mut Draft) -> Result<Made, String>
     let key = connector.text("schema.keyfield").or(ready_made.map(|quickstart| quickstart.key_field));
     let converters = Converters::of(connector);
     converters.connect(connector, draft);
-    let properties = clients::properties(connector, "producer.override.", draft)?;
-    let mut kafka = json!({ "topic": topic });
-    if !properties.is_empty() {
-        kafka["properties"] = Json::Object(properties);
-    }
-    draft.sink.insert("kafka".into(), kafka);
+    clients::writes(connector, &topic, draft)?;
     draft.sink.insert("key".into(), json!(key.into_iter().collect::<Vec<_>>()));
     let headers = json!({
         "task.generation": "${_generation}", "task.id": "${_partition}", "current.iteration": "${_offset}"

@@ -20,12 +20,7 @@ pub fn source(connector: &Connector, draft: &mut Draft) -> Result<Made, String> 
     draft.source.insert("format".into(), json!("string"));
     let converters = Converters::of(connector);
     converters.connect(connector, draft);
-    let properties = clients::properties(connector, "producer.override.", draft)?;
-    let mut kafka = json!({ "topic": topic });
-    if !properties.is_empty() {
-        kafka["properties"] = Json::Object(properties);
-    }
-    draft.sink.insert("kafka".into(), kafka);
+    clients::writes(connector, &topic, draft)?;
     draft.sink.insert("key".into(), json!([]));
     clients::delivery(connector, draft);
     let is_text = converters.value.is_string() && converters.chain.is_empty();

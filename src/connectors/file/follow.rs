@@ -61,19 +61,7 @@ impl Source for FollowedFile {
         let Some(start) = share.iter().find(|start| start.partition == PARTITION) else {
             return Err(Failure::bug("file.share", "a file reader was opened without its partition"));
         };
-        Ok(Box::new(FollowReader {
-            source,
-            place: Place::from_position(&start.start)?,
-            open: None,
-            is_replaced: false,
-            looked: None,
-            told: None,
-            buffer: Vec::new(),
-            scanned: 0,
-            at_end: false,
-            limit: None,
-            paused: false,
-        }))
+        Ok(Box::new(FollowReader::at(source, Place::from_position(&start.start)?)))
     }
 
     fn has_timestamps(&self) -> bool {
@@ -108,6 +96,23 @@ struct Open {
 }
 
 impl FollowReader {
+    /// Looks for its file at the first poll.
+    fn at(source: SourceIndex, place: Place) -> FollowReader {
+        FollowReader {
+            source,
+            place,
+            open: None,
+            is_replaced: false,
+            looked: None,
+            told: None,
+            buffer: Vec::new(),
+            scanned: 0,
+            at_end: false,
+            limit: None,
+            paused: false,
+        }
+    }
+
     fn may_read(&self) -> bool {
         !self.paused && self.limit.is_none_or(|limit| self.place.row < limit)
     }
@@ -336,19 +341,7 @@ mod tests {
             let source = FollowedFile::new(self.path());
             let known = known.into_iter().map(|position| (PARTITION, position)).collect();
             let start = source.discover(&known).unwrap().remove(0).start;
-            FollowReader {
-                source: 0,
-                place: Place::from_position(&start).unwrap(),
-                open: None,
-                is_replaced: false,
-                looked: None,
-                told: None,
-                buffer: Vec::new(),
-                scanned: 0,
-                at_end: false,
-                limit: None,
-                paused: false,
-            }
+            FollowReader::at(0, Place::from_position(&start).unwrap())
         }
     }
 
