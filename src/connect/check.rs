@@ -13,6 +13,7 @@ use super::definition::{Definition, Key, Kind, Rule, Width};
 use super::keys::{common, transforms};
 use super::plugins::{Plugin, PluginKind, find_connector, find_of_kind, plugins};
 use super::refusal::Refusal;
+use super::secrets;
 use super::validation::{ConfigInfo, ConfigValue, Validation};
 use super::worker::Worker;
 
@@ -259,9 +260,7 @@ impl Check<'_> {
         };
         for (name, value) in self.config {
             let Some(setting) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) else { continue };
-            let secret = ["password", "jaas.config", "keystore.key", "secret"].iter().any(|end| setting.ends_with(end));
-            let shown = if secret { "[hidden]".to_owned() } else { value.clone() };
-            self.put(None, ConfigValue::of(name, Some(shown)));
+            self.put(None, ConfigValue::of(name, Some(secrets::shown(setting, value).to_owned())));
         }
     }
 }

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use super::compile::{compile, pipeline_name};
 use super::config::{Config, ConfigProblem, config_of};
 use super::plugins::{PluginKind, find_connector, find_of_kind};
+use super::secrets;
 use super::worker::Worker;
 use crate::kafka_connect::json::Json;
 
@@ -172,11 +173,7 @@ fn comment(text: &str) -> String {
 fn settings(config: &Config) -> String {
     let mut text = String::from("#\n# Its settings:\n");
     for (key, value) in config {
-        let is_secret = ["password", "secret", "token", "credentials", "user.info", "jaas.config", "key.pem"]
-            .iter()
-            .any(|word| key.to_lowercase().contains(word))
-            && !value.starts_with("${");
-        text.push_str(&comment(&format!("  {key}: {}", if is_secret { "(not shown)" } else { value })));
+        text.push_str(&comment(&format!("  {key}: {}", secrets::shown(key, value))));
     }
     text
 }

@@ -17,6 +17,7 @@ mod import;
 mod keys;
 mod plugins;
 mod refusal;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod validation;
@@ -30,6 +31,7 @@ pub use expand::expand;
 pub use import::{Imported, configs_in, import};
 pub use plugins::{FILE_SOURCE, Plugin, PluginKind, VERSION, find_connector, find_plugin, plugins};
 pub use refusal::{Refusal, list_of_errors};
+pub use secrets::{with_secrets, without_secrets};
 pub use validation::{ConfigInfo, ConfigValue, Validation};
 pub use worker::Worker;
 

@@ -1,6 +1,7 @@
 //! One value: from its text to what it is, with what is wrong with it.
 
 use super::super::definition::{Definition, Kind, Rule};
+use super::super::secrets::HIDDEN;
 use super::super::validation::ConfigValue;
 use super::rules;
 
@@ -38,7 +39,7 @@ pub fn value(definition: &Definition, bare: &str, rule: Rule, given: Option<&str
     if !is_missing {
         errors.extend(rules::broken(rule, bare, read.as_ref()));
     }
-    let shown = read.map(|read| if definition.kind == Kind::Password { "[hidden]".to_owned() } else { read.shown() });
+    let shown = read.map(|read| if definition.kind == Kind::Password { HIDDEN.to_owned() } else { read.shown() });
     ConfigValue { errors, ..ConfigValue::of(name, shown) }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::answer::{Answer, Refusal, of_refused};
 use super::{Call, status};
+use crate::connect::without_secrets;
 use crate::deploy::connector::{Connector, ConnectorKind, pipeline_of};
 use crate::deploy::supervisor::Expect;
 use crate::kafka_connect::json::Json as Given;
@@ -45,7 +46,7 @@ pub fn show(call: &Call, name: &str) -> Result<Answer, Refusal> {
 }
 
 pub fn config(call: &Call, name: &str) -> Result<Answer, Refusal> {
-    Answer::ok(json!(known(call, name)?.config))
+    Answer::ok(json!(without_secrets(&known(call, name)?.config)))
 }
 
 pub fn delete(call: &Call, name: &str) -> Result<Answer, Refusal> {
@@ -57,7 +58,7 @@ pub fn delete(call: &Call, name: &str) -> Result<Answer, Refusal> {
 
 pub fn tasks(call: &Call, name: &str) -> Result<Answer, Refusal> {
     let connector = known(call, name)?;
-    let mut config = connector.config.clone();
+    let mut config = without_secrets(&connector.config);
     config.insert("task.class".into(), connector.task_class.clone());
     let task = |task: u32| json!({ "id": { "connector": connector.name, "task": task }, "config": config });
     Answer::ok((0..connector.tasks).map(task).collect())
@@ -76,7 +77,7 @@ pub fn info(connector: &Connector) -> Json {
     let tasks = (0..connector.tasks).map(|task| json!({ "connector": connector.name, "task": task }));
     json!({
         "name": connector.name,
-        "config": connector.config,
+        "config": without_secrets(&connector.config),
         "tasks": tasks.collect::<Vec<_>>(),
         "type": type_of(connector.kind),
     })

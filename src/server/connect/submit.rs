@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use super::Call;
 use super::answer::{Answer, Refusal, of_refused};
 use super::connectors::{info, known, object};
-use crate::connect::{Config, ConfigProblem, check, list_of_errors, patch_of};
+use crate::connect::{Config, ConfigProblem, check, list_of_errors, patch_of, with_secrets};
 use crate::deploy::connector::{Connector, pipeline_of};
 use crate::deploy::store::Wanted;
 use crate::deploy::supervisor::{Described, Expect, Refused};
@@ -35,6 +35,7 @@ pub fn create(call: &Call) -> Result<Answer, Refusal> {
         None | Some(Given::Null) => return Err(Refusal::new(400, "the request has no `config`")),
         Some(config) => named_config(config, &name)?,
     };
+    let config = with_secrets(config, None)?;
     let (described, _) = put(call, &name, config, wanted, &Expect::New)?;
     made(call, &name, &described)
 }
@@ -83,7 +84,7 @@ fn of_problem(problem: ConfigProblem) -> Refusal {
 pub fn put_config(call: &Call, name: &str) -> Result<Answer, Refusal> {
     let given = Given::Object(object(&call.body)?);
     let before = known(call, name).ok();
-    let config = named_config(&given, name)?;
+    let config = with_secrets(named_config(&given, name)?, before.as_ref().map(|before| &before.config))?;
     let (described, is_new) = put(call, name, config, Wanted::Running, &Expect::Anything)?;
     match before {
         Some(before) if !is_new => changed(name, &described, &before),
@@ -97,7 +98,8 @@ pub fn patch_config(call: &Call, name: &str) -> Result<Answer, Refusal> {
         let described = call.face.supervisor.connector(name).map_err(|refused| of_refused(refused, name))?;
         let before = described.kept.connector.clone().ok_or_else(|| Refusal::unknown(name))?;
         let expect = Expect::Etags(vec![described.kept.etag()]);
-        match put(call, name, patched(&before.config, &patch), Wanted::Running, &expect) {
+        let config = with_secrets(patched(&before.config, &patch), Some(&before.config))?;
+        match put(call, name, config, Wanted::Running, &expect) {
             // Somebody else changed it meanwhile: this change is made of what it is now.
             Err(refusal) if refusal.status == 409 => {}
             done => return changed(name, &done?.0, &before),

@@ -106,6 +106,58 @@ fn with_credentials_everybody_else_is_refused_and_beyond_this_machine_it_warns_w
     assert!(warned.contains("--token-file"), "{warned}");
 }
 
+/// Connect shows them; here whoever changes what was shown, and sends it back, keeps what is hidden in it.
+#[test]
+fn no_secret_of_a_connector_comes_back_and_none_is_lost_by_a_change() {
+    let folder = Folder::new();
+    let server = Server::start(folder.path(), &[]);
+    let config = json!({
+        "connector.class": "DatagenConnector", "kafka.topic": "t", "quickstart": "users", "tasks.max": "1",
+        "value.converter": "io.confluent.connect.avro.AvroConverter",
+        "value.converter.schema.registry.url": "http://127.0.0.1:9",
+        "value.converter.basic.auth.credentials.source": "USER_INFO",
+        "value.converter.basic.auth.user.info": "me:s3cret-of-registry",
+        "producer.override.security.protocol": "SASL_PLAINTEXT", "producer.override.sasl.mechanism": "PLAIN",
+        "producer.override.sasl.jaas.config": "org.apache.kafka.common.security.plain.PlainLoginModule required \
+            username=\"me\" password=\"s3cret-of-kafka\";",
+    });
+    let request = json!({ "name": "c", "config": config, "initial_state": "STOPPED" });
+    let send = |method: Method, path: &str, body: &Value| {
+        let answer = server.request(method, path).json(body).send().unwrap();
+        (answer.status().as_u16(), answer.text().unwrap())
+    };
+    let made = send(Method::POST, "/connectors", &request);
+    assert_eq!(made.0, 201, "{}", made.1);
+    let mut told = vec![made.1];
+    let kept = || folder.read(".runner/pipelines/connect/c.json");
+    assert!(kept().contains("s3cret-of-registry") && kept().contains("s3cret-of-kafka"));
+
+    let mut shown = server.get("/connectors/c/config");
+    assert_eq!(shown["producer.override.sasl.jaas.config"], "[hidden]");
+    assert_eq!(shown["value.converter.basic.auth.user.info"], "[hidden]");
+    shown["max.interval"] = json!("77");
+    let changed = send(Method::PUT, "/connectors/c/config", &shown);
+    assert_eq!(changed.0, 200, "{}", changed.1);
+    told.push(changed.1);
+    let patched = send(Method::PATCH, "/connectors/c/config", &json!({ "max.interval": "78" }));
+    assert_eq!(patched.0, 200, "{}", patched.1);
+    told.push(patched.1);
+    assert!(kept().contains("s3cret-of-registry") && kept().contains("s3cret-of-kafka") && kept().contains("78"));
+    shown.as_object_mut().unwrap().remove("name");
+    let refused = send(Method::PUT, "/connectors/other/config", &shown);
+    assert!(refused.0 == 400 && refused.1.contains("[hidden]"), "{refused:?}");
+
+    let paths = ["/connectors?expand=info", "/connectors/c", "/connectors/c/config", "/connectors/c/tasks"];
+    told.extend(paths.map(|path| server.get(path).to_string()));
+    told.extend(
+        ["", "/connect.c", "/c?namespace=connect"]
+            .map(|path| server.request(Method::GET, &format!("/v1/pipelines{path}")).send().unwrap().text().unwrap()),
+    );
+    told.push(send(Method::PUT, "/connector-plugins/DatagenConnector/config/validate", &config).1);
+    told.push(server.runner.stderr());
+    told.iter().for_each(|text| assert!(!text.contains("s3cret"), "{text}"));
+}
+
 #[test]
 fn no_secret_comes_back() {
     let folder = Folder::new();
