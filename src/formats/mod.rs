@@ -97,9 +97,16 @@ fn write_rows(
     arena: &mut Vec<u8>,
     mut write: impl FnMut(usize, &mut Vec<u8>) -> Result<(), Box<Refusal>>,
 ) -> Result<(Vec<Range<u32>>, Vec<Reject>), Failure> {
+    /// Rows whose lengths say how much room all of them need: memory that grows is copied again and again.
+    const LOOKED_AT: usize = 32;
     let mut places = Vec::with_capacity(rows);
     let mut rejects = Vec::new();
+    let begin = arena.len();
     for index in 0..rows {
+        if index == LOOKED_AT {
+            let per_row = (arena.len() - begin) / LOOKED_AT + 1;
+            arena.reserve((rows - index) * per_row);
+        }
         let start = arena.len();
         if let Err(refusal) = write(index, arena) {
             arena.truncate(start);

@@ -55,8 +55,29 @@ pub(super) fn put_integer(value: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[start..]);
 }
 
+/// So many last digits of a number, with zeros before them.
+fn put_digits<const COUNT: usize>(value: i64, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; COUNT];
+    let mut rest = value;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    out.extend_from_slice(&digits);
+}
+
 /// The shortest text that reads back as the same number; `NaN` and infinities as Rust spells them.
-pub(super) fn put_float(value: impl std::fmt::Debug, out: &mut Vec<u8>) {
+pub(super) fn put_float(value: impl zmij::Float + Into<f64> + std::fmt::Debug, out: &mut Vec<u8>) {
+    /// Several times faster than through `fmt`, which writes exponents elsewhere, and otherwise.
+    const PLAIN: std::ops::Range<f64> = 1e-4..1e15;
+    let size = value.into().abs();
+    if PLAIN.contains(&size) || size == 0.0 {
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(value).as_bytes();
+        if !text.contains(&b'e') {
+            return out.extend_from_slice(text);
+        }
+    }
     write!(out, "{value:?}").expect("writing into memory does not fail");
 }
 
@@ -125,11 +146,14 @@ fn base64_value(byte: u8) -> Option<u32> {
 /// Days since 1970 as `2024-02-29`; years beyond 9999 with a sign.
 pub(super) fn put_date(days: i64, out: &mut Vec<u8>) {
     let (year, month, day) = civil(days);
-    let result = match year {
-        0..=9999 => write!(out, "{year:04}-{month:02}-{day:02}"),
-        _ => write!(out, "{year:+05}-{month:02}-{day:02}"),
-    };
-    result.expect("writing into memory does not fail");
+    match year {
+        0..=9999 => put_digits::<4>(year, out),
+        _ => write!(out, "{year:+05}").expect("writing into memory does not fail"),
+    }
+    out.push(b'-');
+    put_digits::<2>(month, out);
+    out.push(b'-');
+    put_digits::<2>(day, out);
 }
 
 pub(super) fn parse_date(text: &str) -> Option<i32> {
@@ -149,14 +173,24 @@ pub(super) fn put_time(value: i64, unit: TimeUnit, out: &mut Vec<u8>) {
 }
 
 fn put_clock(seconds: i64, nanos: u32, out: &mut Vec<u8>) {
-    let result =
-        write!(out, "{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60).and_then(|()| match nanos {
-            0 => Ok(()),
-            n if n % 1_000_000 == 0 => write!(out, ".{:03}", n / 1_000_000),
-            n if n % 1_000 == 0 => write!(out, ".{:06}", n / 1_000),
-            n => write!(out, ".{n:09}"),
-        });
-    result.expect("writing into memory does not fail");
+    match seconds / 3600 {
+        hours @ 0..=99 => put_digits::<2>(hours, out),
+        hours => put(hours, out),
+    }
+    out.push(b':');
+    put_digits::<2>(seconds / 60 % 60, out);
+    out.push(b':');
+    put_digits::<2>(seconds % 60, out);
+    if nanos == 0 {
+        return;
+    }
+    out.push(b'.');
+    let nanos = i64::from(nanos);
+    match (nanos % 1_000_000, nanos % 1_000) {
+        (0, _) => put_digits::<3>(nanos / 1_000_000, out),
+        (_, 0) => put_digits::<6>(nanos / 1_000, out),
+        _ => put_digits::<9>(nanos, out),
+    }
 }
 
 /// A time of day in a unit; digits beyond the unit are cut off.
@@ -372,6 +406,72 @@ mod tests {
             assert_eq!(parse(bad), None, "{bad}");
         }
         assert_eq!(parse_timestamp("1970-01-01T00:00:01", TimeUnit::Second, false), Some(1));
+    }
+
+    /// What is written without `fmt` is what `fmt` writes.
+    #[test]
+    fn dates_clocks_and_floats_are_those_of_fmt() {
+        let mut state = 17_u64;
+        let mut random = || {
+            // SplitMix64.
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        };
+        let edges = [
+            0.0,
+            -0.0,
+            1e-4,
+            9.999e-5,
+            99_999_999_999_999.9,
+            1e14,
+            1e15,
+            999_999_999_999_999.9,
+            1e16,
+            0.1,
+            0.3,
+            f64::MIN_POSITIVE,
+        ];
+        let mut check = |value: f64| {
+            // Where two shortest texts are equally near, each may take its own; only the last digits differ then.
+            let is_like = |text: &str, fmt: &str| {
+                text.len() == fmt.len()
+                    && text.contains('e') == fmt.contains('e')
+                    && text.contains('.') == fmt.contains('.')
+            };
+            let (text, fmt) = (printed(|out| put_float(value, out)), format!("{value:?}"));
+            assert!(
+                is_like(&text, &fmt) && text.parse::<f64>().unwrap().to_bits() == fmt.parse::<f64>().unwrap().to_bits(),
+                "{text} {fmt}"
+            );
+            let narrow = value as f32;
+            let (text, fmt) = (printed(|out| put_float(narrow, out)), format!("{narrow:?}"));
+            assert!(
+                is_like(&text, &fmt) && text.parse::<f32>().unwrap().to_bits() == fmt.parse::<f32>().unwrap().to_bits(),
+                "{text} {fmt}"
+            );
+        };
+        edges.into_iter().chain([f64::NAN, f64::INFINITY, f64::NEG_INFINITY]).for_each(&mut check);
+        for _ in 0..200_000 {
+            let bits = random();
+            check(f64::from_bits(bits));
+            check((bits >> 40) as f64 / 100.0);
+            check(-(bits as i64 as f64) / 10f64.powi((bits % 23) as i32));
+        }
+        for (days, text) in [(-719_528, "0000-01-01"), (2_932_897, "+10000-01-01"), (-719_529, "-0001-12-31")] {
+            assert_eq!(printed(|out| put_date(days, out)), text);
+        }
+        for _ in 0..100_000 {
+            let nanos = (random() % 86_400_000_000_000) as i64;
+            let nanos = [nanos, nanos / 1_000 * 1_000, nanos / 1_000_000 * 1_000_000][(nanos % 3) as usize];
+            let (seconds, part) = (nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND);
+            let mut text = format!("{:02}:{:02}:{:02}.{part:09}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+            while text.ends_with("000") && text.contains('.') {
+                text.truncate(text.len() - 3);
+            }
+            assert_eq!(printed(|out| put_time(nanos, TimeUnit::Nanosecond, out)), text.trim_end_matches('.'));
+        }
     }
 
     #[test]

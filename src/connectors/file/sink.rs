@@ -148,9 +148,12 @@ impl FileWriter {
 
     /// The bytes of those epochs that the file does not have yet.
     fn text(&self, lineage: &str, epochs: &[EpochRows]) -> Vec<u8> {
-        let mut text = Vec::new();
         let is_new = |epoch: Epoch| self.done.lineage != lineage || epoch > self.done.epoch;
-        for run in epochs.iter().filter(|rows| is_new(rows.epoch)).flat_map(EpochRows::runs) {
+        let runs = || epochs.iter().filter(|rows| is_new(rows.epoch)).flat_map(EpochRows::runs);
+        let header = self.header.as_ref().map_or(0, |header| header.len() + 1);
+        let mut text =
+            Vec::with_capacity(header + runs().map(|run| run.arena.len() + run.records.len()).sum::<usize>());
+        for run in runs() {
             for value in run.records.iter().filter_map(|record| record.value.as_ref()) {
                 if let (Some(header), true, 0) = (&self.header, text.is_empty(), self.done.length) {
                     text.extend_from_slice(header);
