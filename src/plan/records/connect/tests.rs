@@ -1,5 +1,7 @@
 //! Columns of every type as Connect's values, lines of records, and dead letters in Connect's words.
 
+mod both_ways;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 

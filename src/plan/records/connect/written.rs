@@ -111,6 +111,11 @@ impl RecordEncoder for ConnectEncoder {
 }
 
 impl ConnectEncoder {
+    #[cfg(test)]
+    pub(super) fn chain(&self) -> &crate::kafka_connect::transforms::Chain {
+        &self.machinery.chain
+    }
+
     fn records(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
         let written = written(batch, self.spec.mode)?;
         let batch = written.batch.as_ref();
