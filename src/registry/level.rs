@@ -66,14 +66,17 @@ pub enum Mode {
     ReadonlyOverride,
     /// Ids and versions are given by whoever registers; nothing is compared.
     Import,
+    /// For the whole registry: it takes what another one gave ids to, as in IMPORT, and gives none itself.
+    Forward,
 }
 
 impl Mode {
-    const ALL: [(&str, Mode); 4] = [
+    pub const ALL: [(&str, Mode); 5] = [
         ("READWRITE", Mode::Readwrite),
         ("READONLY", Mode::Readonly),
         ("READONLY_OVERRIDE", Mode::ReadonlyOverride),
         ("IMPORT", Mode::Import),
+        ("FORWARD", Mode::Forward),
     ];
 
     /// In any case of letters.
@@ -83,6 +86,11 @@ impl Mode {
 
     pub fn word(self) -> &'static str {
         Self::ALL.iter().find(|(_, mode)| *mode == self).map_or("READWRITE", |(word, _)| word)
+    }
+
+    /// Ids come from outside.
+    pub fn takes_ids(self) -> bool {
+        matches!(self, Mode::Import | Mode::Forward)
     }
 
     pub fn is_readonly(self) -> bool {

@@ -179,6 +179,90 @@ fn the_protocol_is_answered_with_its_bodies_and_codes() {
 }
 
 #[test]
+fn rules_metadata_aliases_and_modes_are_asked_for_by_what_they_are() {
+    let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
+    let r = Asked::new();
+    let with = |more: Value| {
+        let mut body = schema(&record(A));
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let owned = with(json!({ "metadata": { "properties": { "owner": "me", "team": "x" } } }));
+    let first = r.good(post.clone(), "/subjects/s/versions", Some(&owned));
+    assert_eq!((&first["version"], &first["metadata"]["properties"]["team"]), (&json!(1), &json!("x")));
+    let by = |pairs: &str| format!("/subjects/s/metadata?{pairs}");
+    let found = r.good(get.clone(), &by("key=owner&value=me&key=team&value=x"), None);
+    assert_eq!(found["version"], 1);
+    r.refused(get.clone(), &by("key=owner&value=me&key=team&value=y"), None, 404, 40403);
+    let ruled = with(json!({ "ruleSet": { "domainRules": [{ "name": "e", "type": "ENCRYPT" }] }, "version": 2 }));
+    let second = r.good(post.clone(), "/subjects/s/versions", Some(&ruled));
+    let noted = &second["metadata"]["properties"];
+    assert_eq!((&noted["confluent:version"], &noted["owner"]), (&json!("2"), &json!("me")), "{second}");
+    let listed = |query: &str| -> Vec<(String, i64)> {
+        let all = r.good(get.clone(), &format!("/schemas?{query}"), None);
+        let one = |found: &Value| (found["subject"].as_str().unwrap().to_owned(), found["version"].as_i64().unwrap());
+        all.as_array().unwrap().iter().map(one).collect()
+    };
+    assert_eq!(listed("ruleType=ENCRYPT"), [("s".to_owned(), 2)]);
+    assert_eq!(listed("ruleType=CEL"), []);
+    r.good(put.clone(), "/config/other", Some(&json!({ "alias": "s" })));
+    assert_eq!(listed("aliases=true&latestOnly=true"), [("s".to_owned(), 2), ("other".to_owned(), 2)]);
+    assert_eq!(r.good(get.clone(), "/subjects/other/versions", None), json!([1, 2]));
+
+    r.good(post.clone(), "/subjects/:.dev:s/versions", Some(&owned));
+    assert_eq!(r.good(get.clone(), "/contexts?offset=1&limit=5", None), json!([".dev"]));
+    let forward = json!({ "mode": "FORWARD" });
+    r.refused(put.clone(), "/mode/s", Some(&forward), 422, 42204);
+    assert_eq!(r.good(put.clone(), "/mode", Some(&forward)), forward);
+    r.refused(post.clone(), "/subjects/s/versions", Some(&schema("\"int\"")), 422, 42205);
+    let mut given = schema("\"int\"");
+    given["id"] = json!(40);
+    assert_eq!(r.good(post, "/subjects/s/versions", Some(&given))["id"], 40);
+    r.good(put, "/mode/s", Some(&json!({ "mode": "READONLY" })));
+    assert_eq!(r.good(delete, "/mode?recursive=true", None), forward);
+    r.refused(get, "/mode/s", None, 404, 40409);
+}
+
+#[test]
+fn lists_and_look_ups_are_those_of_another_registry() {
+    let name = uuid::Uuid::new_v4().simple().to_string();
+    let told = |r: &Asked| -> Vec<Value> {
+        let (get, post) = (Method::GET, Method::POST);
+        let (one, two) = (format!("{name}-1"), format!("{name}-2"));
+        // A text of its own, so that nobody else's subject has the id.
+        let text = |more: &str| {
+            let fields = format!("{A}{more}");
+            format!(r#"{{"type":"record","name":"R{name}","fields":[{fields}],"zz":"1","aa":"2"}}"#)
+        };
+        let body = schema(&text(""));
+        let id = r.good(post.clone(), &format!("/subjects/{one}/versions?normalize=true"), Some(&body))["id"].clone();
+        let same = r.good(post.clone(), &format!("/subjects/{two}/versions?normalize=true"), Some(&body))["id"].clone();
+        r.good(post.clone(), &format!("/subjects/{one}/versions"), Some(&schema(&text(&format!(",{B0}")))));
+        let ours = |mut list: Value| {
+            let list = list.as_array_mut().unwrap();
+            list.retain(|item| item.to_string().contains(&name));
+            list.sort_by_key(Value::to_string);
+            json!(list)
+        };
+        let list = |path: String| ours(r.good(Method::GET, &path, None));
+        let mut told = vec![json!(id == same)];
+        told.push(list(format!("/schemas/ids/{id}/subjects")));
+        told.push(list(format!("/schemas/ids/{id}/versions")));
+        told.push(r.good(post, &format!("/subjects/{one}?normalize=true"), Some(&body))["version"].clone());
+        r.good(Method::DELETE, &format!("/subjects/{two}"), None);
+        told.push(list("/subjects".into()));
+        told.push(list("/subjects?deleted=true".into()));
+        told.push(list(format!("/schemas/ids/{id}/versions")));
+        told.push(r.good(get.clone(), &format!("/subjects/{two}/versions?deleted=true"), None));
+        told.push(json!(r.ask(get, &format!("/subjects/{two}/versions"), None).0));
+        told
+    };
+    let (ours, theirs) = (told(&Asked::at(served())), told(&Asked::at(crate::servers::registry())));
+    assert_eq!(ours, theirs);
+    assert_eq!(ours[0], true);
+}
+
+#[test]
 fn bodies_and_answers_are_of_the_types_that_were_agreed_on() {
     let r = Asked::new();
     let body = schema("\"int\"").to_string();

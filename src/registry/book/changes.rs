@@ -2,7 +2,6 @@
 
 use super::stored::{Book, Context, Version};
 use super::{Against, Deleted, Entry, Found, NewSchema, Parsed, Subject, Which};
-use crate::registry::level::Mode;
 use crate::registry::refusal::Refusal;
 use crate::time::Millis;
 
@@ -20,23 +19,32 @@ impl Book {
     ) -> Result<Found, Refusal> {
         let new = self.with_newest_text(subject, new)?;
         let parsed = self.parse(subject, &new, normalize)?;
-        let is_wanted = |found: &Found| new.id.is_none_or(|id| found.id == id);
-        if let Some(known) = self.find(subject, &parsed, Deleted::Hidden).filter(is_wanted) {
-            return Ok(known);
-        }
         let mode = self.mode(subject);
+        // Whoever asks for a version wants a new one.
+        if new.version.is_none() || mode.takes_ids() {
+            let is_wanted = |found: &Found| new.id.is_none_or(|id| found.id == id);
+            if let Some(known) = self.find(subject, &parsed, Deleted::Hidden).filter(is_wanted) {
+                return Ok(known);
+            }
+        }
         if mode.is_readonly() {
             return Err(self.read_only(subject));
         }
-        if mode == Mode::Import {
+        if mode.takes_ids() {
             return self.import(subject, parsed.entry, &new, now);
         }
         if new.id.is_some_and(|id| id >= 0) {
             let message = format!("Subject {} in context {} is not in import mode", subject.name, shown(subject));
             return Err(Refusal::not_permitted(message));
         }
-        self.expect_compatible(subject, &parsed)?;
         let version = self.next_version(subject);
+        let newest = self.version(subject, Which::Latest, Deleted::Hidden).ok().map(|found| found.entry);
+        let new = self.with_inherited(subject, new, newest.as_ref(), version);
+        let parsed = self.parse(subject, &new, normalize)?;
+        if let Some(known) = self.find(subject, &parsed, Deleted::Hidden).filter(|_| new.version.is_none()) {
+            return Ok(known);
+        }
+        self.expect_compatible(subject, &parsed)?;
         if let Some(wanted) = new.version.filter(|wanted| *wanted != -1 && *wanted != version) {
             let message = format!("Version is not one more than previous version: {wanted}, the next one is {version}");
             return Err(Refusal::invalid_schema(&message));
@@ -73,7 +81,7 @@ impl Book {
 
     fn import(&mut self, subject: &Subject, entry: Entry, new: &NewSchema, now: Millis) -> Result<Found, Refusal> {
         let Some(id) = new.id.filter(|id| *id >= 0) else {
-            let message = format!("Subject {} is in import mode", subject.shown());
+            let message = format!("Subject {} in context {} is not in read-write mode", subject.name, shown(subject));
             return Err(Refusal::not_permitted(message));
         };
         let holder = self.by_id(&subject.context, id);

@@ -7,6 +7,7 @@
 //! [`stored`] is the format, `changes` registers and deletes, `settings` has levels and modes and the check.
 
 mod changes;
+mod metadata;
 mod settings;
 mod stored;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+pub use metadata::has_rule;
 pub use settings::{Against, Checked};
 pub use stored::{Book, Entry, FORMAT};
 use stored::{Context, Version};
@@ -234,6 +236,20 @@ impl Book {
         subjects
     }
 
+    /// Names that lead to other subjects, and those, whose qualified names begin so; see [`Book::subjects`].
+    pub fn aliases(&self, prefix: &str) -> Vec<(Subject, Subject)> {
+        let wanted = (prefix != ":*:").then(|| Subject::parse(prefix));
+        let begins = |subject: &Subject| {
+            let fits = |wanted: &Subject| wanted.context == subject.context && subject.name.starts_with(&wanted.name);
+            wanted.as_ref().is_none_or(fits)
+        };
+        let all = self.configs.keys().map(|place| Subject::parse(place)).filter(begins);
+        all.map(|alias| (self.resolve(&alias), alias))
+            .filter(|(real, alias)| real != alias)
+            .map(|(real, alias)| (alias, real))
+            .collect()
+    }
+
     /// The subject's versions, ascending.
     ///
     /// # Errors
@@ -317,7 +333,8 @@ impl Book {
     fn find(&self, subject: &Subject, new: &Parsed, deleted: Deleted) -> Option<Found> {
         let context = self.context(&subject.context)?;
         let versions = self.all_versions(subject).iter().rev().filter(|version| deleted.takes(version));
-        let is_same = |entry: &Entry| *entry == new.entry || self.is_inlined(&subject.context, entry, new);
+        let is_same =
+            |entry: &Entry| metadata::is_found_by(entry, &new.entry) || self.is_inlined(&subject.context, entry, new);
         let same = |version: &&Version| context.schemas.get(&version.id).is_some_and(is_same);
         versions.clone().find(same).and_then(|version| self.found(subject, version))
     }

@@ -112,7 +112,7 @@ impl Book {
     }
 
     /// A setting of the subject, its context or the registry.
-    fn setting(&self, subject: &Subject, key: &str) -> Option<&Json> {
+    pub(super) fn setting(&self, subject: &Subject, key: &str) -> Option<&Json> {
         self.places(subject).iter().find_map(|place| self.configs.get(place)?.get(key))
     }
 
@@ -211,13 +211,19 @@ impl Book {
     }
 
     /// # Errors
-    /// 42204 for an unknown mode, 42205 for IMPORT where there are schemas.
+    /// 42204 for an unknown mode, or one of the whole registry elsewhere; 42205 for IMPORT where there are schemas.
     pub fn set_mode(&mut self, place: &str, word: &str, force: bool) -> Result<Mode, Refusal> {
-        let mode = Mode::from_word(word).filter(|mode| place.is_empty() || *mode != Mode::ReadonlyOverride);
+        let is_whole = self.place(place).is_empty();
+        let mode = Mode::from_word(word).filter(|mode| is_whole || *mode != Mode::ReadonlyOverride);
         let mode = mode.ok_or_else(|| {
-            Refusal::new(42204, "Invalid mode. Valid values are READWRITE, READONLY, READONLY_OVERRIDE, IMPORT")
+            let words = Mode::ALL.map(|(word, _)| word).join(", ");
+            Refusal::new(42204, format!("Invalid mode. Valid values are {words}"))
         })?;
-        if mode == Mode::Import && !force {
+        if mode == Mode::Forward && !is_whole {
+            return Err(Refusal::new(42204, "Forward mode only supported on global level"));
+        }
+        let is_set = self.modes.get(&self.place(place)) == Some(&mode);
+        if mode == Mode::Import && !force && !is_set {
             let subject = Subject::parse(place);
             let is_there = if subject.name.is_empty() {
                 let contexts = self.contexts.iter().filter(|(name, _)| place.is_empty() || **name == subject.context);
@@ -234,10 +240,19 @@ impl Book {
         Ok(mode)
     }
 
+    /// Forgets the mode of a place; what it was. `recursive`: also those of all that would inherit it.
+    ///
     /// # Errors
     /// 40401 if it has none of its own.
-    pub fn delete_mode(&mut self, place: &str) -> Result<Mode, Refusal> {
-        self.modes.remove(&self.place(place)).ok_or_else(|| Refusal::no_subject(place))
+    pub fn delete_mode(&mut self, place: &str, recursive: bool) -> Result<Mode, Refusal> {
+        let own = self.place(place);
+        let old = self.modes.get(&own).copied().ok_or_else(|| Refusal::no_subject(place))?;
+        let is_below = |other: &str| {
+            let parsed = Subject::parse(&own);
+            recursive && parsed.name.is_empty() && (own.is_empty() || Subject::parse(other).context == parsed.context)
+        };
+        self.modes.retain(|other, _| *other != own && !is_below(other));
+        Ok(old)
     }
 
     /// The default context's place has two names.

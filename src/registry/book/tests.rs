@@ -140,8 +140,8 @@ fn read_only_refuses_what_is_new_and_import_takes_the_ids_that_are_given() {
     assert_eq!(register(&mut book, "t", A_B), Ok((2, 1)), "another subject");
     assert_eq!(book.set_mode("s", "IMPORT", false).unwrap_err().code, 42205, "there is a schema in it");
     assert_eq!(book.set_mode("s", "bogus", false).unwrap_err().code, 42204);
-    assert_eq!(book.delete_mode("s"), Ok(Mode::Readonly));
-    assert_eq!(book.delete_mode("s").unwrap_err().code, 40401);
+    assert_eq!(book.delete_mode("s", false), Ok(Mode::Readonly));
+    assert_eq!(book.delete_mode("s", false).unwrap_err().code, 40401);
 
     book.set_mode("i", "IMPORT", false).unwrap();
     assert_eq!(register(&mut book, "i", A), Err(42205), "no id was given");
@@ -152,6 +152,72 @@ fn read_only_refuses_what_is_new_and_import_takes_the_ids_that_are_given() {
     assert_eq!(register(&mut book, "t", r#""bytes""#), Err(40901));
     assert_eq!(register(&mut book, "u", r#""bytes""#), Ok((41, 1)), "above the highest");
     assert_eq!(book.register(&subject("u"), with_id(r#""int""#, 50), false, 7).unwrap_err().code, 42205);
+}
+
+#[test]
+fn a_registry_that_follows_another_takes_its_ids_and_gives_none() {
+    let mut book = Book::default();
+    register(&mut book, "s", A).unwrap();
+    assert_eq!(book.set_mode("s", "FORWARD", false).unwrap_err().code, 42204, "of the whole registry only");
+    assert_eq!(book.set_mode("", "forward", false), Ok(Mode::Forward), "also where there are schemas");
+    assert_eq!(register(&mut book, "s", A), Ok((1, 1)), "known already");
+    assert_eq!(register(&mut book, "s", A_B_REQUIRED), Err(42205));
+    let given = NewSchema { id: Some(9), version: Some(4), ..NewSchema::avro(A_B_REQUIRED) };
+    let found = book.register(&subject("s"), given, false, 7).unwrap();
+    assert_eq!((found.id, found.version, found.entry.metadata), (9, 4, None), "compared with nothing");
+    assert_eq!(book.delete_subject(&subject("s"), false), Ok(vec![1, 4]));
+}
+
+#[test]
+fn modes_below_a_place_go_with_its_own_where_that_is_asked_for() {
+    let mut book = Book::default();
+    for place in ["", "s", ":.c:", ":.c:s"] {
+        book.set_mode(place, "READONLY", false).unwrap();
+    }
+    assert_eq!(book.delete_mode(":.c:", true), Ok(Mode::Readonly));
+    assert_eq!(book.mode_of(":.c:s", false).unwrap_err().code, 40409);
+    assert_eq!(book.mode_of("s", false), Ok(Mode::Readonly));
+    assert_eq!(book.delete_mode("", true), Ok(Mode::Readonly));
+    assert_eq!(book.mode(&subject("s")), Mode::Readwrite);
+    book.set_mode("i", "IMPORT", false).unwrap();
+    book.register(&subject("i"), NewSchema { id: Some(3), ..NewSchema::avro(A) }, false, 7).unwrap();
+    assert_eq!(book.set_mode("i", "IMPORT", false), Ok(Mode::Import), "as it is already");
+}
+
+#[test]
+fn a_version_that_was_asked_for_makes_another_schema_and_is_found_without_it() {
+    let mut book = Book::default();
+    let asked = |text: &str, version| NewSchema { version: Some(version), ..NewSchema::avro(text) };
+    let noted = |found: &Found| found.entry.metadata.as_ref().map(|all| all["properties"]["confluent:version"].clone());
+    let first = book.register(&subject("s"), asked(A, 1), false, 7).unwrap();
+    assert_eq!((first.id, first.version, noted(&first)), (1, 1, Some(json!("1"))));
+    assert_eq!(register(&mut book, "s", A), Ok((1, 1)), "who asks for no version finds it");
+    assert_eq!(register(&mut book, "t", A), Ok((2, 1)), "but it is another schema");
+    assert_eq!(book.register(&subject("s"), asked(A_B, 3), false, 7).unwrap_err().code, 42201);
+    let next = book.register(&subject("s"), NewSchema::avro(A_B), false, 7).unwrap();
+    assert_eq!((next.version, noted(&next)), (2, Some(json!("2"))), "it is kept up");
+    // Going back: the first one again, as the newest.
+    let back = book.register(&subject("s"), asked(A, -1), false, 7).unwrap();
+    assert_eq!((back.version, noted(&back), back.id != first.id), (3, Some(json!("3")), true));
+}
+
+#[test]
+fn metadata_is_that_of_the_version_before_between_settings_below_and_above() {
+    let mut book = Book::default();
+    let with = |owner: &str| Some(json!({ "properties": { "owner": owner } }));
+    let first = NewSchema { metadata: with("me"), ..NewSchema::avro(A) };
+    assert_eq!(book.register(&subject("s"), first, false, 7).unwrap().entry.metadata, with("me"));
+    let next = book.register(&subject("s"), NewSchema::avro(A_B), false, 7).unwrap();
+    assert_eq!(next.entry.metadata, with("me"));
+    let same = book.register(&subject("s"), NewSchema::avro(A_B), false, 7).unwrap();
+    assert_eq!(same.version, 2, "and is found so");
+    let setting = json!({ "defaultMetadata": { "properties": { "team": "x", "owner": "nobody" } } });
+    book.set_config("s", setting.as_object().unwrap()).unwrap();
+    let over = json!({ "overrideMetadata": { "properties": { "zone": "eu" } } });
+    book.set_config("s", over.as_object().unwrap()).unwrap();
+    let third = book.register(&subject("s"), NewSchema::avro(A_B), false, 7).unwrap();
+    let all = json!({ "properties": { "team": "x", "owner": "me", "zone": "eu" } });
+    assert_eq!((third.version, third.entry.metadata), (3, Some(all)));
 }
 
 #[test]

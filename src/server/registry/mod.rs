@@ -6,7 +6,6 @@
 
 mod bodies;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,13 +18,15 @@ use serde_json::{Map, Value as Json, json};
 
 use self::bodies::{configured, described, identified, new_schema, object};
 use crate::registry::EmbeddedRegistry;
-use crate::registry::book::{Against, Book, DEFAULT_CONTEXT, Deleted, Found, Subject, Which};
+use crate::registry::book::{Against, Book, DEFAULT_CONTEXT, Deleted, Found, Subject, Which, has_rule};
 use crate::registry::refusal::Refusal;
 use crate::server::body::{self, Unread};
 use crate::server::path_segments;
 
 /// Largest body that is read. Schemas of megabytes exist, but not many.
 const BODY_BYTES_MAX: usize = 10 << 20;
+/// So many schemas are listed at once, whatever limit is given.
+const SCHEMAS_MAX: usize = 1_000;
 /// What answers are made of, the best first.
 const TYPES: &[&str] =
     &["application/vnd.schemaregistry.v1+json", "application/vnd.schemaregistry+json", "application/json"];
@@ -59,7 +60,7 @@ async fn face(
         let Some(path) = path_segments(uri.path()) else {
             return Err(Refusal::new(400, "the path is not UTF-8, or its percent signs are wrong"));
         };
-        let call = Call { registry: &registry, method, query: query.into_iter().collect(), body, given, context: None };
+        let call = Call { registry: &registry, method, query: Asked(query), body, given, context: None };
         answer(&call, &path.iter().map(String::as_str).collect::<Vec<_>>())
     };
     match tokio::task::spawn_blocking(work).await {
@@ -120,7 +121,7 @@ enum Reply {
 struct Call<'a> {
     registry: &'a EmbeddedRegistry,
     method: Method,
-    query: BTreeMap<String, String>,
+    query: Asked,
     body: Bytes,
     /// Content type of the body.
     given: Option<String>,
@@ -129,6 +130,20 @@ struct Call<'a> {
 }
 
 type Answered = Result<Reply, Refusal>;
+
+/// What stands behind the path, in its order.
+#[derive(Clone)]
+struct Asked(Vec<(String, String)>);
+
+impl Asked {
+    fn get(&self, name: &str) -> Option<&String> {
+        self.0.iter().rfind(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a String> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value)
+    }
+}
 
 fn answer(call: &Call<'_>, path: &[&str]) -> Answered {
     match path {
@@ -155,7 +170,7 @@ fn answer(call: &Call<'_>, path: &[&str]) -> Answered {
         }
         ["subjects", subject, "versions", version, "referencedby"] => call.get(|| {
             let found = call.version(subject, version)?;
-            ok(json!(call.registry.book()?.referenced_by(&found.subject, found.version)))
+            ok(json!(call.page(call.registry.book()?.referenced_by(&found.subject, found.version))?))
         }),
         ["schemas"] => call.get(|| call.schemas()),
         ["schemas", "types"] => call.get(|| ok(json!(["AVRO"]))),
@@ -173,7 +188,7 @@ fn answer(call: &Call<'_>, path: &[&str]) -> Answered {
         },
         ["config", rest @ ..] if rest.len() < 2 => call.config(&call.place(rest)),
         ["mode", rest @ ..] if rest.len() < 2 => call.mode(&call.place(rest)),
-        ["contexts"] => call.get(|| ok(json!(call.registry.book()?.contexts()))),
+        ["contexts"] => call.get(|| ok(json!(call.page(call.registry.book()?.contexts())?))),
         ["contexts", context] if call.method == Method::DELETE => {
             call.registry.change(|book| book.delete_context(context))?;
             ok(json!(context))
@@ -295,21 +310,28 @@ impl Call<'_> {
 
     fn with_metadata(&self, subject: &str) -> Answered {
         let book = self.registry.book()?;
-        let (key, value) = (self.query.get("key"), self.query.get("value"));
+        // The first key goes with the first value, and so on.
+        let pairs: Vec<(&String, Option<&String>)> = {
+            let mut values = self.query.all("value");
+            self.query.all("key").map(|key| (key, values.next())).collect()
+        };
         let fits = |found: &Found| {
             let properties = found.entry.metadata.as_ref().and_then(|metadata| metadata.get("properties"));
             let has = |key: &String| properties.and_then(|all| all.get(key)?.as_str());
-            key.is_none_or(|key| has(key) == value.map(String::as_str))
+            pairs.iter().all(|(key, value)| has(key) == value.map(String::as_str))
         };
         let versions = book.versions(&book.resolve(&self.subject(subject)), self.deleted())?;
-        let found = versions.iter().rev().find(|found| fits(found)).ok_or_else(Refusal::no_schema)?;
-        ok(described(found, true))
+        let mut found = versions.into_iter().rev().find(fits).ok_or_else(Refusal::no_schema)?;
+        self.format(&book, &mut found)?;
+        ok(described(&found, true))
     }
 
     fn register(&self, subject: &str) -> Answered {
         let new = new_schema(self.body()?)?;
         let subject = self.subject(subject).checked()?;
-        ok(identified(&self.registry.add(&subject, new, self.flag("normalize"))?))
+        let mut found = self.registry.add(&subject, new, self.flag("normalize"))?;
+        self.format(&*self.registry.book()?, &mut found)?;
+        ok(identified(&found))
     }
 
     fn lookup(&self, subject: &str) -> Answered {
@@ -339,12 +361,19 @@ impl Call<'_> {
             (None, None) => ":*:".into(),
         };
         let mut found = Vec::new();
-        for subject in book.subjects(&prefix, self.deleted()) {
+        let subjects = book.subjects(&prefix, self.deleted());
+        let aliases = if self.flag("aliases") { book.aliases(&prefix) } else { Vec::new() };
+        let own = subjects.into_iter().map(|subject| (subject.clone(), subject));
+        for (shown, subject) in own.chain(aliases) {
             let versions = book.versions(&subject, self.deleted()).unwrap_or_default();
             let newest = if self.flag("latestOnly") { versions.len().saturating_sub(1) } else { 0 };
-            found.extend(versions.into_iter().skip(newest));
+            found.extend(versions.into_iter().skip(newest).map(|found| Found { subject: shown.clone(), ..found }));
         }
-        ok(self.page(found)?.iter().map(|found| described(found, true)).collect())
+        if let Some(kind) = self.query.get("ruleType") {
+            found.retain(|found| has_rule(&found.entry, kind));
+        }
+        let page: Vec<Found> = self.page(found)?.into_iter().take(SCHEMAS_MAX).collect();
+        ok(page.iter().map(|found| described(found, true)).collect())
     }
 
     fn by_id(&self, id: &str) -> Answered {
@@ -391,7 +420,9 @@ impl Call<'_> {
         let book = self.registry.book()?;
         let found = book.by_guid(parse_guid(guid)?).into_iter().next();
         let found = found.and_then(|(context, id)| book.uses(&context, id, Deleted::Shown).into_iter().next());
-        let mut body = described(&found.ok_or_else(Refusal::no_schema)?, true);
+        let mut found = found.ok_or_else(Refusal::no_schema)?;
+        self.format(&book, &mut found)?;
+        let mut body = described(&found, true);
         if let Some(body) = body.as_object_mut() {
             body.shift_remove("id");
         }
@@ -441,7 +472,7 @@ impl Call<'_> {
                 let word = given.get("mode").and_then(Json::as_str).unwrap_or_default();
                 shown(self.registry.change(|book| book.set_mode(place, word, self.flag("force")))?)
             }
-            Method::DELETE => shown(self.registry.change(|book| book.delete_mode(place))?),
+            Method::DELETE => shown(self.registry.change(|book| book.delete_mode(place, self.flag("recursive")))?),
             _ => not_allowed(),
         }
     }
