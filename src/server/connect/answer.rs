@@ -6,6 +6,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 
+pub use crate::connect::Refusal;
 use crate::deploy::supervisor::Refused;
 
 /// What is answered to a request that is done.
@@ -47,18 +48,7 @@ impl IntoResponse for Answer {
     }
 }
 
-/// Why a request was not done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub status: u16,
-    pub message: String,
-}
-
 impl Refusal {
-    pub fn new(status: u16, message: impl Into<String>) -> Self {
-        Refusal { status, message: message.into() }
-    }
-
     /// With the words of Connect's framework.
     pub fn of(status: StatusCode) -> Self {
         Refusal::new(status.as_u16(), format!("HTTP {status}"))
@@ -79,12 +69,6 @@ impl IntoResponse for Refusal {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = json!({ "error_code": status.as_u16(), "message": self.message }).to_string();
         (status, [(CONTENT_TYPE, "application/json")], body).into_response()
-    }
-}
-
-impl From<crate::connect::Refusal> for Refusal {
-    fn from(refusal: crate::connect::Refusal) -> Self {
-        Refusal { status: refusal.status, message: refusal.message }
     }
 }
 
