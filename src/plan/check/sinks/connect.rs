@@ -134,20 +134,21 @@ impl<'a> SinkCheck<'_, 'a> {
     }
 
     /// Records of a topic.
+    #[expect(clippy::too_many_arguments, reason = "what records may depend on")]
     pub(super) fn connect_records(
         &self,
         format: &FormatSpec,
+        options: &kafka::KafkaSinkOptions,
+        key: Option<Key>,
         mode: Mode,
         input: &Shape,
         topics: &mut Topics,
         outline: &mut Outline,
         out: &mut Diagnostics,
     ) -> Option<SinkDraft<'a>> {
-        let options = kafka::KafkaSinkOptions::from_node(&self.spec.body, out)?;
         let read = Settings::read(format, is_known, out)?;
         self.refuse_own_shape(out);
-        let has_keys = self.connectors(input).any(|connector| connector == "kafka");
-        let key = modes::key(self.spec, input, has_keys, mode, out)?;
+        let key = key?;
         let topic = options.topic.value.0.clone();
         // The chain says which topic it is, before anybody is asked about it.
         let routed = match Chain::new(&read.all) {
@@ -171,7 +172,7 @@ impl<'a> SinkCheck<'_, 'a> {
             out.push(Diagnostic::error("connect.topic", title).at(read.place("transforms")));
             return None;
         }
-        let end = self.kafka_end(&options, &routed, topics, outline, out)?;
+        let end = self.kafka_end(options, &routed, topics, outline, out)?;
         let checked = self.checked(&read, Some(&end.connection), outline, out)?;
         let value = self.value_part(input, &topic, out)?;
         let (key, key_shown) = self.connect_key(&key, &value, input, &topic)?;
@@ -181,10 +182,7 @@ impl<'a> SinkCheck<'_, 'a> {
             key,
             value,
             timestamp: self.connect_timestamp(input),
-            headers: match input.group.is_none() && has_keys && self.spec.headers.is_empty() {
-                true => Headers::Original,
-                false => Headers::Nothing,
-            },
+            headers: if self.keeps_headers(input) { Headers::Original } else { Headers::Nothing },
             mode,
             record_bytes_max: end.record_bytes_max,
         };
@@ -194,22 +192,7 @@ impl<'a> SinkCheck<'_, 'a> {
         for template in compile_headers(&self.spec.headers, input, out)? {
             needs.extend(template.parts.iter().flat_map(TemplatePart::columns));
         }
-        Some(SinkDraft {
-            spec: self.spec,
-            sink: Arc::new(end.sink.clone()),
-            mode,
-            needs,
-            encoding: EncodingDraft::Connect(records),
-            outline: SinkOutline {
-                connector: "kafka",
-                from: self.spec.from.as_ref().map(super::super::shown_input).unwrap_or_default(),
-                to: format!("topic `{}`", end.topic),
-                format: checked.shown,
-                key: key_shown,
-                guarantee: guarantee(Delivery::Transaction).into(),
-            },
-            kafka: Some((end.cluster, end.sink)),
-        })
+        Some(self.kafka_draft(end, mode, needs, EncodingDraft::Connect(records), checked.shown, key_shown))
     }
 
     /// Lines of a file or console, of the records that the rows came from.

@@ -23,12 +23,11 @@ impl<'a> SinkCheck<'_, 'a> {
         outline: &mut Outline,
         out: &mut Diagnostics,
     ) -> Option<SinkDraft<'a>> {
-        if let Some(format) = self.is_connect() {
-            return self.connect_records(format, mode, input, topics, outline, out);
-        }
         let options = kafka::KafkaSinkOptions::from_node(&self.spec.body, out)?;
-        let has_keys = self.connectors(input).any(|connector| connector == "kafka");
-        let key = modes::key(self.spec, input, has_keys, mode, out);
+        let key = modes::key(self.spec, input, self.has_keys(input), mode, out);
+        if let Some(format) = self.is_connect() {
+            return self.connect_records(format, &options, key, mode, input, topics, outline, out);
+        }
         let end = self.kafka_end(&options, &options.topic.value.0, topics, outline, out)?;
         let declared = end.document.map(|document| &document.spec);
         let format_spec = topics::format(
@@ -74,11 +73,7 @@ impl<'a> SinkCheck<'_, 'a> {
             key: key_part,
             value,
             timestamp: timestamp(input),
-            headers: if input.group.is_none() && has_keys && self.spec.headers.is_empty() {
-                Headers::Original
-            } else {
-                Headers::Nothing
-            },
+            headers: if self.keeps_headers(input) { Headers::Original } else { Headers::Nothing },
             mode,
             record_bytes_max: end.record_bytes_max,
         };
@@ -86,23 +81,40 @@ impl<'a> SinkCheck<'_, 'a> {
         for template in self.headers(input, out)? {
             needs.extend(template.parts.iter().flat_map(TemplatePart::columns));
         }
-        let sink_outline = SinkOutline {
+        Some(self.kafka_draft(end, mode, needs, EncodingDraft::Kafka(records), shown, key_shown))
+    }
+
+    /// Whether records of the input have keys and headers of their own.
+    fn has_keys(&self, input: &Shape) -> bool {
+        self.connectors(input).any(|connector| connector == "kafka")
+    }
+
+    /// Whether a record keeps the headers that it came with.
+    pub(super) fn keeps_headers(&self, input: &Shape) -> bool {
+        input.group.is_none() && self.has_keys(input) && self.spec.headers.is_empty()
+    }
+
+    /// A sink of which is not known yet in which transaction it is written.
+    pub(super) fn kafka_draft(
+        &self,
+        end: KafkaEnd,
+        mode: Mode,
+        needs: BTreeSet<String>,
+        encoding: EncodingDraft,
+        format: String,
+        key: String,
+    ) -> SinkDraft<'a> {
+        let outline = SinkOutline {
             connector: "kafka",
             from: self.spec.from.as_ref().map(super::super::shown_input).unwrap_or_default(),
             to: format!("topic `{}`", end.topic),
-            format: shown,
-            key: key_shown,
+            format,
+            key,
             guarantee: guarantee(Delivery::Transaction).into(),
         };
-        Some(SinkDraft {
-            spec: self.spec,
-            sink: Arc::new(end.sink.clone()),
-            mode,
-            needs,
-            encoding: EncodingDraft::Kafka(records),
-            kafka: Some((end.cluster, end.sink)),
-            outline: sink_outline,
-        })
+        let sink = Arc::new(end.sink.clone());
+        let kafka = Some((end.cluster, end.sink));
+        SinkDraft { spec: self.spec, sink, mode, needs, encoding, kafka, outline }
     }
 
     pub(super) fn kafka_end<'t>(
