@@ -326,6 +326,33 @@ fn describe_journal(plan: &Plan) -> (String, bool) {
 }
 
 #[test]
+fn a_dead_letter_is_written_as_its_sink_says_and_in_no_other_format() {
+    let codes = |dead: &str| {
+        let dead = format!("  sinks: {{ out: {{ from: ratings, discard: {{}} }} }}\n  dead_letter: {{ {dead} }}\n");
+        of_ratings(&dead).1
+    };
+    let none: [&str; 0] = [];
+    for good in [
+        "kafka: { topic: dead }",
+        "kafka: { topic: dead }, format: original",
+        "kafka: { topic: dead }, format: { connect: { name: c } }",
+        "file: { path: dead.jsonl }, format: json",
+        "console: {}",
+    ] {
+        assert_eq!(codes(good), none, "{good}");
+    }
+    for wrong in [
+        "kafka: { topic: dead }, format: json",
+        "kafka: { topic: dead }, format: avro",
+        "file: { path: dead.jsonl }, format: { connect: { name: c } }",
+        "console: {}, format: csv",
+        "discard: {}, format: json",
+    ] {
+        assert_eq!(codes(wrong), ["dead_letter.format"], "{wrong}");
+    }
+}
+
+#[test]
 fn a_journal_in_a_file_is_for_pipelines_that_are_at_least_once() {
     let spec = |delivery: &str| {
         format!(

@@ -37,6 +37,7 @@ use crate::spec::{
     DeliverySpec, Document, FormatSpec, FromNode, JournalSpec, RestartSpec, SinkSpec, Spanned, TopicSpec,
 };
 
+use self::connect::CONNECT;
 pub(super) use self::places::settle;
 
 /// The format of the bytes that came.
@@ -106,6 +107,7 @@ pub(super) fn draft_dead<'a>(
     let check = SinkCheck { scope, spec };
     check.refuse_delivery(out);
     check.refuse_shaping("a dead letter keeps its bytes, key and headers", out);
+    check.refuse_dead_format(out);
     if let Some(every) = &spec.every {
         let error = Diagnostic::error("modes.every", "`every` spaces rows that change, and dead letters do not");
         out.push(error.at(&every.place).hint("leave it out"));
@@ -321,6 +323,22 @@ impl<'a> SinkCheck<'_, 'a> {
                 Diagnostic::error("sink.delivery", format!("`{connector}` cannot be exactly once"))
                     .at(&delivery.place)
                     .note("what was printed before a crash cannot be taken back"),
+            );
+        }
+    }
+
+    /// What a dead letter is written as, its sink says already.
+    fn refuse_dead_format(&self, out: &mut Diagnostics) {
+        let Some(format) = &self.spec.format else { return };
+        let (known, label): (&[&str], _) = match self.spec.connector.value.as_str() {
+            "kafka" => (&[CONNECT, ORIGINAL], "a topic of dead letters keeps their bytes as they came"),
+            "file" | "console" => (&["json"], "dead letters are lines of JSON, with their bytes and the reason"),
+            _ => (&[], "nothing is written"),
+        };
+        if !known.contains(&format.name.value.as_str()) {
+            let title = format!("`format: {}` means nothing for a dead letter", format.name.value);
+            out.push(
+                Diagnostic::error("dead_letter.format", title).at(&format.name.place).label(label).hint("leave it out"),
             );
         }
     }
