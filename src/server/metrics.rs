@@ -22,6 +22,10 @@ const METRICS: &[(&str, &str, &str, Read)] = &[
     ("runner_expired_records_total", "counter", "Records that were needed and gone.", |s| s.expired),
     ("runner_ahead_records_total", "counter", "Records written with an earlier timestamp than theirs.", |s| s.ahead),
     ("runner_epochs_total", "counter", "Epochs committed.", |s| s.epochs),
+    ("runner_snapshots_total", "counter", "Snapshots of the state taken.", |s| s.snapshots),
+    ("runner_snapshots_failed_total", "counter", "Snapshots of the state that could not be written.", |s| {
+        s.snapshots_failed
+    }),
     ("runner_behind_records", "gauge", "Records between the positions and the ends of the sources.", |s| s.behind),
     ("runner_memory_bytes", "gauge", "Bytes held when the last epoch was committed.", |s| s.memory),
 ];

@@ -74,7 +74,8 @@ impl Shelf {
     pub fn open(store: Arc<Store>, namespace: &str, pipeline: &str) -> Result<Shelf, Failure> {
         let label = Label { version: VERSION, namespace: namespace.to_owned(), pipeline: pipeline.to_owned() };
         let shelf = Shelf { store, namespace: namespace.to_owned(), pipeline: pipeline.to_owned() };
-        if !shelf.store.put_new(LABEL, manifest::to_line(&label))? {
+        // Looked at first: a disk that is full must not keep a pipeline from its own snapshots.
+        if shelf.store.read(LABEL)?.is_some() || !shelf.store.put_new(LABEL, manifest::to_line(&label))? {
             shelf.refuse_others()?;
         }
         Ok(shelf)
@@ -203,10 +204,11 @@ impl Shelf {
     /// Makes it a snapshot. Where there is one of this epoch already, that one stays and this one goes.
     ///
     /// # Errors
-    /// It cannot be written; then it is none.
+    /// It cannot be written; then it is none, and its columns are gone.
     pub fn publish(&self, manifest: &Manifest) -> Result<(), Failure> {
         let name = manifest.name();
-        if self.store.put_new(&name, manifest.to_bytes())? {
+        let put = self.store.put_new(&name, manifest.to_bytes()).inspect_err(|_| self.take_back(manifest));
+        if put? {
             faults::point("snapshot.published");
             return Ok(());
         }
@@ -218,6 +220,20 @@ impl Shelf {
                 Err(Failure::outside("state.store", message))
             }
         }
+    }
+
+    /// Columns without a manifest would take the room of the next ones. What cannot be removed now goes with those that
+    /// are older.
+    fn take_back(&self, manifest: &Manifest) {
+        let name = manifest.name();
+        let is_ours = |bytes: &[u8]| Manifest::of_bytes(bytes).is_ok_and(|there| there == *manifest);
+        // It may be there and not be on the disk for certain. A manifest goes first: it says what columns there are.
+        let gone = match self.store.read(&name) {
+            Ok(Some(bytes)) if is_ours(&bytes) => self.store.delete(&name),
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failure),
+        };
+        let _ = gone.and_then(|()| self.store.delete(&manifest.object));
     }
 
     /// True if its columns are as long as was written; what is in them is seen when they are read.
@@ -274,11 +290,19 @@ impl Shelf {
         // Manifests first: one without columns would be a damaged snapshot.
         let (manifests, columns): (Vec<_>, Vec<_>) =
             objects.iter().filter(is_older).partition(|name| name.ends_with(".json"));
-        manifests.into_iter().chain(columns).try_for_each(|name| {
+        for name in manifests.into_iter().chain(columns) {
             self.store.delete(name)?;
             faults::point("snapshot.removed");
-            Ok(())
-        })
+        }
+        self.remove_cut_off(lineage, oldest_kept);
+        Ok(())
+    }
+
+    /// Removes what processes that were killed had begun to write of epochs before this one: nobody else looks at it, and on
+    /// a full disk it takes the room of the next one.
+    pub fn remove_cut_off(&self, lineage: &str, before: Epoch) {
+        let stem = &format!("{before:012}");
+        self.store.remove_cut_off(lineage, |name| name.get(..stem.len()).is_some_and(|start| start < &**stem));
     }
 
     /// Removes all of a lineage, which its journal has given up. What is of others stays: the same folder may serve the
@@ -415,6 +439,39 @@ mod tests {
         assert_eq!(epochs(&shelf), [10, 100, 101]);
         shelf.remove("l").unwrap();
         assert_eq!((epochs(&shelf), shelf.lineages().unwrap()), (vec![], vec![]));
+    }
+
+    /// A full disk: the columns found room and the manifest did not. They would take that of all later ones.
+    #[test]
+    fn i18_what_cannot_be_published_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::in_folder(folder.path()).unwrap());
+        let shelf = shelf(&store);
+        published(&shelf, 3, 10);
+        store.disturb(|name| name.ends_with(".json"));
+        for epoch in [4, 5] {
+            let manifest = write(&shelf, epoch, 10);
+            assert_eq!(shelf.publish(&manifest).unwrap_err().code, "state.store");
+        }
+        // The label is there already, and need not be written.
+        Shelf::open(store.clone(), "default", "p").unwrap();
+        assert_eq!((epochs(&shelf), store.list("l").unwrap().objects.len()), (vec![3], 2));
+    }
+
+    /// Killed while it wrote, again and again.
+    #[test]
+    fn i18_what_a_killed_writer_left_goes_with_what_is_older() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::in_folder(folder.path()).unwrap());
+        let shelf = shelf(&store);
+        published(&shelf, 3, 10);
+        let left = ["l/000000000002-0a.columns#1", "l/000000000005-0b.columns#1", "l/000000000009.json#1"];
+        let there = || left.map(|name| folder.path().join(name).exists());
+        left.iter().for_each(|name| std::fs::write(folder.path().join(name), "half").unwrap());
+        shelf.remove_older("l", 3).unwrap();
+        assert_eq!(there(), [false, true, true]);
+        shelf.remove_cut_off("l", 6);
+        assert_eq!((there(), epochs(&shelf)), ([false, false, true], vec![3]));
     }
 
     /// Whatever byte of it is wrong, and wherever it ends.

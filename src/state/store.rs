@@ -186,15 +186,21 @@ impl Store {
 
     /// Removes a folder in which there is nothing any more, and what uploads that were cut off have left in it.
     pub fn delete_folder(&self, folder: &str) {
+        self.remove_cut_off(folder, |_| true);
+        // Not empty, or gone: either is as well.
+        let _ = self.folder.as_ref().map(|root| std::fs::remove_dir(root.join(folder)));
+    }
+
+    /// Removes what uploads that were cut off have left in a folder, by the names of what they would have been.
+    pub fn remove_cut_off(&self, folder: &str, is_meant: impl Fn(&str) -> bool) {
         let Some(path) = self.folder.as_ref().map(|root| root.join(folder)) else { return };
-        // Names with a number behind a `#` are those of uploads, which nobody lists.
-        for entry in std::fs::read_dir(&path).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().contains('#') {
+        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            // Names with a number behind a `#` are those of uploads, which nobody lists.
+            let name = entry.file_name();
+            if name.to_string_lossy().split_once('#').is_some_and(|(name, _)| is_meant(name)) {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-        // Not empty, or gone: either is as well.
-        let _ = std::fs::remove_dir(path);
     }
 
     /// Waits until the disk has an object.
@@ -251,7 +257,7 @@ impl Upload<'_> {
         let done = self.store.runtime.block_on(self.parts.complete());
         done.map_err(|error| self.store.trouble("written", &self.name, error))?;
         self.is_done = true;
-        self.store.settle(&self.name)
+        self.store.settle(&self.name).inspect_err(|_| drop(self.store.delete(&self.name)))
     }
 
     fn send(&mut self) -> Result<(), Failure> {

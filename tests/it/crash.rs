@@ -9,6 +9,7 @@ mod changed;
 mod chaos;
 mod clusters;
 mod datagen;
+mod full_disk;
 mod large;
 mod points;
 mod refusals;

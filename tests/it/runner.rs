@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// How long a line or an end is waited for unless a test says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+const BINARY: &str = env!("CARGO_BIN_EXE_runner");
+
 /// One of the child's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -51,6 +53,14 @@ struct Said {
 }
 
 impl Runner {
+    /// Has words of another program start it, which must become it: signals go to its process.
+    pub fn spawn_by(launcher: &[String], arguments: &[&str], dir: &Path) -> Runner {
+        let [program, words @ ..] = launcher else { panic!("a launcher has a name") };
+        let mut command = Command::new(program);
+        command.args(words).arg(BINARY);
+        Runner::heard(Runner::of(command, arguments, dir, &[]))
+    }
+
     /// Starts the binary in a working directory, which holds its state (`.runner/`).
     pub fn spawn(arguments: &[&str], dir: &Path) -> Runner {
         Runner::spawn_with(arguments, dir, &[])
@@ -58,20 +68,22 @@ impl Runner {
 
     /// The same with environment variables.
     pub fn spawn_with(arguments: &[&str], dir: &Path, variables: &[(&str, &str)]) -> Runner {
-        let mut runner = Runner::start(arguments, dir, variables);
+        Runner::heard(Runner::of(Command::new(BINARY), arguments, dir, variables))
+    }
+
+    fn heard(mut runner: Runner) -> Runner {
         listen(runner.child.stdout.take().expect("it is a pipe"), Stream::Stdout, runner.output.clone());
         runner
     }
 
     /// The same, but nobody reads its standard output: once the pipe is full, writing blocks.
     pub fn spawn_unheard(arguments: &[&str], dir: &Path) -> Runner {
-        let runner = Runner::start(arguments, dir, &[]);
+        let runner = Runner::of(Command::new(BINARY), arguments, dir, &[]);
         runner.output.said.lock().unwrap().ended = 1;
         runner
     }
 
-    fn start(arguments: &[&str], dir: &Path, variables: &[(&str, &str)]) -> Runner {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+    fn of(mut command: Command, arguments: &[&str], dir: &Path, variables: &[(&str, &str)]) -> Runner {
         command.args(arguments).current_dir(dir).envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // SAFETY: prctl is a system call; nothing is allocated between fork and exec.

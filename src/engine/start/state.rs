@@ -52,7 +52,11 @@ pub(super) fn recover(
 ) -> Result<Begun, Failure> {
     let lineage = history.plan.as_ref().map(|plan| plan.lineage.clone());
     let Found { whole: mut manifests, mut damaged } = match (shelf, lineage) {
-        (Some(shelf), Some(lineage)) => shelf.list(&lineage)?,
+        (Some(shelf), Some(lineage)) => {
+            // The journal is ours: who began those snapshots is dead, or fenced and of no use any more.
+            shelf.remove_cut_off(&lineage, history.last() + 1);
+            shelf.list(&lineage)?
+        }
         _ => Found::default(),
     };
     let left_state = match shelf.filter(|_| history.plan.is_none()) {
