@@ -161,7 +161,7 @@ pub fn start(
         reported::refuse_lost(plan)?;
     }
     reported::refuse_moved(plan, &history, &recovery)?;
-    let targets = Targets::ask(plan)?;
+    let targets = Targets::ask(plan, owned.journal().watch())?;
     targets.refuse_replaced(&history)?;
     let ids = topic_ids(plan, &history, &targets)?;
     recovery.plan_changed |= history.plan.as_ref().is_none_or(|plan| plan.topic_ids != ids);

@@ -1,4 +1,4 @@
-//! What the sinks write to: is each topic still the one that it was?
+//! What a pipeline writes to, sinks and journal: is each topic still the one that it was?
 //!
 //! A topic that was deleted and made again lacks what was written to it, though the journal counts that as written: only its
 //! id tells. The journal has the ids of sinks' topics as of sources' (I17). While a pipeline runs they are looked at now and then.
@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::recovery::History;
+use crate::journal::Watch;
 use crate::plan::{Plan, SinkPlan};
 use crate::report::Failure;
 
@@ -18,6 +19,7 @@ pub struct Targets {
     known: TopicIds,
     /// Sink and topic that were not there at the last look. A broker that has just come up may not know all topics yet.
     missing: BTreeSet<(String, String)>,
+    journal: Option<Box<dyn Watch>>,
 }
 
 impl Targets {
@@ -25,9 +27,9 @@ impl Targets {
     ///
     /// # Errors
     /// Whatever breaks while servers are asked.
-    pub fn ask(plan: &Plan) -> Result<Targets, Failure> {
+    pub fn ask(plan: &Plan, journal: Option<Box<dyn Watch>>) -> Result<Targets, Failure> {
         let ids = each_sink(plan, |sink| sink.sink.topic_ids())?;
-        Ok(Targets { known: of_names(plan, ids), missing: BTreeSet::new() })
+        Ok(Targets { known: of_names(plan, ids), missing: BTreeSet::new(), journal })
     }
 
     /// I12: what the journal counts as written must be there.
@@ -55,11 +57,19 @@ impl Targets {
         &self.known
     }
 
+    /// True if there is anything to look at.
+    pub fn are_watched(&self) -> bool {
+        !self.known.is_empty() || self.journal.is_some()
+    }
+
     /// Asks again.
     ///
     /// # Errors
-    /// `sink.replaced`, `sink.deleted`; or a server does not answer.
+    /// `refused.journal_gone`, `sink.replaced`, `sink.deleted`; or a server does not answer.
     pub fn look(&mut self, plan: &Plan) -> Result<(), Failure> {
+        if let Some(journal) = &mut self.journal {
+            journal.look()?;
+        }
         let now = of_names(plan, each_sink(plan, |sink| sink.sink.topic_ids())?);
         self.compare(&now)
     }
@@ -136,7 +146,7 @@ mod tests {
     }
 
     fn known() -> Targets {
-        Targets { known: ids(&[("t", "a")]), missing: BTreeSet::new() }
+        Targets { known: ids(&[("t", "a")]), ..Targets::default() }
     }
 
     #[test]

@@ -45,6 +45,22 @@ pub enum Appended {
     Fenced(Failure),
 }
 
+/// Looks after a log that somebody else may remove.
+pub trait Watch: Send + std::fmt::Debug {
+    /// # Errors
+    /// `refused.journal_gone`; or it cannot be asked now.
+    fn look(&mut self) -> Result<(), Failure>;
+}
+
+/// I12: what was committed is there, and nothing says any more how far that is.
+pub fn gone(journal: &str) -> Failure {
+    Failure::user("refused.journal_gone", format!("the journal ({journal}) was removed while this pipeline ran")).hint(
+        "somebody deleted it, or is starting the pipeline with `--fresh`. What was committed is in the sinks: bring the journal \
+         back, and the next start goes on behind it; or start over with `--fresh`, which reads the sources from their `start` again \
+         and writes behind what is there",
+    )
+}
+
 /// The log of one pipeline, and the transactional sinks that commit with it.
 ///
 /// ```text
@@ -68,6 +84,11 @@ pub trait Journal: Send {
 
     /// Removes the whole log (`reset`, `--fresh`). `acquire` must follow.
     fn clear(&mut self) -> Result<(), Failure>;
+
+    /// What tells, from elsewhere, whether the log is still the one that was acquired; `None`: nobody need look.
+    fn watch(&self) -> Option<Box<dyn Watch>> {
+        None
+    }
 
     /// How long a newer owner may need from fencing us to saying who it is.
     fn takeover_time(&self) -> std::time::Duration {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Appended, Journal, Owner, Record, SinkRows, host_name};
+use super::{Appended, Journal, Owner, Record, SinkRows, gone, host_name};
 use crate::faults;
 use crate::report::Failure;
 
@@ -132,11 +132,7 @@ impl Owned {
             Some(owner) if owner.instance == self.owner.instance => Ok(()),
             Some(owner) => Err(owner.took_over()),
             // Ours was there, and trimming keeps it.
-            None => Err(Failure::user(
-                "refused.journal_gone",
-                format!("the journal ({}) was removed while this pipeline ran", self.journal.describe()),
-            )
-            .hint("somebody deleted it, or is starting the pipeline with `--fresh`")),
+            None => Err(gone(&self.journal.describe())),
         }
     }
 }

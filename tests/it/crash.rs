@@ -10,6 +10,7 @@ mod chaos;
 mod clusters;
 mod datagen;
 mod full_disk;
+mod journal_gone;
 mod large;
 mod points;
 mod refusals;

@@ -20,6 +20,7 @@
 
 mod log;
 mod pacing;
+mod place;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -28,13 +29,14 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use self::log::Index;
 use self::pacing::Pacing;
+use self::place::Place;
 use super::client::Cluster;
 use super::native::{NativeError, Refused};
 use super::producer::{Producer, refusal};
 use super::topics::{NewTopic, Topics};
 use crate::data::{EncodedRows, Epoch, Offset};
 use crate::faults;
-use crate::journal::{Appended, Journal, Record, SinkRows};
+use crate::journal::{Appended, Journal, Record, SinkRows, Watch, gone};
 use crate::report::Failure;
 
 /// Deleting records costs a request and a read: not more often than this.
@@ -61,6 +63,8 @@ pub struct KafkaJournal {
     transactional_id: String,
     sinks: Vec<JournalSink>,
     without_transactions: bool,
+    /// Where it was acquired first.
+    place: Option<Place>,
     /// `None`: not acquired, or lost.
     producer: Option<Producer>,
     /// Without transactions: whose records these are, and where the next one will stand.
@@ -97,6 +101,7 @@ impl KafkaJournal {
             transactional_id: transactional_id.into(),
             sinks,
             without_transactions: false,
+            place: None,
             producer: None,
             instance: String::new(),
             end: 0,
@@ -275,6 +280,9 @@ impl KafkaJournal {
                 self.producer = Some(producer);
                 Ok(Appended::Committed)
             }
+            Err((_, Some(refused))) if refused.topic == self.topic && place::is_unknown(refused.code) => {
+                Err(gone(&self.describe()))
+            }
             Err((error, refused)) => {
                 let failure = refusal(&self.cluster, producer.client(), error, refused);
                 if failure.retry { Ok(Appended::Unknown(failure)) } else { Err(failure) }
@@ -319,6 +327,9 @@ impl KafkaJournal {
             }));
         }
         let refused = producer.take_refused();
+        if refused.as_ref().is_some_and(|refused| refused.topic == self.topic && place::is_unknown(refused.code)) {
+            return Err(gone(&self.describe()));
+        }
         let failure = refusal(&self.cluster, producer.client(), error, refused);
         self.producer = Some(producer);
         // What is refused today is refused tomorrow: the same bytes need not be sent again.
@@ -365,7 +376,14 @@ impl Journal for KafkaJournal {
         // A producer that is gone cannot fence its successor, whatever it still had in mind.
         self.producer = None;
         let topics = Topics::connect(&self.cluster)?;
-        self.prepare_topic(&topics)?;
+        // Another one of its name would be taken for a log that was never begun.
+        match &mut self.place {
+            Some(place) => place.look_by(&topics)?,
+            None => {
+                self.prepare_topic(&topics)?;
+                self.place = Some(Place::of(&self.cluster, &topics, &self.topic)?);
+            }
+        }
         let producer = self.open_producer(&topics)?;
         let (mut entries, mut end) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, 0)?;
         if self.without_transactions && log::is_transactional(&entries) {
@@ -427,9 +445,13 @@ impl Journal for KafkaJournal {
     }
 
     fn clear(&mut self) -> Result<(), Failure> {
-        self.producer = None;
+        (self.producer, self.place) = (None, None);
         self.index = Index::default();
         Topics::connect(&self.cluster)?.delete(&self.topic).map(|_| ())
+    }
+
+    fn watch(&self) -> Option<Box<dyn Watch>> {
+        self.place.clone().map(|place| Box::new(place) as Box<dyn Watch>)
     }
 
     fn takeover_time(&self) -> Duration {
@@ -437,7 +459,7 @@ impl Journal for KafkaJournal {
     }
 
     fn describe(&self) -> String {
-        format!("topic {} on {}", self.topic, self.cluster.shown())
+        place::described(&self.topic, &self.cluster)
     }
 }
 

@@ -134,7 +134,7 @@ impl Threads {
     /// True if there are topics that may become others.
     fn watches(&self) -> bool {
         let targets = self.targets.lock().unwrap_or_else(|poison| poison.into_inner());
-        !targets.ids().is_empty() || self.plan.sources.iter().any(|source| !source.source.topics().is_empty())
+        targets.are_watched() || self.plan.sources.iter().any(|source| !source.source.topics().is_empty())
     }
 
     /// Lets every source look whether it still reads what it read at the start.

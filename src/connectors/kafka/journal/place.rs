@@ -1,0 +1,76 @@
+//! The journal's topic, told from another one of its name.
+//!
+//! Somebody may delete it while a pipeline runs, and somebody else, or a broker that makes topics by itself, may make it
+//! again. What would be written there then would be a journal without a beginning: only the id tells (I12).
+
+use std::sync::Arc;
+
+use rdkafka::types::RDKafkaErrorCode as Code;
+
+use super::super::client::Cluster;
+use super::super::topics::{Described, Topics};
+use crate::journal::{Watch, gone};
+use crate::report::Failure;
+
+/// A topic as it was when the journal was acquired first.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    cluster: Cluster,
+    topic: Arc<str>,
+    /// `None`: the brokers are too old to give any.
+    id: Option<String>,
+    /// Not there at the last look. A broker that has just come up may not know all topics yet.
+    missing: bool,
+}
+
+impl Place {
+    pub fn of(cluster: &Cluster, topics: &Topics, topic: &str) -> Result<Place, Failure> {
+        let topic: Arc<str> = topic.into();
+        let id = described_now(topics, &topic)?.flatten().and_then(|found| found.id);
+        Ok(Place { cluster: cluster.clone(), topic, id, missing: false })
+    }
+
+    /// Sees whether it is still there.
+    ///
+    /// # Errors
+    /// `refused.journal_gone`; a failure that may pass where it is missing for the first time, or cannot be asked for.
+    pub fn look_by(&mut self, topics: &Topics) -> Result<(), Failure> {
+        let described = described(&self.topic, &self.cluster);
+        match described_now(topics, &self.topic)? {
+            // The cluster does not tell now.
+            None => Ok(()),
+            Some(Some(found)) => {
+                self.missing = false;
+                match (&self.id, found.id) {
+                    (Some(before), Some(now)) if *before != now => Err(gone(&described)),
+                    _ => Ok(()),
+                }
+            }
+            Some(None) if self.missing => Err(gone(&described)),
+            Some(None) => {
+                self.missing = true;
+                Err(Failure::outside("kafka.journal_missing", format!("the journal ({described}) is not there")))
+            }
+        }
+    }
+}
+
+impl Watch for Place {
+    fn look(&mut self) -> Result<(), Failure> {
+        self.look_by(&Topics::connect(&self.cluster)?)
+    }
+}
+
+/// `None`: the cluster does not tell.
+fn described_now(topics: &Topics, topic: &Arc<str>) -> Result<Option<Option<Described>>, Failure> {
+    Ok(topics.described(std::slice::from_ref(topic))?.remove(topic))
+}
+
+pub(super) fn described(topic: &str, cluster: &Cluster) -> String {
+    format!("topic {topic} on {}", cluster.shown())
+}
+
+/// A record was refused because there is no such topic.
+pub(super) fn is_unknown(code: Code) -> bool {
+    matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+}
