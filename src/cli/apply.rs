@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "COUNT")]
     lanes: Option<usize>,
     /// Submit the pipelines to a server (`runner serve`) instead of running them here.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["fresh", "accept_reset", "until", "lanes"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["fresh", "until", "lanes"])]
     server: Option<String>,
 }
 
@@ -53,7 +53,7 @@ enum UntilArg {
 
 pub fn run(args: Args, common: &Common) -> Exit {
     if let Some(server) = &args.server {
-        return super::pipelines::submit(server, &args.specs, common);
+        return super::pipelines::submit(server, &args.specs, &args.accept_reset, common);
     }
     let output = if common.output.is_json() { Output::JsonBesideRows } else { Output::Text };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -244,8 +244,13 @@ impl Voice {
 
     fn started(&self, name: &str, report: &StartReport) {
         if self.output.is_json() {
-            self.output.print(&serde_json::json!({ "pipeline": name, "started": report }));
-        } else if let Some(found) = &report.found {
+            return self.output.print(&serde_json::json!({ "pipeline": name, "started": report }));
+        }
+        if report.removed_snapshots > 0 {
+            let removed = counted(report.removed_snapshots as u64, "snapshot");
+            eprintln!("{name}: begins anew, and has removed {removed} of the state of before");
+        }
+        if let Some(found) = &report.found {
             eprintln!("{name}: {found}: goes on behind that; journal of this run in {}", report.journal);
         } else if report.first_run {
             eprintln!("{name}: starts; journal in {}", report.journal);

@@ -83,8 +83,8 @@ pub fn diagnostics(diagnostics: &Diagnostics, output: Output) -> Option<Exit> {
     diagnostics.has_errors().then_some(exit)
 }
 
-/// Prints a failure; its code says whether it is a refusal.
-pub fn failure(failure: &Failure, output: Output) -> Exit {
+/// Whether a failure's code says that something was refused.
+pub fn is_refusal(code: &str) -> bool {
     let refused = [
         "refused.",
         "state.locked",
@@ -94,7 +94,12 @@ pub fn failure(failure: &Failure, output: Output) -> Exit {
         "kafka.expired",
         "kafka.recreated",
     ];
-    let exit = if refused.iter().any(|code| failure.code.starts_with(code)) { Exit::Refused } else { Exit::Failed };
+    refused.iter().any(|refused| code.starts_with(refused))
+}
+
+/// Prints a failure; its code says whether it is a refusal.
+pub fn failure(failure: &Failure, output: Output) -> Exit {
+    let exit = if is_refusal(failure.code) { Exit::Refused } else { Exit::Failed };
     if output.is_json() {
         output.print(&serde_json::json!({
             "error": { "code": failure.code, "message": failure.to_string(), "hint": failure.hint, "retry": failure.retry }

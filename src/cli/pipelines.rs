@@ -66,7 +66,8 @@ pub enum Wish {
 }
 
 /// `apply --server`: submits every pipeline, and waits until each has started.
-pub fn submit(server: &str, specs: &SpecArgs, common: &Common) -> Exit {
+/// The state of `accept_reset` is given up where these steps are not what they were.
+pub fn submit(server: &str, specs: &SpecArgs, accept_reset: &[String], common: &Common) -> Exit {
     // Where the server keeps its state is its own matter.
     let parts = match submission(&specs.paths, &specs.values, common.output).map(|all| all.parts(Path::new(".runner")))
     {
@@ -77,11 +78,13 @@ pub fn submit(server: &str, specs: &SpecArgs, common: &Common) -> Exit {
     done(
         common,
         Remote::new(Some(server)).and_then(|remote| {
-            let mut failed = false;
+            let accepted: Vec<String> = accept_reset.iter().map(|step| format!("accept_reset={step}")).collect();
+            let query = format!("?{}", accepted.join("&"));
+            let mut exit = Exit::Done;
             for (name, part) in &parts {
                 let body = serde_json::json!(part);
                 let before = remote.call(Method::GET, Some(name), "", None).ok();
-                let answer = remote.call(Method::PUT, Some(name), "", Some(&body))?;
+                let answer = remote.call(Method::PUT, Some(name), &query, Some(&body))?;
                 let is_same = before.is_some_and(|before| before.body["etag"] == answer.body["etag"]);
                 let what = if answer.is_new() {
                     "submitted"
@@ -91,14 +94,18 @@ pub fn submit(server: &str, specs: &SpecArgs, common: &Common) -> Exit {
                     "changed"
                 };
                 let shown = until(&remote, name, |state| !matches!(state, "starting" | "stopping"))?;
-                failed |= shown["state"] == "failed";
+                exit = match (exit, word(&shown, "state"), word(&shown["reason"], "code")) {
+                    (Exit::Done, "failed", code) if output::is_refusal(code) => Exit::Refused,
+                    (_, "failed", _) => Exit::Failed,
+                    (exit, _, _) => exit,
+                };
                 if common.output.is_json() {
                     common.output.print(&serde_json::json!({ "pipeline": name.to_string(), "was": what, "is": shown }));
                 } else {
                     say!("{name}: {what}; {}{}", word(&shown, "state"), because(&shown));
                 }
             }
-            Ok(if failed { Exit::Failed } else { Exit::Done })
+            Ok(exit)
         }),
     )
 }
@@ -290,9 +297,10 @@ fn word<'a>(one: &'a Json, key: &str) -> &'a str {
 /// The reason behind a state that needs one.
 fn because(one: &Json) -> String {
     let needs = matches!(word(one, "state"), "failed" | "waiting" | "restarting");
-    match one["reason"]["message"].as_str().filter(|_| needs) {
-        Some(reason) => format!(": {reason}"),
-        None => String::new(),
+    match (one["reason"]["message"].as_str().filter(|_| needs), one["reason"]["hint"].as_str()) {
+        (Some(reason), Some(hint)) => format!(": {reason}\nhint: {hint}"),
+        (Some(reason), None) => format!(": {reason}"),
+        (None, _) => String::new(),
     }
 }
 

@@ -75,7 +75,7 @@ impl Remote {
         if let Some(name) = name.filter(|name| name.namespace != "default") {
             url.query_pairs_mut().append_pair("namespace", &name.namespace);
         }
-        if let Some((key, value)) = query.split_once('=') {
+        for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             url.query_pairs_mut().append_pair(key, value);
         }
         let mut request = self.client.request(method, url).header(ACCEPT, "application/json");

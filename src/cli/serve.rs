@@ -3,7 +3,7 @@
 //! Ports are taken first, then the state directory, so that a second server harms nobody. What was submitted before
 //! runs again at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ pub fn run(args: Args, logging: Logging, common: &Common) -> Exit {
             .map_err(|error| Failure::outside("engine.thread", "cannot start a thread").no_retry().because(error))?;
         let supervisor = Supervisor::open(&args.state_dir, clock, logs, runtime.handle().clone())?;
         if let Some(specs) = specs {
-            supervisor.submit(&specs, None, &Expect::Anything).map_err(of_refused)?;
+            supervisor.submit(&specs, None, &BTreeSet::new(), &Expect::Anything).map_err(of_refused)?;
         }
         let stops = Stops::watching_on(runtime.handle())?;
         faces.announce(output, &supervisor);

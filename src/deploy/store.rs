@@ -7,6 +7,7 @@
 //!
 //! A submission may hold values that are secrets: only the owner may read the folder.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,9 @@ pub struct Kept {
     /// When the submission came.
     pub submitted: Millis,
     pub submission: Submission,
+    /// Steps whose state may be given up at the next start, because they are not what they were.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub accept_reset: BTreeSet<String>,
     /// The connector that it was made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connector: Option<Connector>,
@@ -51,7 +55,18 @@ impl Kept {
     /// A pipeline that comes for the first time.
     pub fn new(name: Name, submission: Submission, now: Millis) -> Self {
         let (uid, wanted) = (uuid::Uuid::new_v4().simple().to_string(), Wanted::Running);
-        Kept { format: FORMAT, name, uid, generation: 1, wanted, submitted: now, submission, connector: None }
+        let accept_reset = BTreeSet::new();
+        Kept {
+            format: FORMAT,
+            name,
+            uid,
+            generation: 1,
+            wanted,
+            submitted: now,
+            submission,
+            accept_reset,
+            connector: None,
+        }
     }
 
     /// The same when something else is wanted of it.

@@ -15,7 +15,7 @@
 mod connectors;
 mod keeper;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -267,7 +267,8 @@ impl Supervisor {
     }
 
     /// Takes pipelines in, or other specs for those that are there: all of the submission's, or the one that is
-    /// named. Blocks for the disk. What is as it was stays as it is. True with each that is new.
+    /// named. Blocks for the disk. What is as it was stays as it is, unless the state of steps may be given up: then it is
+    /// started again. True with each that is new.
     ///
     /// # Errors
     /// [`Refused`]; then nothing was changed.
@@ -275,6 +276,7 @@ impl Supervisor {
         self: &Arc<Self>,
         submission: &Submission,
         only: Option<&Name>,
+        accept_reset: &BTreeSet<String>,
         expect: &Expect,
     ) -> Result<Vec<(Described, bool)>, Refused> {
         let mut parts = submission.parts(&self.states).map_err(Refused::Wrong)?;
@@ -299,7 +301,7 @@ impl Supervisor {
             let known = self.known(&name);
             let is_new = known.is_none();
             let next = match known.as_deref() {
-                Some(known) if known.submission == submission => None,
+                Some(known) if known.submission == submission && accept_reset.is_empty() => None,
                 Some(known) => Some(Kept {
                     generation: known.generation + 1,
                     submission,
@@ -308,6 +310,7 @@ impl Supervisor {
                 }),
                 None => Some(Kept::new(name.clone(), submission, self.clock.now())),
             };
+            let next = next.map(|next| Kept { accept_reset: accept_reset.clone(), ..next });
             if let Some(next) = next {
                 self.keep(next, Try::Again)?;
             }
@@ -385,6 +388,32 @@ impl Supervisor {
 
     fn known(&self, name: &Name) -> Option<Arc<Kept>> {
         self.map().get(name)?.wish.borrow().kept.clone()
+    }
+
+    /// A pipeline has started as it was submitted: what was accepted for that holds for no other start, which may find the
+    /// journal otherwise. Blocks for the disk.
+    fn has_started(&self, kept: &Kept) {
+        if kept.accept_reset.is_empty() {
+            return;
+        }
+        let Ok(_changing) = self.changing() else { return };
+        let Some(known) = self.known(&kept.name).filter(|known| known.etag() == kept.etag()) else { return };
+        let next = Kept { accept_reset: BTreeSet::new(), ..Kept::clone(&known) };
+        if let Err(failure) = self.store.put(&next) {
+            tracing::warn!("{failure}; that state may be given up holds for the next start too");
+            return;
+        }
+        self.note(next);
+    }
+
+    /// Notes what changes nothing for the task of a pipeline.
+    fn note(&self, next: Kept) {
+        if let Some(pipeline) = self.map().get(&next.name) {
+            pipeline.wish.send_if_modified(|wish| {
+                wish.kept = Some(Arc::new(next.clone()));
+                false
+            });
+        }
     }
 
     fn keep(self: &Arc<Self>, kept: Kept, again: Try) -> Result<(), Refused> {

@@ -304,11 +304,14 @@ fn refuse_lost(carried: &Carried, facts: PlanFacts<'_>) -> Result<(), Failure> {
     }
     let steps: Vec<String> = lost.iter().map(|(step, why)| format!("`{step}` ({why})")).collect();
     let flags: Vec<String> = lost.iter().map(|(step, _)| format!("--accept-reset {step}")).collect();
+    let asked: Vec<String> = lost.iter().map(|(step, _)| format!("accept_reset={step}")).collect();
     let message = format!("the pipeline has changed, and the state of {} would be lost", steps.join(", "));
     Err(Failure::user("refused.plan_changed", message).hint(format!(
-        "apply the spec as it was; or `apply {}`, which goes on without: such a step begins empty, and what it held of rows \
-         that were read is in no later output; or start over with `--fresh`, which reads the sources from their `start` again",
-        flags.join(" ")
+        "apply the spec as it was; or `apply {}` (over HTTP `?{}`), which goes on without: such a step begins empty, and what \
+         it held of rows that were read is in no later output; or start over with `--fresh`, which reads the sources from their \
+         `start` again",
+        flags.join(" "),
+        asked.join("&")
     )))
 }
 

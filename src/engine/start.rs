@@ -71,6 +71,8 @@ pub struct StartReport {
     pub found: Option<String>,
     /// Where the state was found; `None`: it was replayed, or there is none.
     pub snapshot: Option<RestoredReport>,
+    /// Snapshots that `--fresh` gave up with the journal, and removed.
+    pub removed_snapshots: usize,
     /// What became of the state of each step, where the plan is another one than the journal's.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub changed: BTreeMap<String, Fate>,
@@ -143,9 +145,10 @@ pub fn start(
         journal.clear()?;
         records = journal.acquire()?;
     }
-    if let Some((shelf, lineage)) = shelf.as_ref().zip(given_up) {
-        shelf.remove(&lineage)?;
-    }
+    let removed_snapshots = match shelf.as_ref().zip(given_up) {
+        Some((shelf, lineage)) => shelf.remove(&lineage)?,
+        None => 0,
+    };
     let mut owned = Owned::take_over(journal, &mut records)?;
     if origin.is_some() {
         // I15: until then a live instance could own the journal again, and commit. Now the sink stands still.
@@ -215,6 +218,7 @@ pub fn start(
         last_epoch: recovery.last,
         found: origin.map(|origin| origin.found),
         snapshot,
+        removed_snapshots,
         changed: recovery.changed.clone(),
         replayed_epochs: recovery.last + 1 - recovery.replay_from,
         replayed_rows: 0,

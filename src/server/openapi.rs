@@ -93,7 +93,12 @@ fn described(operation: &Operation) -> Json {
     }
     if operation.path.ends_with("/logs") {
         parameters.push(parameter("lines", "query", "how many; default 100"));
-    } else if operation.method != "get" && operation.path.contains("{name}") {
+    }
+    if operation.takes_specs {
+        let what = "Go on without the state of this step, which is not what it was; may be given several times";
+        parameters.push(parameter("accept_reset", "query", what));
+    }
+    if operation.method != "get" && operation.path.contains("{name}") {
         parameters.push(parameter("If-Match", "header", "ETag of the state that is to be changed"));
     }
     let content =

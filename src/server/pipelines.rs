@@ -1,9 +1,10 @@
 //! `/v1/pipelines`: what is submitted, what is wanted of it, and what it does.
 //!
 //! A pipeline is named by its path and `?namespace=` (default `default`). Its ETag names its state: `If-Match` on a
-//! change refuses a stale one. What was submitted never comes back, only the names of its files: it may hold secrets.
+//! change refuses a stale one. `?accept_reset=STEP`, as often as wanted, lets a changed pipeline start without the state of
+//! that step. What was submitted never comes back, only the names of its files: it may hold secrets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,6 +154,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
+/// Steps whose state may be given up.
+struct Accepted(BTreeSet<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Accepted {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let query =
+            query.map_err(|rejected| Refusal::new(StatusCode::BAD_REQUEST, "http.query", rejected.body_text()))?.0;
+        Ok(Accepted(query.into_iter().filter(|(key, _)| key == "accept_reset").map(|(_, step)| step).collect()))
+    }
+}
+
 /// What the request's headers say must hold.
 fn expected(headers: &HeaderMap) -> Expect {
     let texts = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
@@ -198,11 +213,12 @@ async fn show(State(supervisor): State<Arc<Supervisor>>, Named(name): Named) -> 
 
 async fn create(
     State(supervisor): State<Arc<Supervisor>>,
+    Accepted(accepted): Accepted,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     let submission = submission(&headers, body::read(body, BODY_BYTES_MAX).await, "submitted.yaml")?;
-    let done = blocking(move || supervisor.submit(&submission, None, &Expect::New)).await?;
+    let done = blocking(move || supervisor.submit(&submission, None, &accepted, &Expect::New)).await?;
     let first = done.first().map(|(described, _)| path_of(&described.kept.name));
     let pipelines = done.into_iter().map(|(described, _)| Pipeline::of(described)).collect();
     let location: Vec<_> = first.into_iter().map(|path| (LOCATION, path)).collect();
@@ -219,12 +235,13 @@ fn path_of(name: &Name) -> String {
 async fn change(
     State(supervisor): State<Arc<Supervisor>>,
     Named(name): Named,
+    Accepted(accepted): Accepted,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     let submission = submission(&headers, body::read(body, BODY_BYTES_MAX).await, &format!("{}.yaml", name.name))?;
     let expect = expected(&headers);
-    let mut done = blocking(move || supervisor.submit(&submission, Some(&name), &expect)).await?;
+    let mut done = blocking(move || supervisor.submit(&submission, Some(&name), &accepted, &expect)).await?;
     let (described, is_new) = done
         .pop()
         .ok_or_else(|| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "serve.nothing", "nothing was submitted"))?;

@@ -305,17 +305,18 @@ impl Shelf {
         self.store.remove_cut_off(lineage, |name| name.get(..stem.len()).is_some_and(|start| start < &**stem));
     }
 
-    /// Removes all of a lineage, which its journal has given up. What is of others stays: the same folder may serve the
-    /// journal of another cluster.
+    /// Removes all of a lineage, which its journal has given up; gives how many snapshots that were. What is of others stays:
+    /// the same folder may serve the journal of another cluster.
     ///
     /// # Errors
     /// Something cannot be removed.
-    pub fn remove(&self, lineage: &str) -> Result<(), Failure> {
+    pub fn remove(&self, lineage: &str) -> Result<usize, Failure> {
         let objects = self.store.list(lineage)?.objects;
         let (manifests, columns): (Vec<_>, Vec<_>) = objects.iter().partition(|name| name.ends_with(".json"));
+        let count = manifests.len();
         manifests.into_iter().chain(columns).try_for_each(|name| self.store.delete(name))?;
         self.store.delete_folder(lineage);
-        Ok(())
+        Ok(count)
     }
 
     /// The lineages of which there is something.
@@ -435,9 +436,9 @@ mod tests {
         shelf.publish(&on_its_way).unwrap();
         assert_eq!(numbers(&shelf, &on_its_way).unwrap().len(), 5);
         assert_eq!(store.list("l").unwrap().objects.len(), 6);
-        shelf.remove("k").unwrap();
+        assert_eq!(shelf.remove("k").unwrap(), 0);
         assert_eq!(epochs(&shelf), [10, 100, 101]);
-        shelf.remove("l").unwrap();
+        assert_eq!(shelf.remove("l").unwrap(), 3);
         assert_eq!((epochs(&shelf), shelf.lineages().unwrap()), (vec![], vec![]));
     }
 

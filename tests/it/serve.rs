@@ -2,6 +2,7 @@
 //!
 //! The pipelines are generators that write files, so that no other server is needed.
 
+mod changed;
 mod conformance;
 mod connect;
 mod connectors;

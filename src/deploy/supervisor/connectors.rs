@@ -76,15 +76,9 @@ impl Supervisor {
         let pipeline = pipeline_of(name);
         let known = self.known(&pipeline).ok_or_else(|| Refused::Unknown(pipeline.clone()))?;
         let connector = known.connector.clone().map(|connector| Connector { topics_since, ..connector });
-        let next = Arc::new(Kept { connector, ..Kept::clone(&known) });
+        let next = Kept { connector, ..Kept::clone(&known) };
         self.store.put(&next).map_err(Refused::Failed)?;
-        if let Some(pipeline) = self.map().get(&pipeline) {
-            // Nothing that runs changes: its task is not told.
-            pipeline.wish.send_if_modified(|wish| {
-                wish.kept = Some(next);
-                false
-            });
-        }
+        self.note(next);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use super::{Reason, State, Supervised, Supervisor, Wish};
 use crate::deploy::store::{Kept, Wanted};
 use crate::deploy::submission::Name;
 use crate::deploy::{open_journal, prepare};
+use crate::engine::carry::Fate;
 use crate::engine::start::StartOptions;
 use crate::engine::{Job, Outcome, RunOptions};
 use crate::plan::describe;
@@ -161,9 +162,14 @@ impl Keeper {
             let journal = open_journal(&plan).map_err(|failure| of_failure(&failure, true))?;
             // Connectors go by their offsets alone: without any they begin, whatever their output says.
             let adopts_outputs = kept.connector.is_some();
-            let options = RunOptions { start: StartOptions { adopts_outputs, ..StartOptions::default() } };
+            let accept_reset = kept.accept_reset.clone();
+            let options =
+                RunOptions { start: StartOptions { adopts_outputs, accept_reset, ..StartOptions::default() } };
             let clock = supervisor.clock.clone();
-            Job::start(plan, journal, options, clock, &supervisor.runtime).map_err(|failure| of_failure(&failure, true))
+            let job = Job::start(plan, journal, options, clock, &supervisor.runtime);
+            let job = job.map_err(|failure| of_failure(&failure, true))?;
+            supervisor.has_started(&kept);
+            Ok(job)
         };
         tokio::task::spawn_blocking(start).await.unwrap_or_else(|_| Err(panicked()))
     }
@@ -177,6 +183,11 @@ impl Keeper {
             if job.report.first_run { "starts" } else { "resumes" },
             job.report.journal
         );
+        for (step, fate) in &job.report.changed {
+            if let Fate::Lost { why } = fate {
+                tracing::warn!("the state of `{step}` is given up, as was accepted: {why}");
+            }
+        }
         {
             let mut seen = self.pipeline.seen();
             (seen.running, seen.has_run) = (Some(metrics.clone()), true);

@@ -96,6 +96,13 @@ fn a_changed_pipeline_keeps_the_state_of_what_has_not_changed() {
         forgotten.contains("would forget topic runner.") && forgotten.contains(" of the state in `"),
         "{forgotten}"
     );
+    // `--fresh` gives the snapshots up with the journal, and takes another at its stop.
+    let runner = place.apply_with(&["--fresh"]);
+    let said = runner.wait_stderr("begins anew");
+    assert!(said.contains("has removed") && said.contains(" of the state of before"), "{said}");
+    wait_for_count(&place, &table, 91);
+    runner.signal(libc::SIGINT);
+    runner.wait().with_code(0);
     let forgotten = run(&["reset", "spec.yaml", "--yes"], place.folder.path()).with_code(0).stdout;
     assert!(forgotten.contains(" of the state in `"), "{forgotten}");
     let shown = run(&["journal", "show", "spec.yaml", "--output", "json"], place.folder.path()).with_code(0).stdout;
