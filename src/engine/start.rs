@@ -11,6 +11,7 @@ mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -79,8 +80,46 @@ pub struct StartReport {
     pub replayed_epochs: u64,
     pub replayed_rows: u64,
     pub journal: String,
+    /// What was needed for it.
+    pub took: Took,
+    /// Bytes of state, as `memory` counts them.
+    pub state_bytes: usize,
     /// Where this run reads on, by source, then partition.
     pub positions: BTreeMap<String, BTreeMap<PartitionName, Position>>,
+}
+
+/// The parts of a start, one after the other, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Took {
+    /// Groups were asked, sinks locked and opened.
+    pub sinks_ms: u64,
+    /// The journal was taken over and read.
+    pub journal_ms: u64,
+    /// Of that: the brokers fenced the instance before, and ended what it had left open.
+    pub fencing_ms: u64,
+    /// Our owner record was committed.
+    pub owner_ms: u64,
+    /// It was decided where to go on, and the state in the snapshot was read.
+    pub state_ms: u64,
+    /// Sources, groups and topics were asked, and readers opened.
+    pub sources_ms: u64,
+    /// What lay behind the snapshot was read again, and sinks were given what they lacked.
+    pub replay_ms: u64,
+}
+
+/// Milliseconds from one part to the next.
+struct Laps(Instant);
+
+impl Laps {
+    fn next(&mut self) -> u64 {
+        let now = Instant::now();
+        let elapsed = now - std::mem::replace(&mut self.0, now);
+        millis(elapsed)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 /// How to start.
@@ -129,11 +168,13 @@ pub fn start(
     clock: Arc<dyn Clock>,
     metrics: &Arc<Metrics>,
 ) -> Result<Started, Failure> {
+    let (mut laps, mut took) = (Laps(Instant::now()), Took::default());
     if !options.fresh && plan.restart == RestartPlan::Journal {
         refuse_moved(plan, journal.as_mut())?;
     }
     // Sinks lock what they write: whoever cannot have them must not take the journal from one that has.
     let mut writers = open_writers(plan)?;
+    took.sinks_ms = laps.next();
     let mut records = journal.acquire()?;
     let shelf = open_shelf(plan, &options.snapshots)?;
     // What a dead instance left open is aborted. What is refused is refused before anything is removed.
@@ -149,7 +190,9 @@ pub fn start(
         Some((shelf, lineage)) => shelf.remove(&lineage)?,
         None => 0,
     };
+    (took.journal_ms, took.fencing_ms) = (laps.next(), millis(journal.fencing_time()));
     let mut owned = Owned::take_over(journal, &mut records)?;
+    took.owner_ms = laps.next();
     if origin.is_some() {
         // I15: until then a live instance could own the journal again, and commit. Now the sink stands still.
         origin = restart::origin(plan, options.fresh)?.map(|origin| origin.or_at(starts));
@@ -160,6 +203,7 @@ pub fn start(
         Some(origin) => Begun::with(restart::recovery(plan, origin, uuid::Uuid::new_v4().to_string())),
         None => recover(plan, &history, &writers, &options, shelf.as_deref())?,
     };
+    took.state_ms = laps.next();
     if history.plan.is_none() && !options.fresh && plan.restart == RestartPlan::Journal {
         reported::refuse_lost(plan)?;
     }
@@ -223,6 +267,8 @@ pub fn start(
         replayed_epochs: recovery.last + 1 - recovery.replay_from,
         replayed_rows: 0,
         journal: owned.journal().describe(),
+        took: Took::default(),
+        state_bytes: 0,
         positions: BTreeMap::new(),
     };
     let incarnation = owned.owner().incarnation;
@@ -265,6 +311,7 @@ pub fn start(
         metrics,
         listener: &options.listener,
     };
+    took.sources_ms = laps.next();
     let replayed_rows = replay.run(&mut committer)?;
     let last = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?.max(recovery.last);
     if trunk.state_bytes() > memory.shares.state {
@@ -277,7 +324,8 @@ pub fn start(
     let coordinator = Coordinator::new(settings(plan, &memory), timing, lanes, resumed, clock.monotonic());
     let open = seats.iter().map(|_| memory.gauge("epochs")).collect();
     let positions = latest_positions(plan, &history, &recovery, &discovered.starts);
-    let report = StartReport { replayed_rows, positions, ..report };
+    took.replay_ms = laps.next();
+    let report = StartReport { replayed_rows, positions, took, state_bytes: trunk.state_bytes(), ..report };
     Ok(Started { seats, trunk, coordinator, committer, pace, clock, targets, memory, open, incarnation, report })
 }
 

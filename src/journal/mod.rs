@@ -90,6 +90,11 @@ pub trait Journal: Send {
         None
     }
 
+    /// How long the last `acquire` waited for the brokers to fence whoever wrote before, and to end what that one left open.
+    fn fencing_time(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     /// How long a newer owner may need from fencing us to saying who it is.
     fn takeover_time(&self) -> std::time::Duration {
         std::time::Duration::ZERO

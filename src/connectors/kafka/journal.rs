@@ -65,6 +65,8 @@ pub struct KafkaJournal {
     without_transactions: bool,
     /// Where it was acquired first.
     place: Option<Place>,
+    /// How long it took to fence whoever wrote before.
+    fencing: Duration,
     /// `None`: not acquired, or lost.
     producer: Option<Producer>,
     /// Without transactions: whose records these are, and where the next one will stand.
@@ -102,6 +104,7 @@ impl KafkaJournal {
             sinks,
             without_transactions: false,
             place: None,
+            fencing: Duration::ZERO,
             producer: None,
             instance: String::new(),
             end: 0,
@@ -161,7 +164,7 @@ impl KafkaJournal {
     }
 
     /// A producer of all topics; it is made before the log is read, so that nobody who is fenced by it writes behind what was read.
-    fn open_producer(&self, topics: &Topics) -> Result<Producer, Failure> {
+    fn open_producer(&mut self, topics: &Topics) -> Result<Producer, Failure> {
         if self.without_transactions { self.open_idempotent(topics) } else { self.open_transactional(topics) }
     }
 
@@ -173,7 +176,7 @@ impl KafkaJournal {
         self.sinks.iter().map(|sink| sink.topic.as_str()).chain([self.topic.as_str()]).collect()
     }
 
-    fn open_transactional(&self, topics: &Topics) -> Result<Producer, Failure> {
+    fn open_transactional(&mut self, topics: &Topics) -> Result<Producer, Failure> {
         let limits = self.batch_limits(topics)?;
         let producer = Producer::open(&self.cluster, Some(&self.transactional_id), &self.topic_names(), &limits)?;
         let (id, begun) = (&self.transactional_id, Instant::now());
@@ -189,8 +192,9 @@ impl KafkaJournal {
             }
             _ => self.cluster.failure(producer.client(), &format!("become owner of transactional id `{id}`"), error),
         })?;
+        self.fencing = begun.elapsed();
         // The broker's part of a recovery: it ends what the dead instance left open, and fences it.
-        tracing::debug!(target: "kafka", "became owner of transactional id `{id}` in {} ms", begun.elapsed().as_millis());
+        tracing::debug!(target: "kafka", "became owner of transactional id `{id}` in {} ms", self.fencing.as_millis());
         Ok(producer)
     }
 
@@ -452,6 +456,10 @@ impl Journal for KafkaJournal {
 
     fn watch(&self) -> Option<Box<dyn Watch>> {
         self.place.clone().map(|place| Box::new(place) as Box<dyn Watch>)
+    }
+
+    fn fencing_time(&self) -> Duration {
+        self.fencing
     }
 
     fn takeover_time(&self) -> Duration {

@@ -196,6 +196,10 @@ fn i18_a_full_disk_keeps_no_row_back_and_a_restart_goes_by_the_snapshot_before()
     let started = json(&runner.wait_stderr("\"started\""));
     assert_eq!(started["started"]["snapshot"]["epoch"].as_u64().as_ref(), whole.last(), "{started}");
     assert!(long(&started["started"], "replayed_rows") >= 10_000, "{started}");
+    // 20,000 groups, and the brokers' part of the start told from the rest.
+    assert!(long(&started["started"], "state_bytes") > 1 << 20, "{started}");
+    let took = &started["started"]["took"];
+    assert!(long(took, "journal_ms") >= long(took, "fencing_ms") && long(took, "fencing_ms") > 0, "{took}");
     assert!(!disk.files("snapshots").iter().any(|name| name.contains('#')), "what was cut off is there still");
     fed_until(
         &runner,
