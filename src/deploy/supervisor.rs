@@ -29,7 +29,7 @@ use super::logs::{Line, Logs, SPAN};
 use super::store::{Kept, Store, Wanted};
 use super::submission::{Name, Submission};
 use crate::engine::Metrics;
-use crate::engine::metrics::Snapshot;
+use crate::engine::metrics::{Measures, PartKind, PartSnapshot, Snapshot};
 use crate::report::{Diagnostics, Failure};
 use crate::time::{Clock, Millis};
 
@@ -93,6 +93,13 @@ pub struct Described {
     pub plan: Option<Json>,
     /// Since the server was started.
     pub has_run: bool,
+}
+
+/// A pipeline with everything that is measured of it.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    pub described: Described,
+    pub measures: Measures,
 }
 
 /// Why something was not done.
@@ -197,7 +204,7 @@ struct Seen {
     /// Of the job that runs.
     running: Option<Arc<Metrics>>,
     /// Of jobs that ended.
-    past: Snapshot,
+    past: (Snapshot, Measures),
     plan: Option<Json>,
     has_run: bool,
 }
@@ -211,10 +218,30 @@ impl Supervised {
         let kept = self.wish.borrow().kept.clone()?;
         let seen = self.seen();
         let metrics = match &seen.running {
-            Some(running) => running.snapshot().after(seen.past),
-            None => seen.past,
+            Some(running) => running.snapshot().after(seen.past.0),
+            None => seen.past.0,
         };
         Some(Described { kept, status: seen.status.clone(), metrics, plan: seen.plan.clone(), has_run: seen.has_run })
+    }
+
+    fn measures(&self) -> Measures {
+        let seen = self.seen();
+        match &seen.running {
+            Some(running) => running.measures().after(&seen.past.1),
+            None => seen.past.1.clone(),
+        }
+    }
+}
+
+impl Measured {
+    /// It has a job.
+    pub fn runs(&self) -> bool {
+        matches!(self.described.status.state, State::Running | State::Stopping)
+    }
+
+    /// Its sources, steps and sinks, by name.
+    pub fn parts(&self) -> impl Iterator<Item = (&(PartKind, String), &PartSnapshot)> {
+        self.measures.parts.iter()
     }
 }
 
@@ -249,6 +276,19 @@ impl Supervisor {
     /// All pipelines, by name.
     pub fn list(&self) -> Vec<Described> {
         self.map().values().filter_map(|pipeline| pipeline.described()).collect()
+    }
+
+    /// The same, with what is measured of each.
+    pub fn measured(&self) -> Vec<Measured> {
+        let of = |pipeline: &Arc<Supervised>| {
+            Some(Measured { described: pipeline.described()?, measures: pipeline.measures() })
+        };
+        self.map().values().filter_map(of).collect()
+    }
+
+    /// As its pipelines see it.
+    pub fn now(&self) -> Millis {
+        self.clock.now()
     }
 
     /// # Errors
@@ -356,6 +396,11 @@ impl Supervisor {
         let _changing = self.changing()?;
         let known = self.known(name).ok_or_else(|| Refused::Unknown(name.clone()))?;
         expect.check(name, Some(&known))?;
+        self.forget(name)
+    }
+
+    /// Nobody else changes anything meanwhile.
+    fn forget(&self, name: &Name) -> Result<Gone, Refused> {
         self.store.remove(name).map_err(Refused::Failed)?;
         let map = self.map();
         let pipeline = map.get(name).ok_or_else(|| Refused::Unknown(name.clone()))?;
@@ -434,7 +479,7 @@ impl Supervisor {
             return;
         }
         let status = Status { state: State::Starting, since: self.clock.now(), restarts: 0, reason: None };
-        let seen = Seen { status, running: None, past: Snapshot::default(), plan: None, has_run: false };
+        let seen = Seen { status, running: None, past: <_>::default(), plan: None, has_run: false };
         let pipeline = Arc::new(Supervised { wish: watch::Sender::new(Wish::first(kept)), seen: Mutex::new(seen) });
         map.insert(name.clone(), pipeline.clone());
         self.tasks.send_modify(|tasks| *tasks += 1);

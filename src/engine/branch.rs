@@ -4,14 +4,13 @@
 //! kept by (source, partition), so that an epoch's rows come in order, whoever made them (I2).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{RecordBatch, StringArray, UInt32Array};
 use arrow::compute::take_record_batch;
 
 use super::away::Waits;
 use super::graph::{Branch, Consumer};
-use super::metrics::Metrics;
+use super::metrics::Counts;
 use crate::data::{Batch, DeadLetter, EncodedRows, Partition, SourceIndex, dead_letter, with_reason};
 use crate::plan::{Plan, RecordEncoder, Step};
 use crate::report::Failure;
@@ -31,6 +30,7 @@ pub struct Output {
     /// Step, source, partition.
     pub partials: Vec<(usize, SourceIndex, Partition, Partial)>,
     pub dead: Vec<DeadLetter>,
+    pub counts: Counts,
 }
 
 /// A branch with its operators opened.
@@ -41,7 +41,7 @@ pub struct Running {
 }
 
 enum RunningConsumer {
-    Rows { operator: Box<dyn RowOperator>, name: String, then: Running, rest: Running, failed: Running },
+    Rows { step: usize, operator: Box<dyn RowOperator>, name: String, then: Running, rest: Running, failed: Running },
     Stateful { step: usize, name: String, gather: Box<dyn Gather>, late_because: &'static str, late: Running },
     Sink { sink: usize, name: String, encoder: Box<dyn RecordEncoder> },
     Union { union: usize, slot: usize, columns: Union },
@@ -52,7 +52,6 @@ pub struct Pass<'a> {
     pub at: At,
     pub watermark: Watermark,
     pub output: &'a mut Output,
-    pub metrics: &'a Metrics,
     pub waits: &'a Waits,
     pub dead_letters_late: bool,
     pub bytes_out: usize,
@@ -151,7 +150,8 @@ impl RunningConsumer {
                 let Step::Rows(transform) = &plan.steps[*step].step else { return Err(wrong_kind(*step)) };
                 let name = plan.steps[*step].name.clone();
                 let [then, rest, failed] = [then, rest, failed].map(|branch| Running::open(plan, branch));
-                RunningConsumer::Rows { operator: transform.open(), name, then: then?, rest: rest?, failed: failed? }
+                let (step, operator) = (*step, transform.open());
+                RunningConsumer::Rows { step, operator, name, then: then?, rest: rest?, failed: failed? }
             }
             Consumer::Stateful { step, late } => {
                 let Step::Stateful(transform) = &plan.steps[*step].step else { return Err(wrong_kind(*step)) };
@@ -172,10 +172,12 @@ impl RunningConsumer {
     fn run(&mut self, batch: Batch, pass: &mut Pass<'_>) -> Result<(), Failure> {
         let first_dead = pass.output.dead.len();
         let name = match self {
-            RunningConsumer::Rows { operator, name, then, rest, failed } => {
+            RunningConsumer::Rows { step, operator, name, then, rest, failed } => {
+                pass.output.counts.given(*step, &batch.rows);
                 let mut left = Left { rest: rest.takes(), failed: failed.takes(), dead: Vec::new() };
                 let input = batch.clone();
                 let batch = operator.apply(batch, pass.at, &mut left)?;
+                pass.output.counts.let_out(*step, &batch.rows);
                 pass.output.dead.append(&mut left.dead);
                 name_dead(&mut pass.output.dead[first_dead..], name);
                 if let Some(rows) = left.rest.filter(|rows| !rows.is_empty()) {
@@ -188,9 +190,11 @@ impl RunningConsumer {
                 }
                 return then.run(batch, pass);
             }
-            RunningConsumer::Stateful { name, gather, late_because, late, .. } => {
+            RunningConsumer::Stateful { step, name, gather, late_because, late } => {
+                pass.output.counts.given(*step, &batch.rows);
                 let mut late_rows = Vec::new();
                 gather.update(&batch, pass.watermark, pass.at, &mut late_rows, &mut pass.output.dead)?;
+                pass.output.counts.late(*step, late_rows.iter().map(|late| late.rows.num_rows() as u64).sum());
                 run_late(late_rows, late_because, late, pass)?;
                 name
             }
@@ -230,7 +234,6 @@ fn united(mut rows: Vec<(usize, Batch)>) -> Result<Batch, Failure> {
 /// I4, I8: late rows leave in the same epoch, counted; those that nothing takes become dead letters.
 fn run_late(late_rows: Vec<Batch>, because: &str, late: &mut Running, pass: &mut Pass<'_>) -> Result<(), Failure> {
     for batch in late_rows {
-        pass.metrics.late.fetch_add(batch.rows.num_rows() as u64, Relaxed);
         if !late.is_read() && pass.dead_letters_late {
             pass.output.dead.extend((0..batch.rows.num_rows()).map(|row| dead_letter(&batch, row, "late", because)));
         }
@@ -304,7 +307,6 @@ mod tests {
             at: At { clock: 0 },
             watermark: Watermark::NONE,
             output: &mut output,
-            metrics: &Metrics::default(),
             waits,
             dead_letters_late: false,
             bytes_out: 0,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::learnt::Learnt;
-use super::metrics::Metrics;
+use super::metrics::{Flow, Metrics};
 use super::recovery::History;
 use super::restart;
 use super::sinks::SinkWorker;
@@ -148,18 +148,23 @@ impl Committer {
         self.fit(&record, &mut rows)?;
         restart::mark(&self.plan, &self.topic_ids, &record, &mut rows)?;
         let (epoch, needed) = (record.epoch, record.needed);
-        let count: usize = rows.values().flatten().map(EncodedRows::len).sum();
+        let written: Vec<(usize, Flow)> = rows.iter().map(|(sink, rows)| (*sink, flow(rows))).collect();
         let outputs: Vec<SinkRows> =
             self.transactional().filter_map(|sink| rows.remove(&sink).map(|rows| SinkRows { sink, rows })).collect();
         let (mut records, progress) = self.progress_records();
         self.learnt.note(&record);
         records.push(Record::Epoch(record));
         let is_there = |record: &Record| matches!(record, Record::Epoch(record) if record.epoch == epoch);
+        let begun = Instant::now();
         self.owned.append(&records, &outputs, &is_there)?;
+        self.metrics.commits.observe(begun.elapsed());
         faults::point("epoch.committed");
         self.journaled.extend(progress);
         self.needed.insert(epoch, needed);
-        self.metrics.rows_out.fetch_add(count as u64, Relaxed);
+        for (sink, flow) in written {
+            self.metrics.rows_out.fetch_add(flow.rows, Relaxed);
+            self.metrics.parts.add_written(sink, flow);
+        }
         self.metrics.epochs.fetch_add(1, Relaxed);
         self.hand_over(epoch, rows)?;
         self.advance_snapshots();
@@ -269,6 +274,12 @@ impl Committer {
         }
         Ok(())
     }
+}
+
+fn flow(rows: &[EncodedRows]) -> Flow {
+    let (count, bytes) =
+        rows.iter().fold((0, 0), |(count, bytes), rows| (count + rows.len(), bytes + rows.arena.len()));
+    Flow { rows: count as u64, bytes: bytes as u64 }
 }
 
 #[cfg(test)]

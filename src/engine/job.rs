@@ -191,7 +191,7 @@ impl Job {
         clock: Arc<dyn Clock>,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Job, Failure> {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::of(&plan));
         let started = start(&plan, journal, options.start, clock.clone(), &metrics)?;
         Threads::spawn(plan, started, clock, metrics, runtime)
     }
@@ -303,6 +303,8 @@ impl Threads {
                 max_bytes,
                 ranges_bytes_max: RECORD_BYTES_MAX / lane_count.max(1),
                 held: open[index].clone(),
+                metrics: metrics.clone(),
+                behind: 0,
             };
             start_worker(&mut workers, pool, &events, lane.attend(pool));
         }

@@ -20,7 +20,7 @@ use super::branch::{Output, Pass, Running};
 use super::failed::Failed;
 use super::graph::Graph;
 use super::headers;
-use super::metrics::Metrics;
+use super::metrics::{Flow, Metrics};
 use crate::connectors::{Fetched, PartitionStart, Payload};
 use crate::data::{
     Batch, DeadLetter, EncodedRows, Mark, Offset, Partition, Position, RawBatch, SourceIndex, dead_letter, meta,
@@ -202,7 +202,6 @@ impl Lane {
             at,
             watermark: self.watermark,
             output: &mut self.output,
-            metrics: &self.metrics,
             waits: &self.waits,
             dead_letters_late: self.plan.dead_letter.is_some(),
             bytes_out: 0,
@@ -211,6 +210,8 @@ impl Lane {
         self.failed.run(&fetched.payload, &mut pass)?;
         self.root.run(batch, &mut pass)?;
         let bytes_out = pass.bytes_out;
+        let read = Flow { rows: count as u64, bytes: bytes as u64 };
+        self.output.counts.read(usize::from(self.source), read);
         self.rows += count as u64;
         self.bytes += bytes.max(bytes_out);
         let name = &self.plan.sources[usize::from(self.source)].name;

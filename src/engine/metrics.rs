@@ -1,12 +1,23 @@
-//! What a running pipeline counts. Written by the engine's threads, read by the status line.
+//! What a running pipeline counts. Written by the engine's threads, read by the status line and `/metrics`.
+//!
+//! Nothing is counted record by record: lanes and branches add up a batch at a time in an epoch's [`Counts`], and those
+//! of epochs that are live are added here at the mark.
+
+mod histogram;
+mod parts;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+pub use histogram::{Histogram, Observed};
+pub use parts::{Counts, Flow, PartCounters, PartKind, PartSnapshot, Parts};
+
+use crate::data::DeadLetter;
+use crate::plan::Plan;
 
 /// Counters since this process started; replayed rows are not counted.
 #[derive(Debug, Default)]
 pub struct Metrics {
     pub rows_in: AtomicU64,
-    pub bytes_in: AtomicU64,
     pub rows_out: AtomicU64,
     pub late: AtomicU64,
     pub dead: AtomicU64,
@@ -17,17 +28,35 @@ pub struct Metrics {
     /// Records written with an earlier timestamp than their time, which is further ahead than their topic takes.
     pub ahead: AtomicU64,
     pub epochs: AtomicU64,
+    /// How long commits took: of the journal, with the sinks that commit with it.
+    pub commits: Histogram,
     /// Snapshots of the state that were published, and that could not be written.
     pub snapshots: AtomicU64,
     pub snapshots_failed: AtomicU64,
-    /// Records between the positions and the ends, where the sources know.
-    pub behind: AtomicU64,
     /// Milliseconds; `i64::MIN` before the first.
     pub watermark: AtomicI64,
     /// Bytes held when the last epoch was committed (I6).
     pub memory: AtomicU64,
     /// Most bytes held at any commit.
     pub memory_max: AtomicU64,
+    pub parts: PartCounters,
+}
+
+/// What is measured beside the [`Snapshot`], which is about the pipeline as a whole, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Measures {
+    pub parts: Parts,
+    pub commits: Observed,
+}
+
+impl Measures {
+    /// These on top of those of earlier runs of the same pipeline. Parts that it no longer has are gone.
+    pub fn after(mut self, past: &Measures) -> Measures {
+        for (part, counters) in &mut self.parts {
+            *counters = counters.after(past.parts.get(part).copied().unwrap_or_default());
+        }
+        Measures { commits: self.commits.plus(past.commits), ..self }
+    }
 }
 
 /// The counters at one moment.
@@ -51,17 +80,38 @@ pub struct Snapshot {
 }
 
 impl Metrics {
+    /// Of a plan that is about to run.
+    pub fn of(plan: &Plan) -> Metrics {
+        Metrics { parts: PartCounters::of(plan), ..Metrics::default() }
+    }
+
+    /// Adds up what lanes and branches counted of an epoch that is live.
+    pub fn count(&self, counts: &Counts) {
+        self.late.fetch_add(counts.late_rows(), Relaxed);
+        self.parts.add(counts);
+    }
+
+    /// The same of what was refused.
+    pub fn count_dead(&self, dead: &[DeadLetter]) {
+        self.dead.fetch_add(dead.len() as u64, Relaxed);
+        self.parts.add_dead(dead);
+    }
+
     /// Notes how much is held now.
     pub fn hold(&self, bytes: usize) {
         self.memory.store(bytes as u64, Relaxed);
         self.memory_max.fetch_max(bytes as u64, Relaxed);
     }
 
+    pub fn measures(&self) -> Measures {
+        Measures { parts: self.parts.snapshot(), commits: self.commits.observed() }
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         let watermark = self.watermark.load(Relaxed);
         Snapshot {
             rows_in: self.rows_in.load(Relaxed),
-            bytes_in: self.bytes_in.load(Relaxed),
+            bytes_in: self.parts.bytes_in(),
             rows_out: self.rows_out.load(Relaxed),
             late: self.late.load(Relaxed),
             dead: self.dead.load(Relaxed),
@@ -71,7 +121,7 @@ impl Metrics {
             epochs: self.epochs.load(Relaxed),
             snapshots: self.snapshots.load(Relaxed),
             snapshots_failed: self.snapshots_failed.load(Relaxed),
-            behind: self.behind.load(Relaxed),
+            behind: self.parts.behind(),
             memory: self.memory.load(Relaxed),
             memory_max: self.memory_max.load(Relaxed),
             watermark: (watermark != i64::MIN && self.epochs.load(Relaxed) > 0).then_some(watermark),

@@ -387,13 +387,13 @@ impl Trunk {
             };
             let (rows, rest) = (left(emitted.rows)?, emitted.rest.map(left).transpose()?);
             let mut output = Output::default();
+            output.counts.let_out(step, &rows);
             // Several steps may give to one: each is a partition of its own.
             let batch = |rows| Batch { source: NO_SOURCE, partition: step as Partition, rows };
             let mut pass = Pass {
                 at: At { clock: emission.mark.clock },
                 watermark: stateful.before.earlier_by(stateful.operator.grace_ms()),
                 output: &mut output,
-                metrics: &self.metrics,
                 waits: &self.waits,
                 dead_letters_late: self.plan.dead_letter.is_some(),
                 bytes_out: 0,
@@ -413,6 +413,9 @@ impl Trunk {
     fn take_output(&mut self, output: Output, rows_read: u64) -> Result<(), Failure> {
         let emission = self.emission.as_mut().ok_or_else(no_epoch)?;
         let reading = emission.reading;
+        if reading == Reading::Live {
+            self.metrics.count(&output.counts);
+        }
         for (sink, runs) in output.rows {
             runs.into_values().flatten().for_each(|rows| emission.waiting.push(sink, rows));
         }
@@ -480,7 +483,7 @@ impl Trunk {
         // Stable: the steps that refused one record keep their order.
         dead.sort_by_key(|dead| (dead.source, dead.partition, dead.offset));
         if reading == Reading::Live {
-            self.metrics.dead.fetch_add(dead.len() as u64, Relaxed);
+            self.metrics.count_dead(&dead);
         }
         // Those of an epoch that is resumed may stand behind its cursor, and then nobody has looked at them yet.
         if reading != Reading::Replay {
@@ -527,6 +530,7 @@ fn joined(lanes: Vec<Output>) -> Output {
         }
         all.partials.extend(lane.partials);
         all.dead.extend(lane.dead);
+        all.counts.join(lane.counts);
     }
     all
 }

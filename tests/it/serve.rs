@@ -8,6 +8,7 @@ mod connect;
 mod connectors;
 mod guarded;
 mod many;
+mod metrics;
 mod verbs;
 
 use std::path::Path;

@@ -203,7 +203,7 @@ impl Keeper {
             }
         };
         let mut seen = self.pipeline.seen();
-        seen.past = metrics.snapshot().after(seen.past);
+        seen.past = (metrics.snapshot().after(seen.past.0), metrics.measures().after(&seen.past.1));
         seen.running = None;
         drop(seen);
         match outcome {

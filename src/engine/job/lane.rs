@@ -13,6 +13,7 @@ use crate::data::Epoch;
 use crate::engine::branch::Output;
 use crate::engine::coordinator::{Event, LaneReport};
 use crate::engine::memory::Gauge;
+use crate::engine::metrics::Metrics;
 use crate::engine::pool::Pool;
 use crate::engine::seat::Seat;
 use crate::report::Failure;
@@ -49,6 +50,9 @@ pub(super) struct LaneWorker {
     pub(super) ranges_bytes_max: usize,
     /// What its open epoch holds.
     pub(super) held: Gauge,
+    pub(super) metrics: Arc<Metrics>,
+    /// Records behind the ends of its partitions, as the metrics know it.
+    pub(super) behind: u64,
 }
 
 impl LaneWorker {
@@ -110,6 +114,9 @@ impl LaneWorker {
                 }
                 full = self.is_full();
             }
+            let behind = self.seat.behind();
+            self.metrics.parts.move_behind(self.seat.source, self.behind, behind);
+            self.behind = behind;
             let report = LaneReport { full, ..self.seat.report() };
             if self.reported.as_ref() != Some(&report) {
                 self.reported = Some(report.clone());
