@@ -30,6 +30,18 @@ pub fn remove(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// Removes a folder with all that is in it so that it does not come back after a crash; one that is not there is no error.
+///
+/// # Errors
+/// The disk's.
+pub fn remove_folder(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_folder(path),
+    }
+}
+
 /// Makes a folder, with those above it, so that it is there after a crash; one that is there is no error. `mode` is
 /// that of the folders that are made.
 ///

@@ -11,17 +11,28 @@ use crate::specs::{Folder, avro_bytes, avro_long, decoded, framed, read_until, r
 use runner::registry::Registry;
 
 /// Count and averages.
-type Metrics = (u64, f64, f64);
+pub type Metrics = (u64, f64, f64);
 
 /// A rating as it stands in the topic: time, brand, duration, rating.
-struct Rating {
-    time: i64,
-    brand: String,
-    duration: i64,
-    rating: i64,
+pub struct Rating {
+    pub time: i64,
+    pub brand: String,
+    pub duration: i64,
+    pub rating: i64,
 }
 
-fn metrics<'a>(ratings: impl IntoIterator<Item = &'a Rating>) -> BTreeMap<String, Metrics> {
+impl Rating {
+    /// Of a record of the Avro topic.
+    pub fn of(record: &TestRecord) -> Rating {
+        let value = decoded(record.value.as_ref()).unwrap();
+        let brand = value["brand"].as_str().unwrap().to_owned();
+        assert_eq!(record.key.as_deref(), Some(brand.as_bytes()));
+        let int = |name: &str| value[name].as_i64().unwrap();
+        Rating { time: record.timestamp.unwrap(), brand, duration: int("duration"), rating: int("rating") }
+    }
+}
+
+pub fn metrics<'a>(ratings: impl IntoIterator<Item = &'a Rating>) -> BTreeMap<String, Metrics> {
     let mut sums: BTreeMap<String, (u64, i64, i64)> = BTreeMap::new();
     for Rating { brand, duration, rating, .. } in ratings {
         let sum = sums.entry(brand.clone()).or_default();
@@ -34,7 +45,7 @@ fn metrics<'a>(ratings: impl IntoIterator<Item = &'a Rating>) -> BTreeMap<String
 }
 
 /// (start, brand) → count, of windows of 5 s with more than 3.
-fn windows<'a>(ratings: impl IntoIterator<Item = &'a Rating>) -> BTreeMap<(i64, String), u64> {
+pub fn windows<'a>(ratings: impl IntoIterator<Item = &'a Rating>) -> BTreeMap<(i64, String), u64> {
     let mut counts: BTreeMap<(i64, String), u64> = BTreeMap::new();
     for rating in ratings {
         *counts.entry((rating.time.div_euclid(5_000) * 5_000, rating.brand.clone())).or_default() += 1;
@@ -54,12 +65,12 @@ fn row(record: &TestRecord) -> (String, Metrics) {
 }
 
 /// The newest row of each brand.
-fn newest(records: &[TestRecord]) -> BTreeMap<String, Metrics> {
+pub fn newest(records: &[TestRecord]) -> BTreeMap<String, Metrics> {
     records.iter().map(row).collect()
 }
 
 /// Windows as they were written: each once.
-fn written_windows(records: &[TestRecord]) -> BTreeMap<(i64, String), u64> {
+pub fn written_windows(records: &[TestRecord]) -> BTreeMap<(i64, String), u64> {
     let mut all = BTreeMap::new();
     for record in records {
         let value = decoded(record.value.as_ref()).unwrap();
@@ -133,14 +144,7 @@ fn the_commercials_are_generated_registered_and_counted() {
     expect_all(&ended, &["brand-metrics: stopped; the next apply resumes here".into()]);
 
     assert_eq!(input.len(), 1_000);
-    let rating = |record: &TestRecord| {
-        let value = decoded(record.value.as_ref()).unwrap();
-        let brand = value["brand"].as_str().unwrap().to_owned();
-        assert_eq!(record.key.as_deref(), Some(brand.as_bytes()));
-        let int = |name: &str| value[name].as_i64().unwrap();
-        Rating { time: record.timestamp.unwrap(), brand, duration: int("duration"), rating: int("rating") }
-    };
-    let input: Vec<Rating> = input.iter().map(rating).collect();
+    let input: Vec<Rating> = input.iter().map(Rating::of).collect();
     let expected = metrics(&input);
     assert_eq!(expected.len(), 2);
     assert_eq!(newest(&rows), expected);
@@ -168,7 +172,7 @@ fn the_commercials_are_generated_registered_and_counted() {
 }
 
 /// The 48 known ratings, what is known of them, and their records for a topic.
-fn known_ratings(topic: &str) -> (Value, Vec<TestRecord>) {
+pub fn known_ratings(topic: &str) -> (Value, Vec<TestRecord>) {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ratings.json")).unwrap();
     let known: Value = serde_json::from_str(&text).unwrap();
     let start = known["start"].as_i64().unwrap();
@@ -262,8 +266,13 @@ fn known_ratings_give_known_counts_windows_and_late_rows() {
 /// What a topic of an upsert has in the end, as others read it: by the console consumer of Apache Kafka, and by an Avro library
 /// that is not ours. Key to value, and whether anything was deleted on the way.
 fn table(topic: &str) -> (BTreeMap<String, Value>, bool) {
+    table_of(servers::consumed(topic, servers::read(topic).len()))
+}
+
+/// The same of records that were consumed.
+pub fn table_of(records: Vec<servers::Pair>) -> (BTreeMap<String, Value>, bool) {
     let (mut rows, mut has_deleted) = (BTreeMap::new(), false);
-    for (key, value) in servers::consumed(topic, servers::read(topic).len()) {
+    for (key, value) in records {
         let key = decoded(key.as_ref()).unwrap();
         match decoded(value.as_ref()) {
             Some(value) => {

@@ -3,6 +3,7 @@
 //! The pipelines are generators that write files, so that no other server is needed.
 
 mod changed;
+mod commercials;
 mod conformance;
 mod connect;
 mod connectors;

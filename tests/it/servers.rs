@@ -273,7 +273,12 @@ pub fn delete_topic(name: &str) {
 
 /// Whether there is a topic of that name.
 pub fn exists(topic: &str) -> bool {
-    let consumer: BaseConsumer = config().create().unwrap();
+    exists_at(kafka(), topic)
+}
+
+/// The same of other brokers.
+pub fn exists_at(brokers: &str, topic: &str) -> bool {
+    let consumer: BaseConsumer = config_at(brokers).create().unwrap();
     let metadata = consumer.fetch_metadata(None, TIMEOUT).unwrap();
     metadata.topics().iter().any(|found| found.name() == topic)
 }
@@ -425,9 +430,14 @@ pub type Pair = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// The first records of a topic as Apache's own console consumer reads them.
 pub fn consumed(topic: &str, count: usize) -> Vec<Pair> {
+    consumed_at(kafka(), topic, count)
+}
+
+/// The same of other brokers.
+pub fn consumed_at(brokers: &str, topic: &str, count: usize) -> Vec<Pair> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/consume.sh");
     let mut command = Command::new("bash");
-    let output = command.arg(script).args([kafka(), topic, &count.to_string()]).output().unwrap();
+    let output = command.arg(script).args([brokers, topic, &count.to_string()]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let bytes = |text: &str| (text != "null").then(|| unescaped(text));

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Described, Expect, Refused, Supervisor, Try};
+use super::{Described, Expect, Gone, Refused, State, Supervisor, Try};
 use crate::deploy::connector::{Connector, pipeline_of};
 use crate::deploy::offsets::{self, Moves, Positions};
 use crate::deploy::store::{Kept, Wanted};
 use crate::deploy::submission::Submission;
-use crate::plan::Plan;
+use crate::disk;
 use crate::plan::resolve::Offline;
+use crate::plan::{JournalPlace, Plan};
+use crate::report::Failure;
 use crate::time::Millis;
 
 impl Supervisor {
@@ -49,6 +51,38 @@ impl Supervisor {
             self.keep(next, Try::Again)?;
         }
         Ok((self.get(&name)?, is_new))
+    }
+
+    /// Forgets a connector; its job stops. Where its sources stand is kept, as Connect keeps it: another one of this name goes
+    /// on there. Of one that is stopped, and whose offsets were taken away, nothing is kept. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn remove_connector(&self, name: &str) -> Result<Gone, Refused> {
+        let pipeline = pipeline_of(name);
+        // Nobody starts it meanwhile.
+        let _changing = self.changing()?;
+        let found = self.connector(name)?;
+        if found.kept.wanted == Wanted::Stopped && found.status.state == State::Stopped {
+            self.remove_state_of_nothing(name)?;
+        }
+        self.forget(&pipeline)
+    }
+
+    /// Removes the folder of a connector's journal if that says no more than having none does.
+    fn remove_state_of_nothing(&self, name: &str) -> Result<(), Refused> {
+        // A spec that is wrong by now has a folder that somebody may want to look at.
+        let Ok(plan) = self.plan_of(name) else { return Ok(()) };
+        let JournalPlace::File(journal) = &plan.journal else { return Ok(()) };
+        let positions = offsets::positions(&plan).map_err(Refused::Failed)?;
+        let stands_nowhere = positions.values().flatten().all(|(_, position)| position.is_start());
+        if !stands_nowhere || !journal.starts_with(&plan.state_dir) {
+            return Ok(());
+        }
+        disk::remove_folder(&plan.state_dir).map_err(|error| {
+            let message = format!("the folder `{}` cannot be removed", plan.state_dir.display());
+            Refused::Failed(Failure::outside("serve.store", message).no_retry().because(error))
+        })
     }
 
     /// Where the sources of a connector stand. Blocks for the disk.

@@ -6,8 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use super::answer::{Answer, Refusal, of_refused};
 use super::{Call, status};
 use crate::connect::without_secrets;
-use crate::deploy::connector::{Connector, ConnectorKind, pipeline_of};
-use crate::deploy::supervisor::Expect;
+use crate::deploy::connector::{Connector, ConnectorKind};
 use crate::kafka_connect::json::Json as Given;
 
 pub fn list(call: &Call) -> Result<Answer, Refusal> {
@@ -51,7 +50,7 @@ pub fn config(call: &Call, name: &str) -> Result<Answer, Refusal> {
 
 pub fn delete(call: &Call, name: &str) -> Result<Answer, Refusal> {
     known(call, name)?;
-    let gone = call.face.supervisor.remove(&pipeline_of(name), &Expect::There);
+    let gone = call.face.supervisor.remove_connector(name);
     gone.map_err(|refused| of_refused(refused, name))?;
     Ok(Answer::Empty(StatusCode::NO_CONTENT))
 }
