@@ -15,6 +15,7 @@ pub mod memory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 
@@ -258,6 +259,15 @@ pub enum Delivery {
     AtLeastOnce,
 }
 
+/// What somebody saw who looked at a sink's topics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// As of [`Sink::topic_ids`].
+    pub ids: BTreeMap<String, String>,
+    /// When it was: two looks that say the same may be one.
+    pub at: Instant,
+}
+
 /// The last committed record of a partition of a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tail {
@@ -298,16 +308,26 @@ pub trait Sink: std::any::Any + Debug + Send + Sync {
         None
     }
 
-    /// What its topics are beyond their names, as of [`Source::topic_ids`]. Asked at the start and now and then while it is
-    /// written; one that is not there is left out.
+    /// What its topics are beyond their names, as of [`Source::topic_ids`]. Asked at the start; one that is not there is
+    /// left out.
     fn topic_ids(&self) -> Result<BTreeMap<String, String>, Failure> {
         Ok(BTreeMap::new())
+    }
+
+    /// The same as it was lately, asked now and then while it is written: sinks of one server may share a look.
+    fn look(&self) -> Result<Look, Failure> {
+        Ok(Look { ids: self.topic_ids()?, at: Instant::now() })
     }
 
     /// How far ahead of the clock the time of a record may be; `None`: as far as it likes. Asked at the start, when there is
     /// something to be written to.
     fn ahead_ms_max(&self) -> Result<Option<Millis>, Failure> {
         Ok(None)
+    }
+
+    /// The same where somebody has just looked: without asking or waiting for anybody.
+    fn seen(&self) -> Option<Look> {
+        None
     }
 
     /// The last committed record of each partition that has one: what a restart without a journal goes by.

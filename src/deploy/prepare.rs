@@ -2,7 +2,7 @@
 //!
 //! Each call finds done what an earlier one did: it may be made again after a failure.
 
-use crate::connectors::kafka::{NewTopic, Topics};
+use crate::connectors::kafka::{NewTopic, SharedTopics};
 use crate::plan::Plan;
 use crate::plan::outline::{Outline, SubjectOutline, TopicOutline, TopicState};
 use crate::report::Failure;
@@ -41,7 +41,7 @@ fn create_topics(outline: &Outline, changes: &mut Vec<Change>) -> Result<(), Fai
 }
 
 fn create(topic: &TopicOutline) -> Result<bool, Failure> {
-    Topics::connect(&topic.cluster.client())?.create(&NewTopic {
+    SharedTopics::of(&topic.cluster.client()).topics()?.create(&NewTopic {
         name: topic.name.clone(),
         partitions: topic.partitions,
         replication: topic.replication,

@@ -3,9 +3,11 @@
 //! A topic that was deleted and made again lacks what was written to it, though the journal counts that as written: only its
 //! id tells. The journal has the ids of sinks' topics as of sources' (I17). While a pipeline runs they are looked at now and then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::recovery::History;
+use crate::connectors::Look;
 use crate::journal::Watch;
 use crate::plan::{Plan, SinkPlan};
 use crate::report::Failure;
@@ -17,8 +19,9 @@ pub type TopicIds = BTreeMap<String, BTreeMap<String, String>>;
 #[derive(Debug, Default)]
 pub struct Targets {
     known: TopicIds,
-    /// Sink and topic that were not there at the last look. A broker that has just come up may not know all topics yet.
-    missing: BTreeSet<(String, String)>,
+    /// Sink and topic that were not there at the last look, and when that was. A broker that has just come up may not
+    /// know all topics yet.
+    missing: BTreeMap<(String, String), Instant>,
     journal: Option<Box<dyn Watch>>,
 }
 
@@ -29,7 +32,7 @@ impl Targets {
     /// Whatever breaks while servers are asked.
     pub fn ask(plan: &Plan, journal: Option<Box<dyn Watch>>) -> Result<Targets, Failure> {
         let ids = each_sink(plan, |sink| sink.sink.topic_ids())?;
-        Ok(Targets { known: of_names(plan, ids), missing: BTreeSet::new(), journal })
+        Ok(Targets { known: of_names(plan, ids), missing: BTreeMap::new(), journal })
     }
 
     /// I12: what the journal counts as written must be there.
@@ -70,22 +73,40 @@ impl Targets {
         if let Some(journal) = &mut self.journal {
             journal.look()?;
         }
-        let now = of_names(plan, each_sink(plan, |sink| sink.sink.topic_ids())?);
-        self.compare(&now)
+        let looks = each_sink(plan, |sink| sink.sink.look())?;
+        let names = plan.sinks.iter().map(|sink| sink.name.clone());
+        self.compare(&names.zip(looks).collect())
     }
 
-    fn compare(&mut self, now: &TopicIds) -> Result<(), Failure> {
-        let mut missing = BTreeSet::new();
+    /// The same by what others have just seen, without waiting. False: nobody has seen it all.
+    ///
+    /// # Errors
+    /// As [`Targets::look`].
+    pub fn look_at_seen(&mut self, plan: &Plan) -> Result<bool, Failure> {
+        if self.journal.is_some() {
+            return Ok(false);
+        }
+        let watched = plan.sinks.iter().filter(|sink| self.known.contains_key(&sink.name));
+        let seen = watched.map(|sink| Some((sink.name.clone(), sink.sink.seen()?)));
+        let Some(seen) = seen.collect::<Option<BTreeMap<_, _>>>() else { return Ok(false) };
+        self.compare(&seen).map(|()| true)
+    }
+
+    /// `now`: by sink.
+    fn compare(&mut self, now: &BTreeMap<String, Look>) -> Result<(), Failure> {
+        let mut missing = BTreeMap::new();
         for (sink, topic, before) in each(&self.known) {
-            match now.get(sink).and_then(|ids| ids.get(topic)) {
+            let Some(look) = now.get(sink) else { continue };
+            match look.ids.get(topic) {
                 Some(now) if now == before => {}
                 Some(now) => return Err(replaced(sink, topic, before, now)),
                 None => {
                     let place = (sink.clone(), topic.clone());
-                    if self.missing.contains(&place) {
+                    // What was seen once may be shown twice.
+                    if self.missing.get(&place).is_some_and(|at| *at != look.at) {
                         return Err(deleted(sink, topic));
                     }
-                    missing.insert(place);
+                    missing.insert(place, look.at);
                 }
             }
         }
@@ -94,7 +115,7 @@ impl Targets {
     }
 }
 
-/// Asks every sink in a thread of its own.
+/// Asks every sink, several each in a thread of its own.
 ///
 /// # Errors
 /// The first sink's that fails.
@@ -102,6 +123,9 @@ pub(super) fn each_sink<T: Send>(
     plan: &Plan,
     ask: impl Fn(&SinkPlan) -> Result<T, Failure> + Sync,
 ) -> Result<Vec<T>, Failure> {
+    if let [sink] = plan.sinks.as_slice() {
+        return Ok(vec![ask(sink)?]);
+    }
     let panicked = |_| Err(Failure::bug("sink.panic", "a sink panicked when it was asked"));
     std::thread::scope(|scope| {
         let asking: Vec<_> = plan.sinks.iter().map(|sink| scope.spawn(|| ask(sink))).collect();
@@ -138,6 +162,8 @@ fn deleted(sink: &str, topic: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn ids(ids: &[(&str, &str)]) -> TopicIds {
@@ -149,19 +175,29 @@ mod tests {
         Targets { known: ids(&[("t", "a")]), ..Targets::default() }
     }
 
+    fn seen(ids: &[(&str, &str)], at: Instant) -> BTreeMap<String, Look> {
+        let of = |(topic, id): &(&str, &str)| ((*topic).to_owned(), (*id).to_owned());
+        BTreeMap::from([("out".to_owned(), Look { ids: ids.iter().map(of).collect(), at })])
+    }
+
     #[test]
     fn i12_a_sinks_topic_of_another_id_is_another_topic() {
-        assert!(known().compare(&ids(&[("t", "a"), ("u", "b")])).is_ok());
-        let failure = known().compare(&ids(&[("t", "b")])).unwrap_err();
+        let now = Instant::now();
+        assert!(known().compare(&seen(&[("t", "a"), ("u", "b")], now)).is_ok());
+        let failure = known().compare(&seen(&[("t", "b")], now)).unwrap_err();
         assert!(failure.code == "sink.replaced" && failure.to_string().contains("`a`, and is `b`"), "{failure}");
     }
 
     #[test]
     fn a_sinks_topic_is_deleted_when_it_is_missing_twice_in_a_row() {
-        let mut targets = known();
+        let (mut targets, mut now) = (known(), Instant::now());
         for there in [true, false, true, false] {
-            assert!(targets.compare(&if there { ids(&[("t", "a")]) } else { TopicIds::new() }).is_ok());
+            now += Duration::from_secs(10);
+            let ids: &[_] = if there { &[("t", "a")] } else { &[] };
+            assert!(targets.compare(&seen(ids, now)).is_ok());
         }
-        assert_eq!(targets.compare(&TopicIds::new()).unwrap_err().code, "sink.deleted");
+        assert!(targets.compare(&seen(&[], now)).is_ok(), "the same look, which several share");
+        let later = now + Duration::from_secs(10);
+        assert_eq!(targets.compare(&seen(&[], later)).unwrap_err().code, "sink.deleted");
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::connectors::kafka::{self, Topics};
+use crate::connectors::kafka::{self, SharedTopics, Topics};
 use crate::registry::http::PLAN_PATIENCE;
 use crate::registry::{Auth, EmbeddedRegistry, HttpRegistry, Registered, Registry, Settings, Tls, Verdict};
 use crate::report::Failure;
@@ -229,7 +229,7 @@ impl<'a> Servers<'a> {
         if let Some((_, known)) = clusters.iter().find(|(known, _)| known == cluster) {
             return known.clone().map_err(Failure::from);
         }
-        let found = Topics::connect(&cluster.client()).map(Arc::new).map_err(|failure| self.away(failure));
+        let found = SharedTopics::of(&cluster.client()).topics().map_err(|failure| self.away(failure));
         clusters.push((cluster.clone(), found.clone()));
         found.map_err(Failure::from)
     }

@@ -10,6 +10,7 @@ mod connectors;
 mod guarded;
 mod many;
 mod metrics;
+mod shared;
 mod verbs;
 
 use std::path::Path;

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,8 +29,9 @@ const LINE_MAX: usize = 64 << 20;
 /// How often it is looked whether the file is still the one that is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How soon more lines are seen.
-const GROWS_WITHIN: Duration = Duration::from_millis(100);
+/// How soon more lines are seen of a file that grows; of one that stands still, within a tenth of the time for which it has,
+/// but within a second. Hundreds of files at which nothing happens cost little so.
+const SEEN_WITHIN: Range<Duration> = Duration::from_millis(100)..Duration::from_secs(1);
 
 /// The `file: {path, follow: true}` source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +87,8 @@ struct FollowReader {
     /// Bytes of the buffer that have no line end in them.
     scanned: usize,
     at_end: bool,
+    /// When lines came last.
+    grew: Instant,
     limit: Option<Offset>,
     paused: bool,
 }
@@ -108,6 +112,7 @@ impl FollowReader {
             buffer: Vec::new(),
             scanned: 0,
             at_end: false,
+            grew: Instant::now(),
             limit: None,
             paused: false,
         }
@@ -271,6 +276,7 @@ impl Reader for FollowReader {
         loop {
             if let Some(fetched) = self.take_lines(rows_max) {
                 self.at_end = false;
+                self.grew = Instant::now();
                 return Ok(vec![fetched]);
             }
             if self.read_more()? {
@@ -289,7 +295,8 @@ impl Reader for FollowReader {
 
     /// Whoever writes it tells nobody.
     fn awaits(&mut self) -> Input {
-        Input::Awaited { rings: None, due: Some(Instant::now() + GROWS_WITHIN) }
+        let still = self.grew.elapsed() / 10;
+        Input::Awaited { rings: None, due: Some(Instant::now() + still.clamp(SEEN_WITHIN.start, SEEN_WITHIN.end)) }
     }
 
     fn status(&self, _partition: Partition) -> PartitionStatus {

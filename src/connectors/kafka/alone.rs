@@ -1,34 +1,57 @@
-//! A topic that is written at least once by a producer of its own, which is idempotent.
+//! A topic that is written at least once, apart from any transaction, by a producer that all such writers share.
 //!
 //! An epoch counts as written when every record of it was reported as delivered; then the journal notes it (I9).
-//! What is in doubt (a broker that is away, a report that does not come) is sent again by a new producer.
+//! What is in doubt (a broker that is away, a report that does not come) is waited for and not sent again: it is still
+//! on its way. Only what was refused, or lost with its producer, is sent again, from the first record of the write.
+
+use std::sync::Arc;
 
 use super::client::Cluster;
-use super::native::NativeError;
-use super::producer::{Producer, refusal};
-use super::topics::Topics;
+use super::shared::{Share, Unwritten};
+use super::topics::SharedTopics;
 use crate::connectors::{EpochRows, SinkProgress, Writer};
+use crate::data::Epoch;
 use crate::report::Failure;
 
 pub(super) struct AloneWriter {
+    /// With the sink's own properties.
     cluster: Cluster,
     topic: String,
-    /// `None`: its last records are in doubt.
-    producer: Option<Producer>,
+    /// Kept for those who ask about the topic while it is written: they share it too.
+    topics: Arc<SharedTopics>,
+    share: Share,
+    /// The write that is in doubt.
+    doubt: Option<Doubt>,
 }
 
+/// A write of which something may be on its way.
+struct Doubt {
+    what: What,
+    /// Records of it that were sent.
+    sent: usize,
+}
+
+/// What a write is of: first and last epoch, and how many records.
+type What = (Epoch, Epoch, usize);
+
 impl AloneWriter {
-    pub fn open(cluster: Cluster, topic: String) -> Result<AloneWriter, Failure> {
-        let producer = Some(open(&cluster, &topic)?);
-        Ok(AloneWriter { cluster, topic, producer })
+    /// `cluster`: of the connection; `with`: the same with the sink's own properties.
+    pub fn open(cluster: &Cluster, with: Cluster, topic: String) -> Result<AloneWriter, Failure> {
+        let topics = SharedTopics::of(cluster);
+        let share = open(&topics, &with, &topic)?;
+        Ok(AloneWriter { cluster: with, topic, topics, share, doubt: None })
     }
 }
 
-fn open(cluster: &Cluster, topic: &str) -> Result<Producer, Failure> {
-    let topics = Topics::connect(cluster)?;
-    topics.existing(topic)?;
-    let limit = topics.limits(topic)?.batch_bytes_max.unwrap_or(1_000_000);
-    Producer::open(cluster, None, &[topic], &[limit])
+fn open(topics: &SharedTopics, cluster: &Cluster, topic: &str) -> Result<Share, Failure> {
+    let limit = topics.topics()?.limits(topic)?.batch_bytes_max.unwrap_or(1_000_000);
+    Share::open(cluster, topic, limit)
+}
+
+fn what(epochs: &[EpochRows]) -> What {
+    let epoch = |rows: Option<&EpochRows>| rows.map_or(0, |rows| rows.epoch);
+    let records = epochs.iter().flat_map(EpochRows::runs).map(|rows| rows.records.len()).sum();
+    (epoch(epochs.first()), epoch(epochs.last()), records)
 }
 
 impl Writer for AloneWriter {
@@ -40,23 +63,27 @@ impl Writer for AloneWriter {
         if epochs.iter().all(EpochRows::is_empty) {
             return Ok(());
         }
-        let producer = match self.producer.take() {
-            Some(producer) => producer,
-            None => open(&self.cluster, &self.topic)?,
-        };
-        // SAFETY: the rows outlive this call, and so the producer if it is dropped here. It is kept only after
-        // everything was delivered.
-        let sent = epochs.iter().flat_map(EpochRows::runs).try_for_each(|rows| unsafe { producer.produce(0, rows) });
-        let delivered = sent.and_then(|()| producer.deliver());
-        match (delivered, producer.take_refused()) {
-            (Ok(()), None) => {
-                self.producer = Some(producer);
-                Ok(())
+        let what = what(epochs);
+        let mut doubt = self.doubt.take().unwrap_or(Doubt { what, sent: 0 });
+        if doubt.what != what {
+            // Nobody asks for that any more; but nothing may overtake it.
+            match self.share.settle() {
+                Err(Unwritten::Waits(failure)) => {
+                    self.doubt = Some(doubt);
+                    return Err(failure);
+                }
+                Ok(()) | Err(Unwritten::Failed(_)) => doubt = Doubt { what, sent: 0 },
             }
-            (Err(error), refused) => Err(refusal(&self.cluster, producer.client(), error, refused)),
-            (Ok(()), Some(refused)) => {
-                let error = NativeError::of_code(refused.code);
-                Err(refusal(&self.cluster, producer.client(), error, Some(refused)))
+        }
+        if doubt.sent == 0 && self.share.is_over() {
+            self.share = open(&self.topics, &self.cluster, &self.topic)?;
+        }
+        match self.share.write(epochs.iter().flat_map(EpochRows::runs), &mut doubt.sent) {
+            Ok(()) => Ok(()),
+            Err(Unwritten::Failed(failure)) => Err(failure),
+            Err(Unwritten::Waits(failure)) => {
+                self.doubt = Some(doubt);
+                Err(failure)
             }
         }
     }

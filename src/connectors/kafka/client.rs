@@ -67,6 +67,21 @@ impl Cluster {
         defaults: &[(&str, &str)],
         fixed: &[(&str, &str)],
     ) -> Result<Client, Failure> {
+        self.make_client(role, defaults, fixed, false)
+    }
+
+    /// The same for one that is kept to ask questions: it tells nobody of outages by itself.
+    pub(super) fn quiet_client(&self, fixed: &[(&str, &str)]) -> Result<Client, Failure> {
+        self.make_client(Role::Consumer, &[], fixed, true)
+    }
+
+    fn make_client(
+        &self,
+        role: Role,
+        defaults: &[(&str, &str)],
+        fixed: &[(&str, &str)],
+        quiet: bool,
+    ) -> Result<Client, Failure> {
         let owned = |settings: &[(&str, &str)]| {
             settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<Vec<_>>()
         };
@@ -87,7 +102,7 @@ impl Cluster {
             // OpenSSL is built in and knows no folder of this system's certificates.
             all.insert("ssl.ca.location".into(), "probe".into());
         }
-        Client::new(role, &all, &self.hidden)
+        Client::new(role, &all, &self.hidden, quiet)
     }
 
     /// `kafka.unreachable`, with the reason that the client's log gave; or why there is no way in.
@@ -96,6 +111,11 @@ impl Cluster {
         if let Some(refusal) = client.events().refusal() {
             return self.refused(refusal);
         }
+        self.away(client)
+    }
+
+    /// The same where it is known that nobody was refused since it was last let in.
+    pub(super) fn away(&self, client: &Client) -> Failure {
         let failure = Failure::outside("kafka.unreachable", format!("no Kafka broker answers at {}", self.place()));
         let Some(reason) = client.events().broken() else {
             return failure.hint("is the broker running, is this its address, and does a firewall let us through?");

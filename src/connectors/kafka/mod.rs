@@ -1,7 +1,7 @@
 //! Kafka: sources, sinks and the journal that commits with them.
 //!
 //! The one room that names librdkafka. `native` owns its handles and callbacks, `consumer` its
-//! assigned partitions, `producer` its transactions; above them stand [`Cluster`] (where, and with
+//! assigned partitions, `producer` its transactions, `shared` what many write with at least once; above them stand [`Cluster`] (where, and with
 //! which properties), [`Topics`] (questions and administration), [`KafkaSource`] with its reader,
 //! [`KafkaSink`] and [`KafkaJournal`], which writes those sinks; and [`Scan`] and [`Tail`], for tools.
 //!
@@ -21,10 +21,12 @@ mod producer;
 mod properties;
 mod reader;
 mod scan;
+mod shared;
 mod sink;
 mod source;
 mod tail;
 mod tails;
+mod ticket;
 mod topics;
 mod watch;
 
@@ -37,4 +39,4 @@ pub use scan::{Scan, Scanned};
 pub use sink::{KafkaSink, Written};
 pub use source::{GroupPosition, KafkaSource};
 pub use tail::Tail;
-pub use topics::{Bounds, NewTopic, SinkLimits, Topics};
+pub use topics::{Bounds, NewTopic, SharedTopics, SinkLimits, Topics};

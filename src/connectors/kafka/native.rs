@@ -22,6 +22,8 @@ use crate::report::Failure;
 pub(super) enum Role {
     Consumer,
     Producer,
+    /// A producer that many write with: what becomes of a record is told to its [`Ticket`].
+    SharedProducer,
 }
 
 /// What a client's callbacks learnt.
@@ -29,12 +31,16 @@ pub(super) enum Role {
 pub(super) struct Events {
     /// True if the user asked for librdkafka's debug lines.
     debug_wanted: bool,
+    /// True for a client that is kept for questions: outages are told by whoever asks one, and by those who read and write.
+    quiet: bool,
     /// Filled-in secrets: no text leaves here with one in it.
     hidden: Vec<String>,
     /// Why the last connection failed.
     broken: Mutex<Option<String>>,
     /// Why there will be no connection with these settings.
     refusal: Mutex<Option<Refusal>>,
+    /// How often either side did not want the other.
+    refusals: AtomicU64,
     /// The first record of a transaction that was refused.
     refused: Mutex<Option<Refused>>,
     /// How often a transaction began before the broker had finished the one before it.
@@ -73,6 +79,12 @@ impl Events {
     /// The first reason stays: what comes after it is its consequence, said in vaguer words.
     fn refuse(&self, refusal: Refusal) {
         lock(&self.refusal).get_or_insert(refusal);
+        self.refusals.fetch_add(1, Ordering::Release);
+    }
+
+    /// Grows with every refusal: one that was counted before may be over.
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Acquire)
     }
 
     /// The cluster has answered: whoever was refused before was let in since, and what fails now fails for another reason.
@@ -125,8 +137,13 @@ unsafe impl Send for Client {}
 unsafe impl Sync for Client {}
 
 impl Client {
-    /// Makes a client; nothing is connected yet. `hidden`: what it must not say.
-    pub fn new(role: Role, settings: &BTreeMap<String, String>, hidden: &[String]) -> Result<Client, Failure> {
+    /// Makes a client; nothing is connected yet. `hidden`: what it must not say; `quiet`: see [`Events`].
+    pub fn new(
+        role: Role,
+        settings: &BTreeMap<String, String>,
+        hidden: &[String],
+        quiet: bool,
+    ) -> Result<Client, Failure> {
         let mut config = ClientConfig::new();
         let debug_wanted = settings.contains_key("debug");
         config.extend(settings.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -144,10 +161,10 @@ impl Client {
         })?;
         // With a callback OpenSSL would tell of certificates that the user does not want to be looked at.
         let verified = settings.get("enable.ssl.certificate.verification").is_none_or(|verified| verified != "false");
-        let events = Arc::new(Events { debug_wanted, hidden: hidden.to_vec(), ..Events::default() });
+        let events = Arc::new(Events { debug_wanted, quiet, hidden: hidden.to_vec(), ..Events::default() });
         let kind = match role {
             Role::Consumer => rd::rd_kafka_type_t::RD_KAFKA_CONSUMER,
-            Role::Producer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+            Role::Producer | Role::SharedProducer => rd::rd_kafka_type_t::RD_KAFKA_PRODUCER,
         };
         let mut reason = [0 as c_char; 512];
         // SAFETY: the configuration is duplicated because rd_kafka_new takes it only on success; the
@@ -160,8 +177,10 @@ impl Client {
             if verified {
                 rd::rd_kafka_conf_set_ssl_cert_verify_cb(conf, Some(on_certificate));
             }
-            if role == Role::Producer {
-                rd::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivery));
+            match role {
+                Role::Consumer => {}
+                Role::Producer => rd::rd_kafka_conf_set_dr_msg_cb(conf, Some(on_delivery)),
+                Role::SharedProducer => rd::rd_kafka_conf_set_dr_msg_cb(conf, Some(super::ticket::on_delivery)),
             }
             let rk = rd::rd_kafka_new(kind, conf, reason.as_mut_ptr(), reason.len());
             if rk.is_null() {
@@ -342,6 +361,7 @@ unsafe extern "C" fn on_log(rk: *const rd::rd_kafka_t, level: c_int, facility: *
         (_, "CONFWARN" | "SSLCERTVRFY") => tracing::debug!(target: "kafka", "{facility}: {line}"),
         // That no broker was ever reached is said by whoever wanted one, with this reason.
         (_, "FAIL") if line.contains("/bootstrap: ") => tracing::debug!(target: "kafka", "{facility}: {line}"),
+        (0..=4, _) if events.quiet => tracing::debug!(target: "kafka", "{facility}: {line}"),
         (0..=2, _) => tracing::error!(target: "kafka", "{facility}: {line}"),
         (3..=4, _) => tracing::warn!(target: "kafka", "{facility}: {line}"),
         (5..=6, _) => tracing::debug!(target: "kafka", "{facility}: {line}"),
@@ -437,17 +457,31 @@ unsafe extern "C" fn on_delivery(_: *mut rd::rd_kafka_t, message: *const rd::rd_
         }
         return;
     }
-    let code = RDKafkaErrorCode::from(message.err);
-    // Purged records are those of a transaction that we take back: they were refused by nobody.
-    let purged = matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight);
     // SAFETY: librdkafka passes our opaque pointer.
-    let Some(events) = unsafe { events(opaque) }.filter(|_| !purged) else { return };
-    // SAFETY: as above; the topic of a message lives as long as it does.
-    let topic = unsafe { text(rd::rd_kafka_topic_name(message.rkt)) };
-    // Not what the broker said of this record (`rd_kafka_message_produce_errstr`): librdkafka 2.12 frees that text
-    // before it tells us of it.
-    let reason = NativeError::of_code(code).text;
-    lock(&events.refused).get_or_insert(Refused { code, topic, partition: message.partition, reason });
+    let Some(events) = (unsafe { events(opaque) }) else { return };
+    // SAFETY: the message lives.
+    if let Some(refused) = unsafe { Refused::of(message) } {
+        lock(&events.refused).get_or_insert(refused);
+    }
+}
+
+impl Refused {
+    /// Of a message that was not delivered. `None`: it was purged, and so refused by nobody: we took it back.
+    ///
+    /// # Safety
+    /// The message lives, and with it its topic.
+    pub unsafe fn of(message: &rd::rd_kafka_message_t) -> Option<Refused> {
+        let code = RDKafkaErrorCode::from(message.err);
+        if matches!(code, RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight) {
+            return None;
+        }
+        // SAFETY: the caller says so.
+        let topic = unsafe { text(rd::rd_kafka_topic_name(message.rkt)) };
+        // Not what the broker said of this record (`rd_kafka_message_produce_errstr`): librdkafka 2.12 frees that text
+        // before it tells us of it.
+        let reason = NativeError::of_code(code).text;
+        Some(Refused { code, topic, partition: message.partition, reason })
+    }
 }
 
 #[cfg(test)]

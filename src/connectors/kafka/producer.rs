@@ -13,7 +13,7 @@ use rdkafka::bindings as rd;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::Cluster;
-use super::native::{Client, NativeError, Refused, Role, c_string, ms};
+use super::native::{Client, NativeError, Refused, Role, c_string, ms, text};
 use crate::data::{EncodedRecord, EncodedRows, Offset};
 use crate::report::Failure;
 
@@ -22,9 +22,9 @@ const SLICE: Duration = Duration::from_secs(2);
 /// After this the broker has timed the transaction out (`transaction.timeout.ms` and its scan).
 const PATIENCE: Duration = Duration::from_secs(75);
 /// Records up to this size are sent where the topic takes them.
-const RECORD_BYTES_MAX: usize = 16 << 20;
+pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
 /// librdkafka's default batch.
-const BATCH_BYTES: usize = 1_000_000;
+pub(super) const BATCH_BYTES: usize = 1_000_000;
 
 pub(super) struct Producer {
     // Order matters: topics go before the client.
@@ -34,12 +34,32 @@ pub(super) struct Producer {
     newest: Box<AtomicI64>,
 }
 
-/// A topic of one producer.
-struct Topic(*mut rd::rd_kafka_topic_t);
+/// A topic of one producer; its client must live longer.
+pub(super) struct Topic(*mut rd::rd_kafka_topic_t);
+
+// SAFETY: librdkafka's topic handles may be used from any thread.
+unsafe impl Send for Topic {}
+
+impl Topic {
+    pub fn of(client: &Client, name: &str) -> Topic {
+        let name = c_string(name);
+        // SAFETY: the client lives; librdkafka copies the name.
+        Topic(unsafe { rd::rd_kafka_topic_new(client.ptr(), name.as_ptr(), std::ptr::null_mut()) })
+    }
+
+    pub fn name(&self) -> String {
+        // SAFETY: the topic lives, and its name with it.
+        unsafe { text(rd::rd_kafka_topic_name(self.0)) }
+    }
+
+    pub fn value(&self) -> rd::rd_kafka_vu_t {
+        Value::topic(self.0)
+    }
+}
 
 impl Drop for Topic {
     fn drop(&mut self) {
-        // SAFETY: made by `Producer::open`; the client lives.
+        // SAFETY: made by `Topic::of`; the client lives.
         unsafe { rd::rd_kafka_topic_destroy(self.0) };
     }
 }
@@ -73,12 +93,8 @@ impl Producer {
         let kind = transactional_id.map_or(("enable.idempotence", "true"), |id| ("transactional.id", id));
         let fixed = [kind, ("delivery.report.only.error", "false")];
         let client = cluster.client(Role::Producer, &defaults, &fixed)?;
-        let topic = |name: &&str| {
-            let name = c_string(name);
-            // SAFETY: the client lives; librdkafka copies the name.
-            Topic(unsafe { rd::rd_kafka_topic_new(client.ptr(), name.as_ptr(), std::ptr::null_mut()) })
-        };
-        Ok(Producer { topics: topics.iter().map(topic).collect(), client, newest: Box::new(AtomicI64::new(-1)) })
+        let topics = topics.iter().map(|name| Topic::of(&client, name)).collect();
+        Ok(Producer { topics, client, newest: Box::new(AtomicI64::new(-1)) })
     }
 
     pub fn client(&self) -> &Client {
@@ -179,7 +195,7 @@ impl Producer {
     /// # Safety
     /// `rows` must live until `commit`, `abort` or `deliver` succeeded, or the producer was dropped.
     pub unsafe fn produce(&self, topic: usize, rows: &EncodedRows) -> Result<(), NativeError> {
-        let topic = Value::topic(self.topics[topic].0);
+        let topic = self.topics[topic].value();
         rows.records.iter().try_for_each(|record| self.produce_one(&[topic], rows, record))
     }
 
@@ -188,7 +204,7 @@ impl Producer {
     /// # Safety
     /// As `produce`.
     pub unsafe fn produce_noted(&self, topic: usize, rows: &EncodedRows) -> Result<(), NativeError> {
-        let values = [Value::topic(self.topics[topic].0), Value::noted(&self.newest)];
+        let values = [self.topics[topic].value(), Value::opaque(self.newest.as_ptr().cast())];
         rows.records.iter().try_for_each(|record| self.produce_one(&values, rows, record))
     }
 
@@ -203,40 +219,12 @@ impl Producer {
         rows: &EncodedRows,
         record: &EncodedRecord,
     ) -> Result<(), NativeError> {
-        let mut values = [first[0]; 6];
-        values[..first.len()].copy_from_slice(first);
-        let mut count = first.len();
-        let mut add = |value| {
-            values[count] = value;
-            count += 1;
-        };
-        if let Some(value) = &record.value {
-            add(Value::bytes(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, rows.bytes(value)));
-        }
-        if let Some(key) = &record.key {
-            add(Value::bytes(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, rows.bytes(key)));
-        }
-        if let Some(timestamp) = record.timestamp {
-            // To librdkafka 0 means now; a millisecond after is as near as can be had.
-            add(Value::timestamp(if timestamp == 0 { 1 } else { timestamp }));
-        }
-        let headers = Headers::of(rows, record);
-        if let Some(headers) = &headers {
-            add(Value::headers(headers.0));
-        }
         loop {
-            // SAFETY: topic and headers live; the bytes live as long as `produce` asks for.
-            let result =
-                unsafe { NativeError::check(rd::rd_kafka_produceva(self.client.ptr(), values.as_ptr(), count)) };
-            match result {
+            // SAFETY: the topic lives; the bytes live as long as `produce` asks for.
+            match unsafe { send(&self.client, first, rows, record) } {
                 // Full: let the broker threads send some of it.
                 Err(error) if error.code == Code::QueueFull => self.client.serve(Duration::from_millis(5)),
-                Err(error) => return Err(error),
-                Ok(()) => {
-                    // They belong to librdkafka now.
-                    std::mem::forget(headers);
-                    return Ok(());
-                }
+                result => return result,
             }
         }
     }
@@ -245,6 +233,44 @@ impl Producer {
     pub fn take_refused(&self) -> Option<Refused> {
         self.client.events().take_refused()
     }
+}
+
+/// Gives a record to librdkafka, once. `first`: its topic, and what else is the same for each.
+///
+/// # Safety
+/// What `first` points to lives, and the bytes too until the record is told of, unless they are copied.
+pub(super) unsafe fn send(
+    client: &Client,
+    first: &[rd::rd_kafka_vu_t],
+    rows: &EncodedRows,
+    record: &EncodedRecord,
+) -> Result<(), NativeError> {
+    let mut values = [first[0]; 7];
+    values[..first.len()].copy_from_slice(first);
+    let mut count = first.len();
+    let mut add = |value| {
+        values[count] = value;
+        count += 1;
+    };
+    if let Some(value) = &record.value {
+        add(Value::bytes(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_VALUE, rows.bytes(value)));
+    }
+    if let Some(key) = &record.key {
+        add(Value::bytes(rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_KEY, rows.bytes(key)));
+    }
+    if let Some(timestamp) = record.timestamp {
+        // To librdkafka 0 means now; a millisecond after is as near as can be had.
+        add(Value::timestamp(if timestamp == 0 { 1 } else { timestamp }));
+    }
+    let headers = Headers::of(rows, record);
+    if let Some(headers) = &headers {
+        add(Value::headers(headers.0));
+    }
+    // SAFETY: client and headers live; for the rest the caller says so.
+    unsafe { NativeError::check(rd::rd_kafka_produceva(client.ptr(), values.as_ptr(), count)) }?;
+    // They belong to librdkafka now.
+    std::mem::forget(headers);
+    Ok(())
 }
 
 /// Why records were not written: by the first one that was refused, if one was.
@@ -285,7 +311,7 @@ pub(super) fn refusal(cluster: &Cluster, client: &Client, error: NativeError, re
 }
 
 /// Makes the tagged values that `rd_kafka_produceva` takes.
-struct Value;
+pub(super) struct Value;
 
 impl Value {
     fn topic(topic: *mut rd::rd_kafka_topic_t) -> rd::rd_kafka_vu_t {
@@ -293,9 +319,16 @@ impl Value {
         rd::rd_kafka_vu_t { vtype: rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_RKT, u }
     }
 
-    fn noted(newest: &AtomicI64) -> rd::rd_kafka_vu_t {
-        let u = rd::rd_kafka_vu_s__bindgen_ty_1 { ptr: newest.as_ptr().cast() };
+    /// What its delivery report brings.
+    pub fn opaque(ptr: *mut c_void) -> rd::rd_kafka_vu_t {
+        let u = rd::rd_kafka_vu_s__bindgen_ty_1 { ptr };
         rd::rd_kafka_vu_t { vtype: rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_OPAQUE, u }
+    }
+
+    /// The record's bytes need not live.
+    pub fn copied() -> rd::rd_kafka_vu_t {
+        let u = rd::rd_kafka_vu_s__bindgen_ty_1 { i: rd::RD_KAFKA_MSG_F_COPY };
+        rd::rd_kafka_vu_t { vtype: rd::rd_kafka_vtype_t::RD_KAFKA_VTYPE_MSGFLAGS, u }
     }
 
     /// An empty slice has an address too, so an empty key stays a key and an empty value no tombstone.

@@ -297,7 +297,7 @@ impl KafkaReader {
         let Some(slot) = self.slots.get(partition).filter(|slot| slot.assigned) else { return Ok(()) };
         let (next, max_timestamp) = (slot.next, slot.max_timestamp);
         // What another topic of this name holds was never meant.
-        self.watch.look(&self.topics)?;
+        self.watch.ask(&self.topics)?;
         let topics = Topics::connect(&self.cluster)?;
         let bounds = topics.existing(&topic).and_then(|count| topics.bounds(&topic, count))?;
         let bounds = bounds.get(number as usize).copied().filter(|bounds| next <= bounds.high);

@@ -10,8 +10,8 @@ use super::alone::AloneWriter;
 use super::client::Cluster;
 use super::further::{Further, FurtherWriter};
 use super::journal::JournalSink;
-use super::topics::Topics;
-use crate::connectors::{Delivery, MemberSink, Sink, Tails, Writer};
+use super::topics::{Seen, SharedTopics};
+use crate::connectors::{Delivery, Look, MemberSink, Sink, Tails, Writer};
 use crate::report::Failure;
 use crate::time::Millis;
 
@@ -33,13 +33,19 @@ pub enum Written {
     WithJournal,
     /// The cluster's own producer, with the cluster's own record of what it has.
     Further(Further),
-    /// A producer of its own, at least once; the journal notes what was delivered.
+    /// Apart from any transaction, at least once, by a producer that all such sinks of the cluster share; the journal
+    /// notes what was delivered.
     Alone,
 }
 
 impl KafkaSink {
     fn as_journal_sink(&self, index: usize) -> JournalSink {
         JournalSink { sink: index, topic: self.topic.clone(), properties: self.properties.clone() }
+    }
+
+    fn of_ours(&self, seen: &Seen) -> Look {
+        let id = seen.topics.get(self.topic.as_str()).and_then(|found| found.as_ref()?.id.clone());
+        Look { ids: id.into_iter().map(|id| (self.topic.clone(), id)).collect(), at: seen.at }
     }
 }
 
@@ -79,18 +85,28 @@ impl Sink for KafkaSink {
             }
             Written::Alone => {
                 let cluster = self.cluster.with(&self.properties);
-                Ok(Box::new(AloneWriter::open(cluster, self.topic.clone())?))
+                Ok(Box::new(AloneWriter::open(&self.cluster, cluster, self.topic.clone())?))
             }
         }
     }
 
     fn topic_ids(&self) -> Result<BTreeMap<String, String>, Failure> {
-        let found = Topics::connect(&self.cluster)?.described(&[self.topic.as_str().into()])?;
+        let found = SharedTopics::of(&self.cluster).topics()?.described(&[self.topic.as_str().into()])?;
         Ok(found.into_iter().filter_map(|(name, found)| Some((name.to_string(), found?.id?))).collect())
     }
 
+    fn look(&self) -> Result<Look, Failure> {
+        let seen = SharedTopics::of(&self.cluster).look(&[self.topic.as_str().into()])?;
+        Ok(self.of_ours(&seen))
+    }
+
+    fn seen(&self) -> Option<Look> {
+        let seen = SharedTopics::of(&self.cluster).seen(&[self.topic.as_str().into()])?;
+        Some(self.of_ours(&seen))
+    }
+
     fn ahead_ms_max(&self) -> Result<Option<Millis>, Failure> {
-        Ok(Topics::connect(&self.cluster)?.limits(&self.topic)?.ahead_ms_max)
+        Ok(SharedTopics::of(&self.cluster).topics()?.limits(&self.topic)?.ahead_ms_max)
     }
 
     fn tails(&self) -> Result<Tails, Failure> {

@@ -3,6 +3,7 @@
 //! A [`Topics`] is a connection that has answered once. All calls block, at most for [`TIMEOUT`].
 
 mod described;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::ffi::c_char;
@@ -14,6 +15,8 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset as Place, TopicPartitionList};
 
 pub use described::Described;
+pub(super) use shared::Seen;
+pub use shared::SharedTopics;
 
 use super::client::Cluster;
 use super::native::{Client, NativeError, Role, c_string, ms, text};
@@ -89,16 +92,29 @@ impl Topics {
     }
 
     fn connect_as(cluster: &Cluster, isolation: &str) -> Result<Topics, Failure> {
-        let client = cluster.client(Role::Consumer, &[], &[("isolation.level", isolation)])?;
+        Topics::answering(cluster.client(Role::Consumer, &[], &[("isolation.level", isolation)])?, cluster)
+    }
+
+    /// One to be kept: it tells nobody of outages.
+    fn quiet(cluster: &Cluster) -> Result<Topics, Failure> {
+        Topics::answering(cluster.quiet_client(&[("isolation.level", "read_committed")])?, cluster)
+    }
+
+    fn answering(client: Client, cluster: &Cluster) -> Result<Topics, Failure> {
         let topics = Topics { client, cluster: cluster.clone() };
+        topics.answers().map(|()| topics)
+    }
+
+    /// Whether it does answer.
+    fn answers(&self) -> Result<(), Failure> {
         let mut outcome = Ok(());
         for timeout in NAMED_WITHIN {
-            outcome = topics.metadata(None, timeout).map(drop);
-            if outcome.is_ok() || topics.client.events().refusal().is_some() {
+            outcome = self.metadata(None, timeout).map(drop);
+            if outcome.is_ok() || self.client.events().refusal().is_some() {
                 break;
             }
         }
-        outcome.map(|()| topics)
+        outcome
     }
 
     /// The id of the cluster.

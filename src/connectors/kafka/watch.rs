@@ -7,12 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use super::client::Cluster;
-use super::topics::{Described, Topics};
+use super::topics::{Described, Seen, SharedTopics};
 use crate::connectors::PartitionStart;
 use crate::data::{Position, partition};
 use crate::report::Failure;
+
+/// Topics as they are; `None`: there is none of this name.
+type Found = BTreeMap<Arc<str>, Option<Described>>;
 
 /// The topics of a source as they were when it was started.
 #[derive(Default)]
@@ -20,22 +24,23 @@ pub(super) struct Watch(Mutex<Watched>);
 
 #[derive(Default)]
 struct Watched {
-    /// `None` until it was asked. Each look makes a connection of its own: one that is kept would tell of every outage
-    /// what the readers tell already.
-    cluster: Option<Cluster>,
+    /// `None` until it was asked.
+    cluster: Option<Arc<SharedTopics>>,
     known: BTreeMap<Arc<str>, Described>,
     /// Not there at the last look. A broker that has just come up may not know all topics yet.
     missing: BTreeSet<Arc<str>>,
+    /// When somebody looked last of whose look this has heard.
+    seen: Option<Instant>,
 }
 
 impl Watch {
     /// Notes what the topics are from now on. Gives their ids, where the brokers have some.
     pub fn begin(&self, cluster: &Cluster, names: &[Arc<str>]) -> Result<BTreeMap<String, String>, Failure> {
-        let topics = Topics::connect(cluster)?;
-        let found = topics.described(names)?;
+        let cluster = SharedTopics::of(cluster);
+        let found = cluster.topics()?.described(names)?;
         let known: BTreeMap<_, _> = found.into_iter().filter_map(|(name, found)| Some((name, found?))).collect();
         let ids = known.iter().filter_map(|(name, topic)| Some((name.to_string(), topic.id.clone()?))).collect();
-        *self.lock() = Watched { cluster: Some(cluster.clone()), known, missing: BTreeSet::new() };
+        *self.lock() = Watched { cluster: Some(cluster), known, ..Watched::default() };
         Ok(ids)
     }
 
@@ -51,26 +56,31 @@ impl Watch {
         }
     }
 
-    /// Asks again.
+    /// Asks again, now.
     ///
     /// # Errors
     /// `kafka.replaced`, `kafka.deleted`; or the cluster does not answer.
-    pub fn look(&self, names: &[Arc<str>]) -> Result<(), Failure> {
+    pub fn ask(&self, names: &[Arc<str>]) -> Result<(), Failure> {
         let mut watched = self.lock();
         let Some(cluster) = &watched.cluster else { return Ok(()) };
-        let found = Topics::connect(cluster)?.described(names)?;
+        let found = cluster.topics()?.described(names)?;
         watched.compare(&found)
+    }
+
+    /// The same by what somebody saw lately.
+    pub fn look(&self, names: &[Arc<str>]) -> Result<(), Failure> {
+        self.lock().look(names).map(drop)
     }
 
     /// The same, and gives the partitions that were not there before, with their first offsets: each once.
     pub fn added(&self, names: &[Arc<str>]) -> Result<Vec<PartitionStart>, Failure> {
         let mut watched = self.lock();
-        let Some(cluster) = &watched.cluster else { return Ok(Vec::new()) };
-        let topics = Topics::connect(cluster)?;
-        let found = topics.described(names)?;
-        watched.compare(&found)?;
+        let Some(found) = watched.look(names)? else { return Ok(Vec::new()) };
+        let grown = watched.grown(&found);
+        let Some(cluster) = watched.cluster.as_ref().filter(|_| !grown.is_empty()) else { return Ok(Vec::new()) };
+        let topics = cluster.topics()?;
         let mut added = Vec::new();
-        for (name, numbers) in watched.grown(&found) {
+        for (name, numbers) in grown {
             let bounds = topics.bounds(&name, numbers.end)?;
             let Some(index) = names.iter().position(|topic| *topic == name) else { continue };
             added.extend(numbers.map(|number| PartitionStart {
@@ -91,7 +101,20 @@ impl Watch {
 }
 
 impl Watched {
-    fn compare(&mut self, found: &BTreeMap<Arc<str>, Option<Described>>) -> Result<(), Failure> {
+    /// What was seen of these topics; `None`: nothing that was not seen before.
+    fn look(&mut self, names: &[Arc<str>]) -> Result<Option<Found>, Failure> {
+        let Some(cluster) = &self.cluster else { return Ok(None) };
+        let Seen { at, topics } = cluster.look(names)?;
+        if self.seen.replace(at) == Some(at) {
+            return Ok(None);
+        }
+        let found = names.iter().filter_map(|name| Some((name.clone(), topics.get(name)?.clone())));
+        let found = found.collect();
+        self.compare(&found)?;
+        Ok(Some(found))
+    }
+
+    fn compare(&mut self, found: &Found) -> Result<(), Failure> {
         for (name, now) in found {
             let Some(known) = self.known.get(name) else { continue };
             let Some(now) = now else {
@@ -111,7 +134,7 @@ impl Watched {
     }
 
     /// The numbers of partitions that came since.
-    fn grown(&self, found: &BTreeMap<Arc<str>, Option<Described>>) -> Vec<(Arc<str>, Range<usize>)> {
+    fn grown(&self, found: &Found) -> Vec<(Arc<str>, Range<usize>)> {
         let of = |(name, now): (&Arc<str>, &Option<Described>)| {
             let numbers = self.known.get(name)?.partitions..now.as_ref()?.partitions.min(partition::NUMBERS_MAX);
             (!numbers.is_empty()).then(|| (name.clone(), numbers))
@@ -119,7 +142,7 @@ impl Watched {
         found.iter().filter_map(of).collect()
     }
 
-    fn grow(&mut self, found: &BTreeMap<Arc<str>, Option<Described>>) {
+    fn grow(&mut self, found: &Found) {
         for (name, numbers) in self.grown(found) {
             self.known.entry(name).and_modify(|known| known.partitions = numbers.end);
         }

@@ -37,8 +37,13 @@ impl Threads {
                     continue;
                 }
                 _ = looks.tick(), if watches => {
-                    if looking.as_ref().is_none_or(JoinHandle::is_finished) {
-                        looking = Some(self.look());
+                    if looking.as_ref().is_some_and(|looking| !looking.is_finished()) {
+                        continue;
+                    }
+                    match self.look_at_seen() {
+                        Ok(true) => {}
+                        Ok(false) => looking = Some(self.look()),
+                        Err(failure) => break Err(failure),
                     }
                     continue;
                 }
@@ -135,6 +140,14 @@ impl Threads {
     fn watches(&self) -> bool {
         let targets = self.targets.lock().unwrap_or_else(|poison| poison.into_inner());
         targets.are_watched() || self.plan.sources.iter().any(|source| !source.source.topics().is_empty())
+    }
+
+    /// Whether others, who write the same cluster, have just seen all that is to be looked at.
+    fn look_at_seen(&self) -> Result<bool, Failure> {
+        if self.plan.sources.iter().any(|source| !source.source.topics().is_empty()) {
+            return Ok(false);
+        }
+        self.targets.lock().unwrap_or_else(|poison| poison.into_inner()).look_at_seen(&self.plan)
     }
 
     /// Lets every source look whether it still reads what it read at the start.

@@ -10,11 +10,11 @@ use crate::runner::PATIENCE;
 use crate::specs::Folder;
 
 /// A server whose connectors use the brokers of the tests.
-fn worker(folder: &Folder) -> Server {
+pub(super) fn worker(folder: &Folder) -> Server {
     Server::start(folder.path(), &["--brokers", crate::servers::kafka(), "--registry", "127.0.0.1:0"])
 }
 
-fn ask(server: &Server, request: &str, body: Option<&Value>) -> Answer {
+pub(super) fn ask(server: &Server, request: &str, body: Option<&Value>) -> Answer {
     let (method, path) = request.split_once(' ').unwrap();
     let at = server.api.strip_prefix("http://").unwrap();
     let headers = body.map(|_| ("Content-Type".to_owned(), "application/json".to_owned()));
@@ -23,14 +23,14 @@ fn ask(server: &Server, request: &str, body: Option<&Value>) -> Answer {
 }
 
 #[track_caller]
-fn done(server: &Server, request: &str, body: Option<&Value>, status: u64) -> Value {
+pub(super) fn done(server: &Server, request: &str, body: Option<&Value>, status: u64) -> Value {
     let answer = ask(server, request, body);
     assert_eq!(answer.status, status, "{request}: {}\n{}", answer.json(), server.runner.stderr());
     answer.json()
 }
 
 /// The lines of a file to a topic.
-fn lines(topic: &str) -> Value {
+pub(super) fn lines(topic: &str) -> Value {
     json!({
         "connector.class": "FileStreamSource", "file": "lines.txt", "topic": topic,
         "value.converter": "org.apache.kafka.connect.storage.StringConverter",
@@ -48,7 +48,7 @@ fn ratings(topic: &str, interval: u64) -> Value {
 }
 
 #[track_caller]
-fn until_task(server: &Server, name: &str, state: &str) -> Value {
+pub(super) fn until_task(server: &Server, name: &str, state: &str) -> Value {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = ask(server, &format!("GET /connectors/{name}/status"), None).json();

@@ -7,14 +7,14 @@ use super::*;
 
 /// What a process holds.
 #[derive(Debug, Clone, Copy)]
-struct Held {
-    rss_kib: u64,
-    threads: usize,
-    files: usize,
-    cpu: Duration,
+pub(super) struct Held {
+    pub rss_kib: u64,
+    pub threads: usize,
+    pub files: usize,
+    pub cpu: Duration,
 }
 
-fn held(pid: u32) -> Held {
+pub(super) fn held(pid: u32) -> Held {
     let proc = |what: &str| format!("/proc/{pid}/{what}");
     let status = std::fs::read_to_string(proc("status")).unwrap();
     let field = |name: &str| {
@@ -33,7 +33,7 @@ fn held(pid: u32) -> Held {
     }
 }
 
-fn many(variable: &str, default: usize) -> usize {
+pub(super) fn many(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |count| count.parse().unwrap())
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::super::client::Cluster;
-use super::super::topics::{Described, Topics};
+use super::super::topics::{Described, SharedTopics, Topics};
 use crate::journal::{Watch, gone};
 use crate::report::Failure;
 
@@ -57,7 +57,8 @@ impl Place {
 
 impl Watch for Place {
     fn look(&mut self) -> Result<(), Failure> {
-        self.look_by(&Topics::connect(&self.cluster)?)
+        let topics = SharedTopics::of(&self.cluster).topics()?;
+        self.look_by(&topics)
     }
 }
 
