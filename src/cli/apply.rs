@@ -11,6 +11,7 @@ use super::Common;
 use super::output::{self, Exit, Output, counted};
 use super::patience::Patience;
 use super::recovering;
+use super::remote::TlsArgs;
 use super::specs::{Planned, SpecArgs, documents, planned, read_until_end};
 use super::stops::Stops;
 use crate::data::size;
@@ -43,6 +44,8 @@ pub struct Args {
     /// Submit the pipelines to a server (`runner serve`) instead of running them here.
     #[arg(long, value_name = "URL", conflicts_with_all = ["fresh", "until", "lanes"])]
     server: Option<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// `--until`.
@@ -53,7 +56,7 @@ enum UntilArg {
 
 pub fn run(args: Args, common: &Common) -> Exit {
     if let Some(server) = &args.server {
-        return super::pipelines::submit(server, &args.specs, &args.accept_reset, common);
+        return super::pipelines::submit(server, &args.tls, &args.specs, &args.accept_reset, common);
     }
     let output = if common.output.is_json() { Output::JsonBesideRows } else { Output::Text };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

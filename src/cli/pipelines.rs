@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::Common;
 use super::output::{self, Exit, say};
-use super::remote::{Remote, ServerArgs};
+use super::remote::{Remote, ServerArgs, TlsArgs};
 use super::specs::{SpecArgs, submission};
 use crate::deploy::submission::Name;
 use crate::report::Failure;
@@ -67,7 +67,7 @@ pub enum Wish {
 
 /// `apply --server`: submits every pipeline, and waits until each has started.
 /// The state of `accept_reset` is given up where these steps are not what they were.
-pub fn submit(server: &str, specs: &SpecArgs, accept_reset: &[String], common: &Common) -> Exit {
+pub fn submit(server: &str, tls: &TlsArgs, specs: &SpecArgs, accept_reset: &[String], common: &Common) -> Exit {
     // Where the server keeps its state is its own matter.
     let parts = match submission(&specs.paths, &specs.values, common.output).map(|all| all.parts(Path::new(".runner")))
     {
@@ -77,7 +77,7 @@ pub fn submit(server: &str, specs: &SpecArgs, accept_reset: &[String], common: &
     };
     done(
         common,
-        Remote::new(Some(server)).and_then(|remote| {
+        Remote::new(Some(server), tls).and_then(|remote| {
             let accepted: Vec<String> = accept_reset.iter().map(|step| format!("accept_reset={step}")).collect();
             let query = format!("?{}", accepted.join("&"));
             let mut exit = Exit::Done;
@@ -257,7 +257,7 @@ pub fn logs(args: &LogsOf, common: &Common) -> Exit {
 }
 
 fn remote(args: &ServerArgs) -> Result<Remote, Failure> {
-    Remote::new(args.server.as_deref())
+    Remote::new(args.server.as_deref(), &args.tls)
 }
 
 fn done(common: &Common, done: Result<Exit, Failure>) -> Exit {

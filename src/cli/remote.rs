@@ -1,10 +1,11 @@
 //! A client of `runner serve`.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::blocking::Client;
+use reqwest::blocking::{Client, ClientBuilder};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Certificate, Identity, Method, StatusCode, Url};
 use serde_json::Value as Json;
 
 use crate::deploy::submission::Name;
@@ -21,6 +22,22 @@ pub struct ServerArgs {
     /// password in the URL.
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
+    #[command(flatten)]
+    pub tls: TlsArgs,
+}
+
+/// How it is known by its certificate, and we by ours.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct TlsArgs {
+    /// The CA of an https server, as PEM; default `RUNNER_CA`, or the CAs of the system.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The certificate that a server with `--tls-client-ca` asks for, as PEM; default `RUNNER_CLIENT_CERT`.
+    #[arg(long, value_name = "FILE")]
+    pub client_cert: Option<PathBuf>,
+    /// Its key, as PEM (PKCS #8); default `RUNNER_CLIENT_KEY`.
+    #[arg(long, value_name = "FILE")]
+    pub client_key: Option<PathBuf>,
 }
 
 /// A server.
@@ -34,9 +51,8 @@ pub struct Remote {
 
 impl Remote {
     /// # Errors
-    /// `server.url` for what is no URL.
-    pub fn new(server: Option<&str>) -> Result<Remote, Failure> {
-        let given = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    /// `server.url` for what is no URL, `server.tls` for files that cannot be used.
+    pub fn new(server: Option<&str>, tls: &TlsArgs) -> Result<Remote, Failure> {
         let text = server.map(str::to_owned).or_else(|| given("RUNNER_SERVER")).unwrap_or_else(|| DEFAULT.into());
         // Without the text itself in messages: it may hold a password.
         let wrong = |why: String| Failure::user("server.url", why).hint("a URL looks like `http://127.0.0.1:8083`");
@@ -49,7 +65,8 @@ impl Remote {
         stripped.expect("a URL with a host can be without user info");
         let shown = bare.as_str().trim_end_matches('/').to_owned();
         let client = Client::builder().timeout(TIMEOUT).user_agent(concat!("runner/", env!("CARGO_PKG_VERSION")));
-        let client = client
+        let client = tls
+            .add_to(client)?
             .build()
             .map_err(|error| Failure::bug("server.client", "the HTTP client cannot be set up").because(error))?;
         Ok(Remote { client, url, shown, token: given("RUNNER_TOKEN") })
@@ -88,8 +105,13 @@ impl Remote {
         let answered = request.send().and_then(|response| Ok((response.status(), response.bytes()?)));
         let (status, bytes) = answered.map_err(|error| {
             let title = format!("no `runner serve` answers at `{}`", self.shown);
-            let failure = Failure::outside("server.unreachable", title).because(error.without_url());
-            failure.hint("is it running there? `--server URL` names another one")
+            let hint = match self.url.scheme() {
+                "https" => "is it running there, with TLS, and is its certificate of the CA that `--ca FILE` names?",
+                _ => "is it running there, and without TLS? `--server URL` names another one",
+            };
+            let is_connect = error.is_connect();
+            let failure = Failure::outside("server.unreachable", title).because(deepest(&error.without_url()));
+            if is_connect || self.url.scheme() == "http" { failure.hint(hint) } else { failure }
         })?;
         let body: Json = serde_json::from_slice(&bytes).unwrap_or(Json::Null);
         if status.is_success() { Ok(Answer { status, body }) } else { Err(self.refused(status, &body)) }
@@ -118,6 +140,52 @@ impl Remote {
             _ => failure,
         }
     }
+}
+
+fn given(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// What is at the bottom of an error: that a certificate is not trusted, not that a request could not be sent.
+fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).last().map_or_else(String::new, ToString::to_string)
+}
+
+impl TlsArgs {
+    fn add_to(&self, mut client: ClientBuilder) -> Result<ClientBuilder, Failure> {
+        let path = |flag: &Option<PathBuf>, name| flag.clone().or_else(|| given(name).map(PathBuf::from));
+        let wrong = |path: &Path, error: reqwest::Error| {
+            let message = format!("`{}` cannot be used for TLS", path.display());
+            Failure::user("server.tls", message)
+                .because(deepest(&error))
+                .hint("it is PEM text: `-----BEGIN …`; a key is PKCS #8")
+        };
+        if let Some(ca) = path(&self.ca, "RUNNER_CA") {
+            let certificates = Certificate::from_pem_bundle(&read(&ca)?).map_err(|error| wrong(&ca, error))?;
+            if certificates.is_empty() {
+                return Err(Failure::user("server.tls", format!("there is no certificate in `{}`", ca.display())));
+            }
+            client = client.tls_certs_only(certificates);
+        }
+        match (path(&self.client_cert, "RUNNER_CLIENT_CERT"), path(&self.client_key, "RUNNER_CLIENT_KEY")) {
+            (Some(certificate), Some(key)) => {
+                let identity = Identity::from_pkcs8_pem(&read(&certificate)?, &read(&key)?);
+                Ok(client.identity(identity.map_err(|error| wrong(&certificate, error))?))
+            }
+            (None, None) => Ok(client),
+            (one, _) => {
+                let missing = if one.is_some() { "--client-key" } else { "--client-cert" };
+                Err(Failure::user("server.tls", "a client's certificate and its key go together")
+                    .hint(format!("name the other one with `{missing}`")))
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path).map_err(|error| {
+        Failure::user("server.tls", format!("the file `{}` cannot be read", path.display())).because(error)
+    })
 }
 
 /// The text that another program's URL gives.

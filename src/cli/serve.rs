@@ -23,7 +23,7 @@ use crate::plan::resolve::registry_folder;
 use crate::registry::EmbeddedRegistry;
 use crate::report::{Failure, Style, render};
 use crate::server::connect::WorkerFace;
-use crate::server::{self, Credentials, Guard};
+use crate::server::{self, Credentials, Guard, Tls, TlsFiles};
 use crate::time::SystemClock;
 
 /// Answers that are under way have so long when the server ends.
@@ -59,6 +59,23 @@ pub struct Args {
     /// Let in only who logs in as one of this file: `user:password` on each line.
     #[arg(long, value_name = "FILE")]
     users_file: Option<PathBuf>,
+    /// Speak TLS, the registry too: the server's certificate and those between it and its CA, as PEM. Read again when it
+    /// changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's key, as PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Let in only clients that show a certificate of this CA.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+}
+
+impl Args {
+    fn tls(&self) -> Result<Option<Arc<Tls>>, Failure> {
+        let Some((certificate, key)) = self.tls_cert.clone().zip(self.tls_key.clone()) else { return Ok(None) };
+        Tls::read(TlsFiles { certificate, key, client_ca: self.tls_client_ca.clone() }).map(Some)
+    }
 }
 
 /// What the process logs, for whoever asks the server.
@@ -113,6 +130,7 @@ struct Faces {
     api: (TcpListener, SocketAddr),
     registry: Option<(TcpListener, SocketAddr, Arc<EmbeddedRegistry>)>,
     credentials: Credentials,
+    tls: Option<Arc<Tls>>,
     /// Of connectors.
     brokers: Cluster,
     worker: Worker,
@@ -121,6 +139,7 @@ struct Faces {
 impl Faces {
     fn open(args: &Args) -> Result<Faces, Failure> {
         let credentials = Credentials::read(args.token_file.as_deref(), args.users_file.as_deref())?;
+        let tls = args.tls()?;
         let listen = |address: &str| {
             let listener = server::listen(address)?;
             let at = listener.local_addr().map_err(|error| {
@@ -137,12 +156,13 @@ impl Faces {
             let registry = EmbeddedRegistry::open(registry_folder(&args.state_dir))?;
             Ok::<_, Failure>((listener, at, Arc::new(registry)))
         });
-        Ok(Faces { api, registry: registry.transpose()?, credentials, brokers, worker })
+        Ok(Faces { api, registry: registry.transpose()?, credentials, tls, brokers, worker })
     }
 
     fn announce(&self, output: Output, supervisor: &Supervisor) {
-        let api = format!("http://{}", self.api.1);
-        let registry = self.registry.as_ref().map(|(_, at, _)| format!("http://{at}"));
+        let scheme = self.scheme();
+        let api = format!("{scheme}://{}", self.api.1);
+        let registry = self.registry.as_ref().map(|(_, at, _)| format!("{scheme}://{at}"));
         let pipelines = supervisor.list().len();
         if output.is_json() {
             let serving = serde_json::json!({ "api": api, "registry": registry, "pipelines": pipelines });
@@ -152,11 +172,16 @@ impl Faces {
             eprintln!("serving at {api}{registry}; pipelines: {pipelines}");
         }
         let all = std::iter::once(self.api.1).chain(self.registry.as_ref().map(|(_, at, _)| *at));
-        for at in all.filter(|at| self.credentials.is_empty() && !at.ip().is_loopback()) {
+        let asks = !self.credentials.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.knows_clients());
+        for at in all.filter(|at| !asks && !at.ip().is_loopback()) {
             tracing::warn!(
                 "{at} can be reached from other machines, and asks nobody who they are: whoever reaches it may run pipelines and read files; name a `--token-file` or `--users-file`"
             );
         }
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Answers until a stop is asked for; then every job commits, while questions are answered still.
@@ -167,13 +192,15 @@ impl Faces {
             async move { drop(over.wait_for(|over| *over).await) }
         };
         let guard = |at| Arc::new(Guard::new(self.credentials.clone(), at));
+        let (scheme, tls) = (self.scheme(), self.tls);
         let (listener, at) = self.api;
         let mut faces = tokio::task::JoinSet::new();
-        let worker = WorkerFace::new(self.worker, self.brokers, at, levels);
-        faces.spawn(server::answer(listener, server::router(supervisor.clone(), worker, guard(at)), end(&over)));
+        let worker = WorkerFace::new(self.worker, self.brokers, at, scheme, levels);
+        let face = server::router(supervisor.clone(), worker, guard(at));
+        faces.spawn(server::answer(listener, face, tls.clone(), end(&over)));
         if let Some((listener, at, registry)) = self.registry {
             let face = guard(at).before(server::registry::router(registry));
-            faces.spawn(server::answer(listener, face, end(&over)));
+            faces.spawn(server::answer(listener, face, tls, end(&over)));
         }
         let broken = tokio::select! {
             () = stops.wait() => Ok(()),

@@ -2,7 +2,8 @@
 //!
 //! `pipelines` is the server's own API under `/v1`, `connect` Kafka Connect's beside it, `health` and `metrics` are for
 //! whoever watches, `registry` is Confluent's API on a port of its own. `guard` stands before all of them, `refusal` is
-//! the one shape of errors of `/v1`.
+//! the one shape of errors of `/v1`, `tls` what all of them speak
+//! where it is asked for.
 
 mod body;
 pub mod connect;
@@ -13,6 +14,7 @@ mod openapi;
 mod pipelines;
 mod refusal;
 pub mod registry;
+mod tls;
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
@@ -21,8 +23,10 @@ use axum::Router;
 use axum::routing::{any, get};
 
 pub use guard::{Credentials, Guard};
+pub use tls::{Tls, TlsFiles};
 
 use self::connect::WorkerFace;
+use self::tls::TlsListener;
 use crate::deploy::supervisor::Supervisor;
 use crate::report::Failure;
 
@@ -78,19 +82,24 @@ pub fn listen(address: &str) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
-/// Answers until `stop` is done; answers that are under way are given still.
+/// Answers until `stop` is done, over TLS if there is any; answers that are under way are given still.
 ///
 /// # Errors
 /// `serve.listen` (outside) if the listener is broken.
 pub async fn answer(
     listener: TcpListener,
     router: Router,
+    tls: Option<Arc<Tls>>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Failure> {
     let broken = |error| Failure::outside("serve.listen", "the server cannot answer").no_retry().because(error);
     let listener = tokio::net::TcpListener::from_std(listener).map_err(broken)?;
     let service = router.into_make_service();
-    axum::serve(listener, service).with_graceful_shutdown(stop).await.map_err(broken)
+    let ended = match tls {
+        Some(tls) => axum::serve(TlsListener::new(listener, tls), service).with_graceful_shutdown(stop).await,
+        None => axum::serve(listener, service).with_graceful_shutdown(stop).await,
+    };
+    ended.map_err(broken)
 }
 
 /// The segments of a path, decoded; a slash at its end makes none. `None`: it is not UTF-8, or not well encoded.

@@ -32,7 +32,7 @@ fn serve(folder: &Path) -> String {
     let face = runner::server::registry::router(registry);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(runner::server::answer(listener, face, std::future::pending()))
+        runtime.block_on(runner::server::answer(listener, face, None, std::future::pending()))
     });
     url
 }

@@ -25,6 +25,8 @@ pub struct WorkerFace {
     pub levels: Levels,
     /// Where it listens.
     at: SocketAddr,
+    /// `http` or `https`.
+    scheme: &'static str,
     cluster: Arc<KafkaCluster>,
 }
 
@@ -36,9 +38,9 @@ struct KafkaCluster {
 }
 
 impl WorkerFace {
-    pub fn new(worker: Worker, brokers: Cluster, at: SocketAddr, levels: Levels) -> Self {
+    pub fn new(worker: Worker, brokers: Cluster, at: SocketAddr, scheme: &'static str, levels: Levels) -> Self {
         let cluster = KafkaCluster { brokers, id: OnceLock::new(), is_asked: AtomicBool::new(false) };
-        WorkerFace { worker, levels, at, cluster: Arc::new(cluster) }
+        WorkerFace { worker, levels, at, scheme, cluster: Arc::new(cluster) }
     }
 
     /// As statuses name it.
@@ -47,7 +49,7 @@ impl WorkerFace {
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.at)
+        format!("{}://{}", self.scheme, self.at)
     }
 
     /// A connector of a configuration, and the documents that it is compiled to.
