@@ -87,6 +87,7 @@ pub fn diagnostics(diagnostics: &Diagnostics, output: Output) -> Option<Exit> {
 pub fn is_refusal(code: &str) -> bool {
     let refused = [
         "refused.",
+        "journal.newer",
         "state.locked",
         "file.locked",
         "file.foreign",

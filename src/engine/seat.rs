@@ -490,6 +490,16 @@ mod tests {
         };
         let clocks = [0, 5, -86_400_000, 1_000, 86_400_000].map(polled);
         assert_eq!(clocks, [NOW, NOW + 5, NOW + 5, NOW + 5, NOW + 1_005]);
+        // So it does behind a start whose journal is a day ahead of the machine.
+        let machine = ManualClock::at(NOW - 86_400_000);
+        let clock = EpochClock::new(machine.clone(), NOW);
+        let polled = |by: Millis| {
+            machine.advance(by);
+            let (now, _) = clock.poll(|_| fetched()).unwrap();
+            clock.next_epoch(now);
+            now
+        };
+        assert_eq!([0, 1_000, 86_400_000].map(polled), [NOW, NOW, NOW + 1_000]);
     }
 
     #[test]

@@ -17,9 +17,6 @@ use crate::data::Epoch;
 use crate::faults;
 use crate::report::Failure;
 
-/// The newest version of the records that this build reads: `PlanRecord::version`.
-const VERSION: u32 = 1;
-
 /// Length of the checksum in front of a line, in hex digits.
 const CHECKSUM_LENGTH: usize = 8;
 
@@ -295,8 +292,7 @@ fn parse(json: &[u8], line: usize) -> Result<Vec<Record>, Damage> {
     }
     // Its checksum is right, so somebody meant it to be like this.
     .map_err(|_| Damage::Newer { line })?;
-    let is_newer = |record: &Record| matches!(record, Record::Plan(plan) if plan.version > VERSION);
-    if records.iter().any(is_newer) { Err(Damage::Newer { line }) } else { Ok(records) }
+    if records.iter().any(Record::is_newer) { Err(Damage::Newer { line }) } else { Ok(records) }
 }
 
 /// What recovery still needs once epochs below `epoch` are no longer replayed: those epochs and
@@ -354,7 +350,7 @@ mod tests {
 
     use super::*;
     use crate::data::Position;
-    use crate::journal::{EpochRecord, LastWindow, Owner, PartitionRecord, PlanRecord};
+    use crate::journal::{EpochRecord, LastWindow, Owner, PartitionRecord, PlanRecord, VERSION};
     use crate::time::Watermark;
 
     fn plan(from_epoch: Epoch) -> Record {

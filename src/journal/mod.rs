@@ -10,7 +10,7 @@ pub mod packed;
 mod record;
 
 pub use owned::Owned;
-pub use record::{EpochRecord, Jump, LastWindow, Owner, Part, PartitionRecord, Parts, PlanRecord, Record};
+pub use record::{EpochRecord, Jump, LastWindow, Owner, Part, PartitionRecord, Parts, PlanRecord, Record, VERSION};
 
 use crate::data::EncodedRows;
 use crate::report::Failure;

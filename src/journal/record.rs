@@ -31,6 +31,16 @@ pub enum Record {
     },
 }
 
+/// The newest version of the records that this build reads, and the one that it writes: [`PlanRecord::version`].
+pub const VERSION: u32 = 1;
+
+impl Record {
+    /// A later build wrote it: what it means is not known here.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Record::Plan(plan) if plan.version > VERSION)
+    }
+}
+
 /// The resolved plan: what epochs behind it are replayed under (I14).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanRecord {

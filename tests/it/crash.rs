@@ -4,6 +4,7 @@
 //! computation of its own. Moments of killing are random; a failing test prints the seed, and
 //! `RUNNER_TEST_SEED` repeats it.
 
+mod bad_state;
 mod broker;
 mod changed;
 mod chaos;

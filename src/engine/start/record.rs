@@ -6,12 +6,9 @@ use crate::connectors::PartitionStart;
 use crate::engine::recovery::{self, History, Recovery};
 use crate::engine::targets::{Targets, TopicIds};
 use crate::expr::type_word;
-use crate::journal::PlanRecord;
+use crate::journal::{PlanRecord, VERSION};
 use crate::plan::{Plan, SourcePlan};
 use crate::report::Failure;
-
-/// Version of the plan record's format.
-const PLAN_VERSION: u32 = 1;
 
 pub(super) fn plan_record(
     plan: &Plan,
@@ -33,7 +30,7 @@ pub(super) fn plan_record(
     let before = history.plan.as_ref().map(|plan| plan.sinks.clone()).unwrap_or_default();
     let added = |name: &String| before.get(name).copied().unwrap_or(recovery.last + 1);
     PlanRecord {
-        version: PLAN_VERSION,
+        version: VERSION,
         lineage: recovery.lineage.clone(),
         namespace: plan.namespace.clone(),
         pipeline: plan.name.clone(),

@@ -74,6 +74,48 @@ fn records_that_a_replay_needs_and_retention_removed_are_counted() {
     assert_fresh_works(&place);
 }
 
+/// I17: the log cleaner took what the open window was made of: the offsets are there, and fewer records.
+#[test]
+fn i17_records_that_a_replay_needs_and_compaction_removed_are_counted() {
+    let (place, windows) = (Place::new("compaction"), servers::unique("windows"));
+    let settings = [("cleanup.policy", "compact"), ("segment.ms", "200"), ("min.cleanable.dirty.ratio", "0.001")];
+    let input = servers::topic_with("compaction", 1, &settings);
+    let begin = (now_ms() - 7_200_000) / 3_600_000 * 3_600_000;
+    let mut next = 0;
+    let mut give = || {
+        let key = Some(format!("k{}", next % 3).into_bytes());
+        let record = TestRecord::to(0, format!("{{\"n\":{next},\"k\":\"k\",\"v\":0}}")).at(begin + next * 1_000);
+        servers::produce(&input, &[TestRecord { key, ..record }]);
+        next += 1;
+    };
+    (0..30).for_each(|_| give());
+    place.spec(&format!(
+        "  epoch: {{ min: 3s, interval: 3s }}
+  sources:
+    rows: {{ kafka: {{ topic: {input} }}, format: json, columns: {COLUMNS}, time: {{ lag: 0s, idle: never }} }}
+  transforms:
+    per_k: {{ from: rows, window: {{ tumbling: 1h }}, group_by: [k], aggregate: {{ cnt: count(*), total: sum(n) }} }}
+  sinks: {{ windows: {{ from: per_k, kafka: {{ topic: {windows} }}, format: json }} }}
+"
+    ));
+    let mut commits = place.watched_journal();
+    let runner = place.apply();
+    commits.wait_for_first_of(&runner);
+    runner.kill();
+    // Only older segments are cleaned: records of later times begin a new one.
+    let deadline = Instant::now() + PATIENCE;
+    while servers::read(&input).iter().filter(|record| record.offset < 30).count() > 15 {
+        assert!(Instant::now() < deadline, "nothing was cleaned for {PATIENCE:?}");
+        give();
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    for _ in 0..2 {
+        let wanted = ["error[refused.source_changed]", "records less than when it was committed", "--fresh"];
+        assert_refused(place.apply().wait(), &wanted);
+    }
+    assert_fresh_works(&place);
+}
+
 /// I17: the topic was made again with as many offsets and fewer records, so that its id tells before a replay does.
 #[test]
 fn a_topic_that_was_made_again_and_is_as_long_is_refused() {

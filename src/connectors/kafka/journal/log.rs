@@ -122,11 +122,18 @@ enum Trouble {
 }
 
 fn parse(topic: &str, offset: Offset, value: Option<&[u8]>) -> Result<Record, Failure> {
-    serde_json::from_slice(value.unwrap_or_default()).map_err(|error| {
+    let record: Record = serde_json::from_slice(value.unwrap_or_default()).map_err(|error| {
         Failure::user("journal.unreadable", format!("offset {offset} of topic `{topic}` is not a journal record"))
             .because(error)
             .hint("it was written by something else, or by a newer version of `runner`")
-    })
+    })?;
+    if record.is_newer() {
+        let title =
+            format!("offset {offset} of the journal in topic `{topic}` was written by a newer version of runner");
+        return Err(Failure::user("journal.newer", title)
+            .hint("run this pipeline with that version; or delete the topic, and start over with `--fresh`"));
+    }
+    Ok(record)
 }
 
 /// Records in the order of their meaning: moved ones whose original is gone come first.
