@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! cargo run --release --manifest-path bench/Cargo.toml -- WORK… [--records 10000000] [--runs 3]
-//!     [--runner PATH] [--json FILE]
+//!     [--runner PATH] [--seconds 95] [--json FILE]
 //! ```
 //!
-//! `WORK` is `all` or some of the names in `work::WORKS`. A Kafka broker and a schema registry are started as for the
+//! `WORK` is `all` or some of the names in `work::WORKS` and `work::OTHERS`; `--seconds` is how long `snapshots` measures. A Kafka broker and a schema registry are started as for the
 //! tests (`tests/servers`), or named by `RUNNER_TEST_KAFKA` and `RUNNER_TEST_REGISTRY`. Without `--runner` the project is
 //! built in release mode first.
 //!
@@ -18,11 +18,15 @@ mod check;
 mod client;
 mod floor;
 mod frames;
+mod killed;
 mod latency;
 mod measure;
+mod recovery;
 mod report;
 mod servers;
+mod snapshots;
 mod start;
+mod started;
 mod work;
 
 use std::process::ExitCode;

@@ -46,6 +46,17 @@ impl Running {
         self.started
     }
 
+    /// What it has said so far.
+    pub fn said(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(&self.log)?)
+    }
+
+    /// True if it has ended by itself; who waits for its end still can.
+    pub fn has_ended(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        stat.rsplit_once(')').is_none_or(|(_, behind_name)| behind_name.trim_start().starts_with('Z'))
+    }
+
     /// Asks it to stop, as Ctrl-C does.
     pub fn interrupt(&self) {
         // SAFETY: a system call; the process is our child and not waited for yet.

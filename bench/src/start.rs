@@ -21,7 +21,7 @@ pub fn measure(bench: &Bench, runs: usize) -> Result<Values> {
         let arguments = Bench::arguments("filter.yaml", &[]);
         let first = visible(bench, &arguments, &room)?;
         // The second time it goes on where it was, so there must be something new.
-        let again: Vec<String> = arguments.into_iter().filter(|word| word != "--fresh").collect();
+        let again = Bench::arguments_again("filter.yaml", &[]);
         let producer = Producer::open(&bench.servers.brokers, "bench_ratings", None, &[])?;
         let value = passing_rating(&bench.servers.brokers, "bench_ratings")?;
         (0..100).try_for_each(|_| producer.send(None, &value, 1_700_000_000_000))?;

@@ -9,7 +9,7 @@ use crate::client::Admin;
 use crate::measure::{Used, ask_self, run};
 use crate::report::{Figure, Report};
 use crate::servers::Servers;
-use crate::{Result, latency, start};
+use crate::{Result, killed, latency, recovery, snapshots, start};
 
 pub const PARTITIONS: i32 = 6;
 
@@ -29,7 +29,7 @@ pub struct Work {
 
 const ALL: u64 = u64::MAX;
 
-/// What can be asked for by name, in this order; `start` and `latency` are measured by rooms of their own.
+/// What can be asked for by name, in this order, before [`OTHERS`].
 pub const WORKS: &[Work] = &[
     Work {
         name: "filter",
@@ -78,6 +78,9 @@ pub const WORKS: &[Work] = &[
     },
 ];
 
+/// What is measured in rooms of their own, or without a topic.
+pub const OTHERS: [&str; 6] = ["datagen", "start", "latency", "recovery", "killed", "snapshots"];
+
 /// What fills a topic, and how many records of it are wanted.
 const FILLS: &[(&str, &str)] =
     &[("bench_ratings", "fill.yaml"), ("bench_ratings_json", "fill-json.yaml"), ("bench_frames", "fill-frames.yaml")];
@@ -87,19 +90,22 @@ struct Wanted {
     works: Vec<String>,
     records: u64,
     runs: usize,
+    seconds: u64,
     runner: Option<PathBuf>,
     json: Option<PathBuf>,
 }
 
 impl Wanted {
     fn parse(arguments: &[&str]) -> Result<Wanted> {
-        let mut wanted = Wanted { works: Vec::new(), records: 10_000_000, runs: 3, runner: None, json: None };
+        let mut wanted =
+            Wanted { works: Vec::new(), records: 10_000_000, runs: 3, seconds: 95, runner: None, json: None };
         let mut rest = arguments.iter();
         while let Some(argument) = rest.next() {
             let mut value = || rest.next().ok_or_else(|| format!("`{argument}` needs a value"));
             match *argument {
                 "--records" => wanted.records = value()?.replace('_', "").parse()?,
                 "--runs" => wanted.runs = value()?.parse()?,
+                "--seconds" => wanted.seconds = value()?.parse()?,
                 "--runner" => wanted.runner = Some(std::fs::canonicalize(value()?)?),
                 "--json" => wanted.json = Some(value()?.into()),
                 name if names().any(|known| known == name) || name == "all" => wanted.works.push(name.to_owned()),
@@ -118,7 +124,7 @@ impl Wanted {
 }
 
 fn names() -> impl Iterator<Item = &'static str> {
-    WORKS.iter().map(|work| work.name).chain(["datagen", "start", "latency"])
+    WORKS.iter().map(|work| work.name).chain(OTHERS)
 }
 
 pub fn main(arguments: &[&str]) -> Result<()> {
@@ -140,6 +146,15 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     }
     if wanted.wants("latency") {
         report.more("latency", latency::measure(&bench, wanted.runs)?);
+    }
+    if wanted.wants("recovery") {
+        report.more("recovery", recovery::measure(&bench, wanted.runs)?);
+    }
+    if wanted.wants("killed") {
+        report.more("killed", killed::measure(&bench, wanted.runs)?);
+    }
+    if wanted.wants("snapshots") {
+        report.more("snapshots", snapshots::measure(&bench, wanted.runs, wanted.seconds)?);
     }
     if let Some(path) = &wanted.json {
         std::fs::write(path, report.json())?;
@@ -189,6 +204,11 @@ impl Bench {
         Ok(Bench { runner, servers, admin, folder, records })
     }
 
+    /// As many records as were asked for, but no more than so many.
+    pub fn records_at_most(&self, most: u64) -> u64 {
+        self.records.min(most)
+    }
+
     /// An empty folder: where a run keeps its state, and its connections.
     pub fn room(&self) -> Result<PathBuf> {
         let room = self.folder.join("run");
@@ -203,6 +223,11 @@ impl Bench {
         let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join(spec);
         let words = ["apply", "--fresh", "connection.yaml", &spec.to_string_lossy()].map(str::to_owned);
         words.into_iter().chain(more.iter().map(|word| (*word).to_owned())).collect()
+    }
+
+    /// The same to go on where an earlier run was.
+    pub fn arguments_again(spec: &str, more: &[&str]) -> Vec<String> {
+        Bench::arguments(spec, more).into_iter().filter(|word| word != "--fresh").collect()
     }
 
     /// Fills a topic anew.
