@@ -173,14 +173,17 @@ pub(super) fn put_time(value: i64, unit: TimeUnit, out: &mut Vec<u8>) {
 }
 
 fn put_clock(seconds: i64, nanos: u32, out: &mut Vec<u8>) {
-    match seconds / 3600 {
-        hours @ 0..=99 => put_digits::<2>(hours, out),
-        hours => put(hours, out),
+    match seconds {
+        0..360_000 => {
+            put_digits::<2>(seconds / 3600, out);
+            out.push(b':');
+            put_digits::<2>(seconds / 60 % 60, out);
+            out.push(b':');
+            put_digits::<2>(seconds % 60, out);
+        }
+        // No time of any day, which a column may hold all the same.
+        _ => put(format_args!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60), out),
     }
-    out.push(b':');
-    put_digits::<2>(seconds / 60 % 60, out);
-    out.push(b':');
-    put_digits::<2>(seconds % 60, out);
     if nanos == 0 {
         return;
     }
@@ -462,6 +465,8 @@ mod tests {
         for (days, text) in [(-719_528, "0000-01-01"), (2_932_897, "+10000-01-01"), (-719_529, "-0001-12-31")] {
             assert_eq!(printed(|out| put_date(days, out)), text);
         }
+        assert_eq!(printed(|out| put_time(-5, TimeUnit::Second, out)), "00:00:-5");
+        assert_eq!(printed(|out| put_time(360_000, TimeUnit::Second, out)), "100:00:00");
         for _ in 0..100_000 {
             let nanos = (random() % 86_400_000_000_000) as i64;
             let nanos = [nanos, nanos / 1_000 * 1_000, nanos / 1_000_000 * 1_000_000][(nanos % 3) as usize];

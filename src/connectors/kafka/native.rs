@@ -461,7 +461,7 @@ unsafe extern "C" fn on_delivery(_: *mut rd::rd_kafka_t, message: *const rd::rd_
     let Some(events) = (unsafe { events(opaque) }) else { return };
     // SAFETY: the message lives.
     if let Some(refused) = unsafe { Refused::of(message) } {
-        lock(&events.refused).get_or_insert(refused);
+        refused.note_in(&mut lock(&events.refused));
     }
 }
 
@@ -482,11 +482,37 @@ impl Refused {
         let reason = NativeError::of_code(code).text;
         Some(Refused { code, topic, partition: message.partition, reason })
     }
+
+    /// Notes it as why a write was refused: the first one stays. But what good records are told that stood in a batch with
+    /// a bad one says nothing, whichever of them is told first.
+    pub fn note_in(self, first: &mut Option<Refused>) {
+        let is_beside = |refused: &Refused| refused.code == RDKafkaErrorCode::InvalidDifferentRecord;
+        if first.as_ref().is_none_or(|known| is_beside(known) && !is_beside(&self)) {
+            *first = Some(self);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A good record of a batch was told first, and the write was tried again for ever.
+    #[test]
+    fn the_bad_record_of_a_batch_says_why_it_was_refused() {
+        use RDKafkaErrorCode::{InvalidDifferentRecord, InvalidRecord, InvalidTimestamp};
+        for told in [
+            [InvalidDifferentRecord, InvalidRecord],
+            [InvalidRecord, InvalidDifferentRecord],
+            [InvalidRecord, InvalidTimestamp],
+        ] {
+            let mut first = None;
+            for code in told {
+                Refused { code, topic: "t".into(), partition: 0, reason: String::new() }.note_in(&mut first);
+            }
+            assert_eq!(first.unwrap().code, InvalidRecord, "{told:?}");
+        }
+    }
 
     /// An outage after it ended the pipeline for good, as the login that was refused once.
     #[test]

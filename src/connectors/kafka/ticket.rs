@@ -128,7 +128,7 @@ impl Ticket {
         match undelivered {
             None => {}
             Some(Undelivered::Lost) => state.lost = true,
-            Some(Undelivered::Refused(refused)) => drop(state.refused.get_or_insert(refused)),
+            Some(Undelivered::Refused(refused)) => refused.note_in(&mut state.refused),
         }
         if broke || state.records == 0 || (before > BYTES_LOW && state.bytes <= BYTES_LOW) {
             self.changed.notify_all();

@@ -4,6 +4,7 @@
 //! again. What would be written there then would be a journal without a beginning: only the id tells (I12).
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
@@ -12,6 +13,9 @@ use super::super::topics::{Described, SharedTopics, Topics};
 use crate::journal::{Watch, gone};
 use crate::report::Failure;
 
+/// A topic that was missing for so long is gone. A broker that has just come up may not know all topics yet.
+const MISSING_FOR: Duration = Duration::from_secs(5);
+
 /// A topic as it was when the journal was acquired first.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
@@ -19,36 +23,38 @@ pub(super) struct Place {
     topic: Arc<str>,
     /// `None`: the brokers are too old to give any.
     id: Option<String>,
-    /// Not there at the last look. A broker that has just come up may not know all topics yet.
-    missing: bool,
+    /// When it was not there first, of looks that did not find it since.
+    missing_since: Option<Instant>,
 }
 
 impl Place {
     pub fn of(cluster: &Cluster, topics: &Topics, topic: &str) -> Result<Place, Failure> {
         let topic: Arc<str> = topic.into();
         let id = described_now(topics, &topic)?.flatten().and_then(|found| found.id);
-        Ok(Place { cluster: cluster.clone(), topic, id, missing: false })
+        Ok(Place { cluster: cluster.clone(), topic, id, missing_since: None })
     }
 
     /// Sees whether it is still there.
     ///
     /// # Errors
-    /// `refused.journal_gone`; a failure that may pass where it is missing for the first time, or cannot be asked for.
+    /// `refused.journal_gone`; a failure that may pass where it has not been missing for long, or cannot be asked for.
     pub fn look_by(&mut self, topics: &Topics) -> Result<(), Failure> {
         let described = described(&self.topic, &self.cluster);
         match described_now(topics, &self.topic)? {
             // The cluster does not tell now.
             None => Ok(()),
             Some(Some(found)) => {
-                self.missing = false;
+                self.missing_since = None;
                 match (&self.id, found.id) {
                     (Some(before), Some(now)) if *before != now => Err(gone(&described)),
                     _ => Ok(()),
                 }
             }
-            Some(None) if self.missing => Err(gone(&described)),
+            Some(None) if self.missing_since.is_some_and(|since| since.elapsed() >= MISSING_FOR) => {
+                Err(gone(&described))
+            }
             Some(None) => {
-                self.missing = true;
+                self.missing_since.get_or_insert_with(Instant::now);
                 Err(Failure::outside("kafka.journal_missing", format!("the journal ({described}) is not there")))
             }
         }
