@@ -20,10 +20,23 @@ fn is_secret(key: &str) -> bool {
     key.ends_with("token") || WORDS.iter().any(|word| key.contains(word))
 }
 
+/// That a value has user and password in a URL: `http://me:secret@host`, one of a list of them.
+fn has_user_info(value: &str) -> bool {
+    let authority =
+        |url: &str| url.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or(rest).to_owned());
+    value.split(',').filter_map(authority).any(|authority| authority.contains('@'))
+}
+
 /// A value as it may be shown. One that only says where the secret is (`${secret:…}`) is none.
 pub fn shown<'a>(key: &str, value: &'a str) -> &'a str {
     let is_reference = value.starts_with("${") && value.ends_with('}') && value.matches('}').count() == 1;
-    if is_secret(key) && !value.is_empty() && !is_reference { HIDDEN } else { value }
+    let hides = has_user_info(value) || (is_secret(key) && !value.is_empty() && !is_reference);
+    if hides { HIDDEN } else { value }
+}
+
+/// That a setting says to whom secrets are sent.
+fn is_address(key: &str) -> bool {
+    key.ends_with("bootstrap.servers") || key.ends_with(".url")
 }
 
 /// A config as it may be shown.
@@ -34,16 +47,34 @@ pub fn without_secrets(config: &Config) -> Config {
 /// A config that was shown, changed and sent back: what is hidden in it is as it was `before`.
 ///
 /// # Errors
-/// 400 where nothing was.
+/// 400 where nothing was; and where it would be sent to another address than before, for whoever may change a config need
+/// not be one who knows its secrets.
 pub fn with_secrets(mut config: Config, before: Option<&Config>) -> Result<Config, Refusal> {
-    for (key, value) in &mut config {
-        if value == HIDDEN && is_secret(key) {
-            let known = before.and_then(|before| before.get(key));
-            let none = || Refusal::new(400, format!("`{key}` is {HIDDEN}, and there is no value of before: give it"));
-            *value = known.ok_or_else(none)?.clone();
+    let mut kept = None;
+    for (key, value) in config.iter_mut().filter(|(_, value)| *value == HIDDEN) {
+        match before.and_then(|before| before.get(key)) {
+            Some(known) if shown(key, known) == HIDDEN => {
+                value.clone_from(known);
+                kept = Some(key.clone());
+            }
+            _ if is_secret(key) => {
+                let message = format!("`{key}` is {HIDDEN}, and there is no value of before: give it");
+                return Err(Refusal::new(400, message));
+            }
+            // The text itself.
+            _ => {}
         }
     }
-    Ok(config)
+    let is_new =
+        |key: &str, value: &String| is_address(key) && before.and_then(|before| before.get(key)) != Some(value);
+    match (kept, config.iter().find(|(key, value)| is_new(key, value))) {
+        (Some(secret), Some((address, _))) => {
+            let message =
+                format!("`{secret}` is {HIDDEN}, and `{address}` is another than before: give the secret again");
+            Err(Refusal::new(400, message))
+        }
+        _ => Ok(config),
+    }
 }
 
 #[cfg(test)]
@@ -70,5 +101,24 @@ mod tests {
         let changed = config(&[("value.converter.basic.auth.user.info", "me:other"), ("topics", HIDDEN)]);
         assert_eq!(with_secrets(changed.clone(), Some(&given)), Ok(changed));
         assert_eq!(with_secrets(shown, None).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_hidden_and_what_is_hidden_goes_to_no_other_address() {
+        let given = config(&[
+            ("value.converter.schema.registry.url", "http://a:8081,http://me:s3cret@b:8081/path"),
+            ("value.converter.basic.auth.user.info", "me:s3cret"),
+            ("max.interval", "10"),
+        ]);
+        let mut shown = without_secrets(&given);
+        assert_eq!(shown["value.converter.schema.registry.url"], HIDDEN);
+        shown.insert("max.interval".into(), "20".into());
+        let changed = with_secrets(shown.clone(), Some(&given)).unwrap();
+        assert_eq!(changed["value.converter.schema.registry.url"], given["value.converter.schema.registry.url"]);
+        shown.insert("value.converter.schema.registry.url".into(), "http://elsewhere:8081".into());
+        assert_eq!(with_secrets(shown.clone(), Some(&given)).unwrap_err().status, 400);
+        shown.insert("value.converter.basic.auth.user.info".into(), "me:s3cret".into());
+        assert!(with_secrets(shown, Some(&given)).is_ok());
+        assert_eq!(super::shown("topics", "a@b://c"), "a@b://c");
     }
 }
