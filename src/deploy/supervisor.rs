@@ -442,8 +442,9 @@ impl Supervisor {
             return;
         }
         let Ok(_changing) = self.changing() else { return };
-        let Some(known) = self.known(&kept.name).filter(|known| known.etag() == kept.etag()) else { return };
-        let next = Kept { accept_reset: BTreeSet::new(), ..Kept::clone(&known) };
+        let Some(known) = self.known(&kept.name).filter(|known| known.submission == kept.submission) else { return };
+        let accept_reset = known.accept_reset.difference(&kept.accept_reset).cloned().collect();
+        let next = Kept { accept_reset, ..Kept::clone(&known) };
         if let Err(failure) = self.store.put(&next) {
             tracing::warn!("{failure}; that state may be given up holds for the next start too");
             return;

@@ -1,5 +1,6 @@
 //! The task of one pipeline: brings about what is wanted, and starts again what may pass.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,6 +94,8 @@ impl Keeper {
     /// Runs the pipeline until something else is wanted, which is left to be seen, or it is over.
     async fn run(&self, kept: &Arc<Kept>, wishes: &mut watch::Receiver<Wish>) {
         let mut pause = FIRST_PAUSE;
+        // What was accepted for the first start holds for no other one.
+        let mut kept = kept.clone();
         self.turn(State::Starting, None);
         loop {
             // Who waits for a server does so until it has started.
@@ -100,8 +103,11 @@ impl Keeper {
                 self.turn(State::Starting, None);
             }
             let started = tokio::time::Instant::now();
-            let outcome = match self.start(kept).await {
-                Ok(job) => self.attend(job, wishes).await,
+            let outcome = match self.start(&kept).await {
+                Ok(job) => {
+                    kept = Arc::new(Kept { accept_reset: BTreeSet::new(), ..Kept::clone(&kept) });
+                    self.attend(job, wishes).await
+                }
                 Err(trouble) => Err(trouble),
             };
             let trouble = match outcome {
