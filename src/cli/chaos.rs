@@ -153,7 +153,7 @@ fn program(specs: &SpecArgs) -> Result<Program, Failure> {
 fn tails(plans: &[Plan]) -> Result<Vec<Tail>, Failure> {
     let mut clusters: BTreeMap<String, (&KafkaSink, Vec<String>)> = BTreeMap::new();
     for sink in plans.iter().flat_map(|plan| &plan.sinks) {
-        if let Some(sink) = (&*sink.sink as &dyn Any).downcast_ref::<KafkaSink>() {
+        if let Some(sink) = (&*sink.sink as &dyn Any).downcast_ref::<KafkaSink>().filter(|sink| sink.routes.is_none()) {
             let (_, topics) = clusters.entry(sink.cluster.brokers.clone()).or_insert_with(|| (sink, Vec::new()));
             if !topics.contains(&sink.topic) {
                 topics.push(sink.topic.clone());

@@ -174,6 +174,7 @@ fn pipeline(
         let why = topic
             .is_none()
             .then(|| format!("it is {}, not kafka", sink.sink.connector()))
+            .or_else(|| topic?.routes.as_ref().map(|_| "each of its records names its topic itself".to_owned()))
             .or_else(|| why_not(&plan, index));
         let (Some(topic), None) = (topic, &why) else {
             verified.skipped.push(format!("{name}: {}", why.unwrap_or_default()));

@@ -1,6 +1,7 @@
 //! Records as a sink writes them: bytes in one arena, no allocation per record.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::time::Millis;
 
@@ -29,6 +30,37 @@ pub struct EncodedRows {
     pub records: Vec<EncodedRecord>,
     /// Name and value as ranges of the arena; a value may be null.
     pub headers: Vec<(Range<u32>, Option<Range<u32>>)>,
+    pub destinations: Destinations,
+}
+
+/// The topics of records that are not all for the sink's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Destinations {
+    /// Each once, in the order in which they were met.
+    pub topics: Vec<Arc<str>>,
+    /// By record an index of `topics`; empty where all records go to the sink's own topic.
+    pub by_record: Vec<u32>,
+}
+
+impl Destinations {
+    /// Says where the next record goes.
+    pub fn push(&mut self, topic: &str) {
+        // Mostly where the one before it went.
+        let known = self.topics.iter().rposition(|known| **known == *topic);
+        let index = known.unwrap_or_else(|| {
+            self.topics.push(topic.into());
+            self.topics.len() - 1
+        });
+        self.by_record.push(index as u32);
+    }
+
+    /// Those of some records, and no other topics.
+    fn slice(&self, records: Range<usize>) -> Destinations {
+        let mut out = Destinations::default();
+        let some = self.by_record.get(records).unwrap_or_default();
+        some.iter().for_each(|index| out.push(&self.topics[*index as usize]));
+        out
+    }
 }
 
 impl EncodedRows {
@@ -43,7 +75,9 @@ impl EncodedRows {
     /// Bytes of memory held.
     pub fn held(&self) -> usize {
         let header = size_of::<(Range<u32>, Option<Range<u32>>)>();
-        self.arena.capacity() + self.records.capacity() * size_of::<EncodedRecord>() + self.headers.capacity() * header
+        let destinations = self.destinations.by_record.capacity() * size_of::<u32>();
+        let records = self.records.capacity() * size_of::<EncodedRecord>();
+        self.arena.capacity() + records + self.headers.capacity() * header + destinations
     }
 
     /// Appends bytes to the arena and says where they stand.
@@ -102,7 +136,8 @@ impl EncodedRows {
 
     /// Some of its records, copied into an arena of their own.
     pub fn slice(&self, records: Range<usize>) -> EncodedRows {
-        let mut out = EncodedRows::default();
+        let destinations = self.destinations.slice(records.clone());
+        let mut out = EncodedRows { destinations, ..EncodedRows::default() };
         for record in &self.records[records] {
             let key = record.key.as_ref().map(|key| out.put(self.bytes(key)));
             let value = record.value.as_ref().map(|value| out.put(self.bytes(value)));
@@ -151,6 +186,21 @@ mod tests {
         assert_eq!(rows.slice(2..2), EncodedRows::default());
         // The slice has nothing of refused rows in its arena: its size is that of its records.
         assert_eq!(rows.slice(0..4).size(), (0..4).map(|index| rows.record_size(index)).sum::<usize>());
+    }
+
+    #[test]
+    fn a_slice_goes_where_its_records_go() {
+        let mut rows = EncodedRows::default();
+        for topic in ["a", "b", "a", "c"] {
+            rows.records.push(EncodedRecord { key: None, value: None, timestamp: None, headers: 0..0 });
+            rows.destinations.push(topic);
+        }
+        assert_eq!(rows.destinations.by_record, [0, 1, 0, 2]);
+        let slice = rows.slice(1..3).destinations;
+        assert_eq!((slice.topics, slice.by_record), (vec!["b".into(), "a".into()], vec![0, 1]));
+        let mut plain = EncodedRows::default();
+        plain.records.push(rows.records[0].clone());
+        assert_eq!(plain.slice(0..1), plain);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod reason;
 mod size;
 
 pub use dead_letter::dead_letter;
-pub use encoded::{EncodedRecord, EncodedRows};
+pub use encoded::{Destinations, EncodedRecord, EncodedRows};
 pub use partition::{Partition, PartitionName};
 pub use position::Position;
 pub use raw::{ConnectStage, DeadLetter, RawBatch, RawBatchBuilder};

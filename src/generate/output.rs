@@ -179,7 +179,8 @@ impl<'a> Out<'a> {
                     let config = [("retention.ms".to_owned(), "-1".to_owned())].into();
                     topics.create(&NewTopic { name: topic.clone(), partitions, replication: None, config })?;
                 }
-                let sink = KafkaSink { cluster, topic, properties: Default::default(), written: Written::Alone };
+                let sink =
+                    KafkaSink { cluster, topic, properties: Default::default(), written: Written::Alone, routes: None };
                 Out::Topic(sink.open()?)
             }
         })

@@ -33,7 +33,7 @@ pub use endpoints::{SINK_CONNECTORS, SOURCE_CONNECTORS};
 pub use load::{load, load_tests, load_text, load_texts};
 pub use node::{Entry, Node, Value};
 pub use options::{FromNode, MapReader, Options, Spanned, not_available, wrong_choice, wrong_type, wrong_word};
-pub use pipeline::{ReferenceSpec, RegistryTls, TestSpec};
+pub use pipeline::{AtLeastOne, ReferenceSpec, RegistryTls, TestSpec};
 pub use schema::{Bodies, Describe, json_schema};
 pub use secret::Secret;
 pub use steps::{Names, Sql};

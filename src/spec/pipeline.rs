@@ -38,6 +38,13 @@ crate::options! {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AtLeastOne(pub(super) usize);
 
+impl AtLeastOne {
+    pub fn number(self) -> u32 {
+        // It was read as one.
+        self.0 as u32
+    }
+}
+
 impl FromNode for AtLeastOne {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         match u32::from_node(node, out)? {

@@ -133,3 +133,58 @@ fn records_of_a_topic_are_lines_of_a_file_and_what_is_refused_goes_to_the_dead_l
     );
     assert_eq!(headers[10].0, "__connect.errors.exception.stacktrace");
 }
+
+/// A topic for each day, and one for what has a header: each is made when its first record comes.
+#[test]
+fn records_that_name_their_topics_go_there_and_come_once_where_nothing_breaks() {
+    const DAY: i64 = 86_400_000;
+    let topic = servers::topic("routed", 1);
+    let out = servers::unique("routed-out");
+    let record = |value: &str, day: i64| TestRecord::to(0, value).at(19_723 * DAY + day * DAY + 5);
+    let marked = TestRecord { headers: vec![("h".into(), Some(b"1".to_vec()))], ..record("d", 0) };
+    servers::produce(&topic, &[record("a", 0), record("b", 1), record("c", 0), marked, record("e", 1)]);
+    let folder = Folder::connected();
+    folder.pipeline(
+        "routed",
+        &format!(
+            "  sources: {{ in: {{ kafka: {{ topic: {topic} }}, format: bytes, columns: {{ value: bytes? }} }} }}
+  state: {{ journal: file }}
+  sinks:
+    out:
+      from: in
+      kafka: {{ topic: {out}, new_topics: [{{ topics: ['.*-20240102'], partitions: 3, config: {{ max.message.bytes: 777777 }} }}, {{ partitions: 2 }}] }}
+      delivery: at_least_once
+      format:
+        connect:
+          key.converter: org.apache.kafka.connect.storage.StringConverter
+          value.converter: org.apache.kafka.connect.converters.ByteArrayConverter
+          transforms: day,marked
+          transforms.day.type: org.apache.kafka.connect.transforms.TimestampRouter
+          transforms.marked.type: org.apache.kafka.connect.transforms.RegexRouter
+          transforms.marked.regex: .*
+          transforms.marked.replacement: {out}-marked
+          transforms.marked.predicate: marked
+          predicates: marked
+          predicates.marked.type: org.apache.kafka.connect.transforms.predicates.HasHeaderKey
+          predicates.marked.name: h
+"
+        ),
+    );
+    let texts = |name: &str| {
+        let mut texts: Vec<String> = servers::read(&format!("{out}-{name}")).iter().map(TestRecord::text).collect();
+        texts.sort();
+        texts
+    };
+    let ended = folder.run("apply", &["--until", "end"]).with_code(0);
+    assert!(ended.stderr.contains("topics that each record names"), "{}", ended.stderr);
+    assert_eq!([texts("20240101"), texts("20240102"), texts("marked")], [vec!["a", "c"], vec!["b", "e"], vec!["d"]]);
+    let partitions = |name: &str| servers::partitions(&format!("{out}-{name}"));
+    assert_eq!([partitions("20240101"), partitions("20240102"), partitions("marked")], [2, 3, 2]);
+    assert_eq!(servers::setting(&format!("{out}-20240102"), "max.message.bytes"), "777777");
+    assert!(!servers::exists(&out));
+    // A day more; what is out is known, and comes no second time.
+    servers::produce(&topic, &[record("f", 2), record("g", 0)]);
+    folder.run("apply", &["--until", "end"]).with_code(0);
+    let expected = [vec!["a", "c", "g"], vec!["b", "e"], vec!["f"], vec!["d"]];
+    assert_eq!([texts("20240101"), texts("20240102"), texts("20240103"), texts("marked")], expected);
+}

@@ -746,7 +746,7 @@ fn a_sink_without_a_topic_is_found_before_anything_is_written() {
 
 fn alone(cluster: &Cluster, topic: &str) -> Box<dyn Writer> {
     let (topic, properties) = (topic.to_owned(), BTreeMap::new());
-    KafkaSink { cluster: cluster.clone(), topic, properties, written: Written::Alone }.open().unwrap()
+    KafkaSink { cluster: cluster.clone(), topic, properties, written: Written::Alone, routes: None }.open().unwrap()
 }
 
 fn epoch_rows(epoch: Epoch, texts: &[String]) -> EpochRows {

@@ -283,6 +283,13 @@ pub fn exists_at(brokers: &str, topic: &str) -> bool {
     metadata.topics().iter().any(|found| found.name() == topic)
 }
 
+/// How many partitions a topic has; none where there is no such topic.
+pub fn partitions(topic: &str) -> usize {
+    let consumer: BaseConsumer = config().create().unwrap();
+    let metadata = consumer.fetch_metadata(None, TIMEOUT).unwrap();
+    metadata.topics().iter().find(|found| found.name() == topic).map_or(0, |found| found.partitions().len())
+}
+
 /// One of a topic's settings.
 pub fn setting(topic: &str, name: &str) -> String {
     let described = wait_for(admin(kafka()).describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()));

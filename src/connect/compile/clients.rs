@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::super::keys::common;
 use super::super::plugins::{Plugin, PluginKind};
 use super::Connector;
+use super::converters::Converters;
 use super::draft::Draft;
 use crate::connectors::kafka::Properties;
 use crate::kafka_connect::transforms::whole_regex;
@@ -104,51 +105,95 @@ pub fn delivery(connector: &Connector, draft: &mut Draft) {
     }
 }
 
-/// `topic.creation.*`: the settings of the first group whose patterns the topic fits, over the defaults.
+/// `topic.creation.*`: how the topic is made, or those that records name themselves: by the first group whose patterns
+/// the name fits, over the defaults.
 ///
 /// # Errors
 /// A pattern that is none, a number that is none.
-pub fn created_topic(connector: &Connector, topic: &str, draft: &mut Draft) -> Result<(), String> {
-    let defaults: Vec<(&str, &str)> = connector.behind("topic.creation.default.").collect();
-    let mut group = None;
-    for alias in connector.list("topic.creation.groups") {
+pub fn created_topics(
+    connector: &Connector,
+    topic: &str,
+    converters: &Converters,
+    draft: &mut Draft,
+) -> Result<(), String> {
+    let groups = creation_groups(connector)?;
+    let default = created(connector, None)?;
+    let Some(topic) = converters.routed(topic) else {
+        let mut rules = Vec::new();
+        for group in &groups {
+            let mut rule = created(connector, Some(&group.prefix))?;
+            rule.insert("topics".into(), json!(group.include));
+            rule.insert("except".into(), json!(group.exclude));
+            rules.push(Json::Object(rule));
+        }
+        rules.extend(Some(Json::Object(default)).filter(|rule| *rule != json!({})));
+        if !rules.is_empty() {
+            draft.sink["kafka"]["new_topics"] = json!(rules);
+        }
+        return Ok(());
+    };
+    let fits = |patterns: &[String]| {
+        patterns.iter().any(|pattern| whole_regex(pattern).is_ok_and(|regex| regex.is_match(&topic)))
+    };
+    let group = groups.iter().find(|group| fits(&group.include) && !fits(&group.exclude));
+    let spec = match group {
+        Some(group) => created(connector, Some(&group.prefix))?,
+        None => default,
+    };
+    if !spec.is_empty() {
+        draft.topics.push((topic, Json::Object(spec)));
+    }
+    Ok(())
+}
+
+/// A group of topics that are made alike.
+struct CreationGroup {
+    /// Of its settings.
+    prefix: String,
+    include: Vec<String>,
+    exclude: Vec<String>,
+}
+
+fn creation_groups(connector: &Connector) -> Result<Vec<CreationGroup>, String> {
+    let mut groups = Vec::new();
+    for alias in connector.list("topic.creation.groups").into_iter().filter(|alias| alias != "default") {
         let prefix = format!("topic.creation.{alias}.");
-        let matches = |key: &str| -> Result<bool, String> {
-            for pattern in connector.list(&format!("{prefix}{key}")) {
-                let regex = whole_regex(&pattern);
-                let regex = regex.map_err(|why| {
-                    format!("Invalid value {pattern} for configuration {prefix}{key}: Invalid regex: {why}")
-                })?;
-                if regex.is_match(topic) {
-                    return Ok(true);
+        let patterns = |key: &str| {
+            let all = connector.list(&format!("{prefix}{key}"));
+            let wrong = all.iter().find_map(|pattern| Some((pattern, whole_regex(pattern).err()?)));
+            match wrong {
+                Some((pattern, why)) => {
+                    Err(format!("Invalid value {pattern} for configuration {prefix}{key}: Invalid regex: {why}"))
                 }
+                None => Ok(all),
             }
-            Ok(false)
         };
-        if alias != "default" && matches("include")? && !matches("exclude")? {
-            group = Some(prefix);
-            break;
+        let (include, exclude) = (patterns("include")?, patterns("exclude")?);
+        // Without patterns it is nobody's.
+        if !include.is_empty() {
+            groups.push(CreationGroup { prefix, include, exclude });
         }
     }
-    let mut settings: Map<String, Json> =
-        defaults.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
-    if let Some(prefix) = &group {
+    Ok(groups)
+}
+
+/// The settings of a group over the defaults, as a Topic document has them.
+fn created(connector: &Connector, group: Option<&str>) -> Result<Map<String, Json>, String> {
+    let mut settings: Map<String, Json> = Map::new();
+    for prefix in [Some("topic.creation.default."), group].into_iter().flatten() {
         settings.extend(connector.behind(prefix).map(|(key, value)| (key.to_owned(), json!(value))));
     }
     settings.retain(|key, _| key != "include" && key != "exclude");
-    if settings.is_empty() {
-        return Ok(());
-    }
     let mut spec = Map::new();
     for (key, word) in [("partitions", "partitions"), ("replication.factor", "replication")] {
-        let Some(written) = settings.remove(key) else { continue };
+        let Some(written) = settings.shift_remove(key) else { continue };
         let written = written.as_str().unwrap_or_default().trim().to_owned();
         match written.parse::<i32>() {
             // As the broker has it.
             Ok(-1) => {}
             Ok(number) if number > 0 => drop(spec.insert(word.to_owned(), json!(number))),
             _ => {
-                let name = format!("topic.creation.default.{key}");
+                let name = format!("{}{key}", group.unwrap_or("topic.creation.default."));
                 return Err(format!(
                     "Invalid value {written} for configuration {name}: Value must be at least 1, or -1"
                 ));
@@ -158,8 +203,7 @@ pub fn created_topic(connector: &Connector, topic: &str, draft: &mut Draft) -> R
     if !settings.is_empty() {
         spec.insert("config".to_owned(), Json::Object(settings));
     }
-    draft.topics.push((topic.to_owned(), Json::Object(spec)));
-    Ok(())
+    Ok(spec)
 }
 
 /// `errors.*`: what becomes of records that cannot be converted or transformed.

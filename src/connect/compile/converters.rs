@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use super::super::plugins::{self, PluginKind, find_of_kind};
 use super::Connector;
 use super::draft::Draft;
+use crate::kafka_connect::transforms::Chain;
 
 const STRING: &str = "org.apache.kafka.connect.storage.StringConverter";
 
@@ -63,6 +64,13 @@ impl Converters {
             header: Converter::of(connector, "header", PluginKind::HeaderConverter, &worker.header_converter),
             chain: chain(connector),
         }
+    }
+
+    /// The topic that the transformations send all records of a topic to; `None`: each may go to another one.
+    pub fn routed(&self, topic: &str) -> Option<String> {
+        // What is wrong with them the pipeline says.
+        Chain::new(&self.chain.iter().cloned().collect())
+            .map_or_else(|_| Some(topic.to_owned()), |chain| chain.routed(topic))
     }
 
     /// `format: {connect: …}`.

@@ -49,7 +49,7 @@ pub fn compile(connector: &Connector, draft: &mut Draft) -> Result<Made, String>
     draft.sink.insert("headers".into(), headers);
     clients::delivery(connector, draft);
     draft.sink.insert("format".into(), converters.format());
-    clients::created_topic(connector, &topic, draft)?;
+    clients::created_topics(connector, &topic, &converters, draft)?;
     clients::errors(connector, false, draft);
     Ok(Made {
         tasks,

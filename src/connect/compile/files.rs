@@ -25,7 +25,7 @@ pub fn source(connector: &Connector, draft: &mut Draft) -> Result<Made, String> 
     clients::delivery(connector, draft);
     let is_text = converters.value.is_string() && converters.chain.is_empty();
     draft.sink.insert("format".into(), if is_text { json!("string") } else { converters.format() });
-    clients::created_topic(connector, &topic, draft)?;
+    clients::created_topics(connector, &topic, &converters, draft)?;
     clients::errors(connector, false, draft);
     if connector.tasks() > 1 {
         draft.notes.push("a file is read by one task, whatever `tasks.max` says".into());

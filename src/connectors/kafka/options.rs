@@ -7,7 +7,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use super::Properties;
 use crate::data::{Offset, Partition, partition};
 use crate::report::{Diagnostic, Diagnostics, Place};
-use crate::spec::{Entry, FromNode, Node, Spanned, Value};
+use crate::spec::{AtLeastOne, ConfigText, Entry, FromNode, Node, Spanned, Value};
 use crate::time::{Millis, duration};
 
 crate::options! {
@@ -38,6 +38,37 @@ crate::options! {
         pub topic: Spanned<TopicName>,
         /// librdkafka's properties for the producer, which all Kafka sinks of a pipeline share. Example: `properties: {compression.type: lz4}`.
         pub properties: Option<Properties>,
+        /// How topics are made that records are sent to one by one, by transformations of Kafka Connect: of these rules the first one that a name fits. Default: as the broker has it. Example: `new_topics: [{topics: [orders-.*], partitions: 3}]`.
+        pub new_topics: Vec<NewTopics> = Vec::new(),
+    }
+}
+
+crate::options! {
+    /// A rule for new topics.
+    pub struct NewTopics {
+        /// Regexes, one of which the whole name fits. Default: every topic.
+        pub topics: Vec<Spanned<String>> = Vec::new(),
+        /// Regexes of those that it does not hold for, though.
+        pub except: Vec<Spanned<String>> = Vec::new(),
+        /// Number of partitions; default: the broker's.
+        pub partitions: Option<AtLeastOne>,
+        /// Replication factor; default: the broker's.
+        pub replication: Option<AtLeastOne>,
+        /// Settings of the topics, by Kafka's names. Example: `config: { cleanup.policy: compact }`.
+        pub config: Vec<(Spanned<String>, ConfigText)> = Vec::new(),
+    }
+}
+
+impl KafkaSinkOptions {
+    /// Complains about rules for new topics where the topic is known.
+    pub fn refuse_new_topics(&self, place: &Place, out: &mut Diagnostics) {
+        if !self.new_topics.is_empty() {
+            out.push(
+                Diagnostic::error("kafka.new_topics", "`new_topics` is for records that name their topics themselves")
+                    .at(place)
+                    .hint("a Topic document says how the topic of this sink is made"),
+            );
+        }
     }
 }
 

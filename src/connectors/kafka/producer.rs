@@ -199,6 +199,22 @@ impl Producer {
         rows.records.iter().try_for_each(|record| self.produce_one(&[topic], rows, record))
     }
 
+    /// The same, each record to the topic that it names; `topics` are the indexes of those that the rows know.
+    ///
+    /// # Safety
+    /// As `produce`.
+    pub unsafe fn produce_each(&self, topics: &[usize], rows: &EncodedRows) -> Result<(), NativeError> {
+        let named = rows.destinations.by_record.iter().zip(&rows.records);
+        let missing = || NativeError::of_code(Code::UnknownTopic);
+        if rows.destinations.by_record.len() != rows.len() {
+            return Err(missing());
+        }
+        named.into_iter().try_for_each(|(topic, record)| {
+            let topic = topics.get(*topic as usize).and_then(|index| self.topics.get(*index)).ok_or_else(missing)?;
+            self.produce_one(&[topic.value()], rows, record)
+        })
+    }
+
     /// The same, for a topic of one partition; [`Producer::newest`] then tells where they stand.
     ///
     /// # Safety

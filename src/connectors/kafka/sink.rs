@@ -5,15 +5,21 @@
 //! plan says so ([`Written`]).
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::alone::AloneWriter;
 use super::client::Cluster;
 use super::further::{Further, FurtherWriter};
 use super::journal::JournalSink;
+use super::routed::RoutedWriter;
+use super::routes::Routes;
 use super::topics::{Seen, SharedTopics};
 use crate::connectors::{Delivery, Look, MemberSink, Sink, Tails, Writer};
 use crate::report::Failure;
 use crate::time::Millis;
+
+/// Kafka's default of `message.timestamp.after.max.ms`.
+const AHEAD_MS_MAX: Millis = 3_600_000;
 
 /// A topic to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +30,8 @@ pub struct KafkaSink {
     /// Of the sink.
     pub properties: BTreeMap<String, String>,
     pub written: Written,
+    /// Records name their topics themselves, which are made so. Only [`Written::Alone`].
+    pub routes: Option<Routes>,
 }
 
 /// Who writes a topic, and where its progress stands.
@@ -85,27 +93,43 @@ impl Sink for KafkaSink {
             }
             Written::Alone => {
                 let cluster = self.cluster.with(&self.properties);
-                Ok(Box::new(AloneWriter::open(&self.cluster, cluster, self.topic.clone())?))
+                match &self.routes {
+                    Some(routes) => Ok(Box::new(RoutedWriter::open(cluster, routes.clone())?)),
+                    None => Ok(Box::new(AloneWriter::open(&self.cluster, cluster, self.topic.clone())?)),
+                }
             }
         }
     }
 
     fn topic_ids(&self) -> Result<BTreeMap<String, String>, Failure> {
+        if self.routes.is_some() {
+            return Ok(BTreeMap::new());
+        }
         let found = SharedTopics::of(&self.cluster).topics()?.described(&[self.topic.as_str().into()])?;
         Ok(found.into_iter().filter_map(|(name, found)| Some((name.to_string(), found?.id?))).collect())
     }
 
     fn look(&self) -> Result<Look, Failure> {
+        if self.routes.is_some() {
+            return Ok(Look { ids: BTreeMap::new(), at: Instant::now() });
+        }
         let seen = SharedTopics::of(&self.cluster).look(&[self.topic.as_str().into()])?;
         Ok(self.of_ours(&seen))
     }
 
     fn seen(&self) -> Option<Look> {
+        if self.routes.is_some() {
+            return Some(Look { ids: BTreeMap::new(), at: Instant::now() });
+        }
         let seen = SharedTopics::of(&self.cluster).seen(&[self.topic.as_str().into()])?;
         Some(self.of_ours(&seen))
     }
 
     fn ahead_ms_max(&self) -> Result<Option<Millis>, Failure> {
+        if self.routes.is_some() {
+            // What a topic takes of which nobody said anything.
+            return Ok(Some(AHEAD_MS_MAX));
+        }
         Ok(SharedTopics::of(&self.cluster).topics()?.limits(&self.topic)?.ahead_ms_max)
     }
 

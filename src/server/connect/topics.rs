@@ -56,7 +56,8 @@ fn is_first(position: &Position) -> bool {
 fn written(plan: &Plan) -> Vec<String> {
     let sinks = plan.sinks.iter().filter(|sink| sink.input.is_some());
     let kafka = sinks.filter_map(|sink| (&*sink.sink as &dyn Any).downcast_ref::<KafkaSink>());
-    kafka.map(|sink| sink.topic.clone()).collect()
+    // Which ones records named is nowhere kept.
+    kafka.filter(|sink| sink.routes.is_none()).map(|sink| sink.topic.clone()).collect()
 }
 
 /// The topics of partitions that stand elsewhere than before.

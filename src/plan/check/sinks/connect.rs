@@ -158,27 +158,28 @@ impl<'a> SinkCheck<'_, 'a> {
                 return None;
             }
         };
-        let Some(routed) = routed else {
-            out.push(
-                Diagnostic::error("connect.topic_by_record", "`transforms` would send each record to a topic of its own")
-                    .at(read.place("transforms"))
-                    .note("a sink writes one topic, which its plan knows")
-                    .hint("route by a regex, which gives all records the same topic; or split the rows with `where` and write a sink for each"),
-            );
-            return None;
-        };
+        let by_record = routed.is_none();
+        match by_record {
+            true => self.expect_alone(&read, out)?,
+            false => options.refuse_new_topics(&self.spec.connector.place, out),
+        }
+        let routed = routed.unwrap_or_else(|| topic.clone());
         if !kafka::TopicName::is_legal(&routed) {
             let title = format!("`transforms` send the records of `{topic}` to `{routed}`, which is no topic's name");
             out.push(Diagnostic::error("connect.topic", title).at(read.place("transforms")));
             return None;
         }
-        let end = self.kafka_end(options, &routed, topics, outline, out)?;
+        let mut end = self.kafka_end(options, &routed, topics, outline, out)?;
+        if by_record {
+            end.sink.routes = Some(kafka::Routes::of(&options.new_topics, out)?);
+        }
         let checked = self.checked(&read, Some(&end.connection), outline, out)?;
         let value = self.value_part(input, &topic, out)?;
         let (key, key_shown) = self.connect_key(&key, &value, input, &topic)?;
         let records = ConnectRecords {
             settings: checked.settings,
             topic,
+            by_record,
             key,
             value,
             timestamp: self.connect_timestamp(input),
@@ -186,13 +187,37 @@ impl<'a> SinkCheck<'_, 'a> {
             mode,
             record_bytes_max: end.record_bytes_max,
         };
-        self.note_connect(&end, &records, &checked.machinery, topics);
-        self.add_topic(&end, mode, outline, out);
+        if !by_record {
+            self.note_connect(&end, &records, &checked.machinery, topics);
+            self.add_topic(&end, mode, outline, out);
+        }
         let mut needs = needs(&records);
         for template in compile_headers(&self.spec.headers, input, out)? {
             needs.extend(template.parts.iter().flat_map(TemplatePart::columns));
         }
-        Some(self.kafka_draft(end, mode, needs, EncodingDraft::Connect(records), checked.shown, key_shown))
+        let from = by_record.then(|| format!("topics that each record names, from `{}`", end.topic));
+        let mut draft = self.kafka_draft(end, mode, needs, EncodingDraft::Connect(records), checked.shown, key_shown);
+        draft.outline.to = from.unwrap_or(draft.outline.to);
+        Some(draft)
+    }
+
+    /// Topics that are met while records are written are in no transaction, and tell no restart anything.
+    fn expect_alone(&self, read: &Settings<'_>, out: &mut Diagnostics) -> Option<()> {
+        let pipeline = &self.scope.pipeline.spec;
+        let at_least_once =
+            self.spec.delivery.as_ref().is_some_and(|delivery| delivery.value == DeliverySpec::AtLeastOnce);
+        let in_file = pipeline.state.journal.as_ref().is_some_and(|journal| journal.value == JournalSpec::File);
+        let by_journal = pipeline.restart.as_ref().is_none_or(|restart| restart.value == RestartSpec::Journal);
+        if at_least_once && in_file && by_journal {
+            return Some(());
+        }
+        out.push(
+            Diagnostic::error("connect.topic_by_record", "`transforms` send each record to a topic of its own")
+                .at(read.place("transforms"))
+                .note("topics that are met while records are written are in no transaction: such a sink is at least once, and its journal a file")
+                .hint("add `delivery: at_least_once` to the sink and `state: { journal: file }` to the pipeline; or route by a regex, which gives all records the same topic"),
+        );
+        None
     }
 
     /// Lines of a file or console, of the records that the rows came from.
@@ -341,7 +366,9 @@ impl<'a> SinkCheck<'_, 'a> {
         let sources = &self.scope.pipeline.spec.sources;
         let has_time = |index: &usize| {
             let source = &sources[*index];
-            source.connector.value == "kafka" || source.time.as_ref().is_some_and(|time| time.field.is_some())
+            // The file connector of Connect says when it read a line.
+            ["kafka", "file"].contains(&source.connector.value.as_str())
+                || source.time.as_ref().is_some_and(|time| time.field.is_some())
         };
         match input.group.is_none() && !input.sources.iter().all(has_time) {
             true => Timestamp::Now,

@@ -131,6 +131,7 @@ pub(super) fn draft_dead<'a>(
     match spec.connector.value.as_str() {
         "kafka" => {
             let options = kafka::KafkaSinkOptions::from_node(&spec.body, out)?;
+            options.refuse_new_topics(&spec.connector.place, out);
             let end = check.kafka_end(&options, &options.topic.value.0, topics, outline, out)?;
             let pipeline = scope.pipeline.metadata.name.value.clone();
             let records = match check.is_connect() {

@@ -28,6 +28,7 @@ impl<'a> SinkCheck<'_, 'a> {
         if let Some(format) = self.is_connect() {
             return self.connect_records(format, &options, key, mode, input, topics, outline, out);
         }
+        options.refuse_new_topics(&self.spec.connector.place, out);
         let end = self.kafka_end(&options, &options.topic.value.0, topics, outline, out)?;
         let declared = end.document.map(|document| &document.spec);
         let format_spec = topics::format(
@@ -136,6 +137,7 @@ impl<'a> SinkCheck<'_, 'a> {
             topic: topic.to_owned(),
             properties: options.properties.as_ref().map(kafka::Properties::to_map).unwrap_or_default(),
             written: kafka::Written::WithJournal,
+            routes: None,
         };
         let declared_max = document
             .and_then(|d| d.spec.config.iter().find(|(name, _)| name.value == "max.message.bytes"))

@@ -323,6 +323,7 @@ fn i8_a_registry_that_is_away_is_waited_for_before_a_row_is_taken_in() {
     let spec = written::ConnectRecords {
         settings: ConnectSettings { all, registry: Some(registry.clone()) },
         topic: "t".into(),
+        by_record: false,
         key: Part::Null(None),
         value: Part::Whole { column: "text".into(), schema: Some(Arc::new(Schema::new(Kind::String))) },
         timestamp: crate::plan::records::kafka::Timestamp::Now,
@@ -365,6 +366,7 @@ fn records(registry: &Arc<Ids>, key: &str, value: &str, links: Links<'_>) -> wri
     written::ConnectRecords {
         settings: ConnectSettings { all, registry: Some(registry.clone()) },
         topic: "orders".into(),
+        by_record: false,
         key: Part::Whole { column: "int".into(), schema: Some(schema.field("int").unwrap().schema.clone()) },
         value: Part::Struct { columns, schema },
         timestamp: crate::plan::records::kafka::Timestamp::Now,

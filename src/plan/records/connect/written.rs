@@ -7,6 +7,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch};
 use super::cells::Cells;
 use super::fast::{Bytes, Fast};
 use super::{Ahead, ConnectSettings, Machinery, Trouble, stage};
+use crate::connectors::kafka::TopicName;
 use crate::data::{Batch, DeadLetter, EncodedRecord, EncodedRows, dead_letter, meta};
 use crate::expr::{At, Scalar};
 use crate::kafka_connect::converters::schemaless_json;
@@ -61,6 +62,8 @@ pub struct ConnectRecords {
     pub settings: ConnectSettings,
     /// Before the transformations.
     pub topic: String,
+    /// The transformations send each record to a topic of its own.
+    pub by_record: bool,
     pub key: Part,
     pub value: Part,
     pub timestamp: Timestamp,
@@ -122,8 +125,8 @@ impl ConnectEncoder {
         let rows = &batch.rows;
         let mut out = EncodedRows::default();
         let at_once = match written.deleted {
-            None => self.bytes(rows, &mut out.arena)?,
-            Some(_) => None,
+            None if !self.spec.by_record => self.bytes(rows, &mut out.arena)?,
+            _ => None,
         };
         let timestamps = Timestamps::of(rows, &self.spec.timestamp)?;
         let headers = OpenHeaders::of(&self.spec.headers, rows)?;
@@ -136,19 +139,32 @@ impl ConnectEncoder {
         for row in 0..rows.num_rows() {
             let made = self.record(row, written.is_deleted(row), &key, &value, &headers, timestamps.at(row));
             let converted = made.and_then(|record| match self.machinery.transform(record)? {
-                Some(record) => self.machinery.convert(&record, &mut out).map(Some),
+                Some(record) => self.machinery.convert(&record, &mut out).map(|bytes| Some((record.topic, bytes))),
                 None => Ok(None),
             });
             match converted {
                 Ok(None) => {}
-                Ok(Some(record)) => match refusal(&record, &out, self.spec.record_bytes_max) {
+                Ok(Some((topic, record))) => match self.refusal(&topic, &record, &out) {
                     Some((code, reason)) => dead.push(dead_letter(batch, row, code, reason)),
-                    None => out.records.push(record),
+                    None => {
+                        out.records.push(record);
+                        if self.spec.by_record {
+                            out.destinations.push(&topic);
+                        }
+                    }
                 },
                 Err(trouble) => dead.push(trouble.settle(batch, row)?),
             }
         }
         Ok(out)
+    }
+
+    /// Why a record cannot be written to its topic.
+    fn refusal(&self, topic: &str, record: &EncodedRecord, out: &EncodedRows) -> Option<(&'static str, String)> {
+        if self.spec.by_record && !TopicName::is_legal(topic) {
+            return Some(("connect.topic", format!("`transforms` send it to `{topic}`, which is no topic's name")));
+        }
+        refusal(record, out, self.spec.record_bytes_max)
     }
 
     /// Keys and values of all rows at once, if they can be made so.

@@ -334,6 +334,7 @@ fn judged(seed: u64, at_once: &mut u32) -> Option<String> {
         let spec = written::ConnectRecords {
             settings,
             topic: "orders".into(),
+            by_record: false,
             key: key.clone(),
             value: value.clone(),
             timestamp: crate::plan::records::kafka::Timestamp::Now,
