@@ -97,6 +97,11 @@ pub trait Source: Debug + Send + Sync {
         &[]
     }
 
+    /// Whether a topic is one of its own, or may come to be one.
+    fn may_read(&self, topic: &str) -> bool {
+        self.topics().iter().any(|known| **known == *topic)
+    }
+
     /// Finds the partitions. For those in `known`, `start` is that position (checked: a position
     /// that cannot be read any more is a failure that says how much is missing); for others it is
     /// what `start` of the spec says.
@@ -381,6 +386,9 @@ impl EpochRows {
         self.runs().map(|run| run.arena.len() + std::mem::size_of_val(run.records.as_slice())).sum()
     }
 }
+
+/// The code of a failure that says that a source has more to read, which a new start finds.
+pub const NEW_TOPICS: &str = "source.new_topics";
 
 /// What a sink remembers (I12).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

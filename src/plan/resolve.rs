@@ -93,6 +93,11 @@ pub trait World: Debug {
 
     /// A topic; `Known(None)`: there is none of that name.
     fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure>;
+
+    /// The topics whose whole names fit a regex, in their order.
+    fn topics_matching(&self, _cluster: &Cluster, _pattern: &str) -> Result<Answer<Vec<String>>, Failure> {
+        Ok(Answer::NotAsked)
+    }
 }
 
 /// Where the embedded registry is kept: one for all pipelines, so that what one registers another one reads.
@@ -280,6 +285,10 @@ impl World for Servers<'_> {
             log_append_time: is("message.timestamp.type", "LogAppendTime"),
             message_bytes_max: number("max.message.bytes").and_then(|bytes| usize::try_from(bytes).ok()),
         })))
+    }
+
+    fn topics_matching(&self, cluster: &Cluster, pattern: &str) -> Result<Answer<Vec<String>>, Failure> {
+        self.topics(cluster)?.matching(pattern).map(Answer::Known)
     }
 }
 

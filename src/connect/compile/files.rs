@@ -37,13 +37,6 @@ pub fn sink(connector: &Connector, draft: &mut Draft) -> Result<Made, String> {
     let Some(path) = connector.text("file") else {
         return Err(format!("Invalid value null for configuration file: {STREAMS}"));
     };
-    let topics = connector.list("topics");
-    if topics.is_empty() {
-        let regex = connector.text("topics.regex").unwrap_or_default();
-        return Err(format!(
-            "Invalid value {regex} for configuration topics.regex: patterns of topics are not available: list them in `topics`"
-        ));
-    }
     let converters = Converters::of(connector);
     converters.connect(connector, draft);
     let start = match connector.text("consumer.override.auto.offset.reset") {
@@ -53,10 +46,13 @@ pub fn sink(connector: &Connector, draft: &mut Draft) -> Result<Made, String> {
     let group = connector
         .text("consumer.override.group.id")
         .map_or_else(|| format!("connect-{}", connector.name), str::to_owned);
-    let mut kafka = match topics.as_slice() {
-        [topic] => Map::from_iter([("topic".to_owned(), json!(topic))]),
-        several => Map::from_iter([("topics".to_owned(), json!(several))]),
+    let topics = connector.list("topics");
+    let (key, read) = match topics.as_slice() {
+        [] => ("pattern", json!(connector.text("topics.regex").unwrap_or_default())),
+        [topic] => ("topic", json!(topic)),
+        several => ("topics", json!(several)),
     };
+    let mut kafka = Map::from_iter([(key.to_owned(), read)]);
     kafka.extend([("group".to_owned(), json!(group)), ("start".to_owned(), json!(start))]);
     let properties = clients::properties(connector, "consumer.override.", draft)?;
     if !properties.is_empty() {

@@ -128,7 +128,8 @@ fn topics_go_to_a_file_by_a_group_of_connects() {
     assert_eq!(bodies[1]["spec"], json!({"partitions": 1, "replication": 1}));
     assert_eq!(compiled.notes.len(), 1, "{:?}", compiled.notes);
     let regex = [("connector.class", "FileStreamSink"), ("file", "f"), ("topics.regex", "a.*")];
-    assert!(refusal(&regex).contains("list them in `topics`"));
+    let document = compile("x", "x", &config(&regex), &worker(|_| true)).unwrap().document;
+    assert!(document.contains("pattern: a.*") || document.contains("pattern: \"a.*\""), "{document}");
 }
 
 #[test]
@@ -152,6 +153,38 @@ fn the_first_group_whose_patterns_fit_makes_the_topic() {
     assert_eq!(topic(&grouped)["spec"], json!({"partitions": 5, "config": {"cleanup.policy": "compact"}}));
     let wrong = [LINES, ("file", "f"), ("topic", "t"), ("topic.creation.default.partitions", "0")];
     assert!(refusal(&wrong).contains("Value must be at least 1, or -1"));
+}
+
+#[test]
+fn topics_that_transformations_choose_are_made_as_the_groups_say() {
+    let with = |more: &[(&str, &str)]| {
+        let base = [
+            LINES,
+            ("file", "f"),
+            ("topic", "orders"),
+            ("topic.creation.default.partitions", "2"),
+            ("topic.creation.groups", "eu"),
+            ("topic.creation.eu.include", "orders-2.*, eu"),
+            ("topic.creation.eu.exclude", "orders-21.*"),
+            ("topic.creation.eu.partitions", "5"),
+            ("transforms", "route"),
+        ];
+        bodies(&compiled(&[&base, more].concat()).document)
+    };
+    let by_day = with(&[("transforms.route.type", "TimestampRouter")]);
+    let group = json!({"partitions": 5, "topics": ["orders-2.*", "eu"], "except": ["orders-21.*"]});
+    assert_eq!(
+        by_day[0]["sinks"]["out"]["kafka"],
+        json!({"topic": "orders", "new_topics": [group, {"partitions": 2}]})
+    );
+    assert_eq!(by_day.len(), 1, "no topic is made before there is a record for it");
+    // Where all go to the same one it is that which is made.
+    let renamed = with(&[
+        ("transforms.route.type", "RegexRouter"),
+        ("transforms.route.regex", "orders"),
+        ("transforms.route.replacement", "eu"),
+    ]);
+    assert_eq!((&renamed[1]["metadata"]["name"], &renamed[1]["spec"]), (&json!("eu"), &json!({"partitions": 5})));
 }
 
 #[test]

@@ -17,6 +17,8 @@ crate::options! {
         pub topic: Option<Spanned<TopicName>>,
         /// Several topics to read as one source, in the place of `topic`: of the same format, and with schemas that can be read as the first topic's. `_topic` says where a row is from. A topic that is added to the list later begins at `start`. Example: `topics: [ratings_eu, ratings_us]`.
         pub topics: Option<Spanned<TopicList>>,
+        /// All topics whose whole name fits a regex, in the place of `topic`. Topics that come while it runs are found: the run ends for them and goes on with them when it is started again, which a server does by itself. Example: `pattern: ratings_.*`.
+        pub pattern: Option<Spanned<String>>,
         /// The consumer group under which the position is shown to lag tools. Default: `runner-PIPELINE`.
         pub group: Option<Spanned<String>>,
         /// Where to begin the first time: `earliest`, `latest`, `{timestamp: RFC 3339 | milliseconds | -1h}`, `{offsets: {TOPIC: {0: 42}}}` or `{group: NAME}`. Partitions that are not listed begin at the earliest record. Default: `earliest`.
@@ -28,7 +30,7 @@ crate::options! {
         /// librdkafka's properties for this source. Example: `properties: {fetch.wait.max.ms: 100}`.
         pub properties: Option<Properties>,
     }
-    exactly one of "topic", "topics"
+    exactly one of "topic", "topics", "pattern"
 }
 
 crate::options! {
@@ -76,6 +78,13 @@ impl KafkaSourceOptions {
     /// The topics to read, in the order of the list. `place` is that of the options.
     pub fn topics(&self, place: &Place, out: &mut Diagnostics) -> Option<Vec<&Spanned<TopicName>>> {
         let topics: Vec<&Spanned<TopicName>> = match (&self.topic, &self.topics) {
+            _ if self.pattern.is_some() => {
+                let given = self.topic.as_ref().map(|topic| &topic.place);
+                if let Some(place) = given.or(self.topics.as_ref().map(|topics| &topics.place)) {
+                    out.push(Diagnostic::error("kafka.topics", "topics are given beside `pattern`").at(place));
+                }
+                return None;
+            }
             (Some(topic), None) => vec![topic],
             (None, Some(topics)) => topics.value.0.iter().collect(),
             (Some(_), Some(topics)) => {
@@ -90,7 +99,7 @@ impl KafkaSourceOptions {
                 out.push(
                     Diagnostic::error("kafka.topics", "no topic is given")
                         .at(place)
-                        .hint("name one with `topic: NAME`, or several with `topics: [NAME, NAME]`"),
+                        .hint("name one with `topic: NAME`, several with `topics: [NAME, NAME]` or `pattern: REGEX`"),
                 );
                 return None;
             }

@@ -11,10 +11,11 @@ use super::client::Cluster;
 use super::native::Client;
 use super::options::{OnExpired, Start, Until};
 use super::reader::KafkaReader;
-use super::topics::{self, Bounds, Topics};
+use super::topics::{self, Bounds, SharedTopics, Topics};
 use super::watch::Watch;
-use crate::connectors::{Gone, Known, PartitionStart, Reader, Reported, Source, Wanted};
+use crate::connectors::{Gone, Known, NEW_TOPICS, PartitionStart, Reader, Reported, Source, Wanted};
 use crate::data::{Offset, Partition, Position, SourceIndex, partition};
+use crate::kafka_connect::transforms::whole_regex;
 use crate::report::Failure;
 use crate::time::{Clock, Millis, SystemClock};
 
@@ -30,6 +31,8 @@ pub struct KafkaSource {
     /// `None`: goes on for ever.
     pub until: Option<Until>,
     pub on_expired: OnExpired,
+    /// The regex that the topics fit, if they were found by one.
+    pattern: Option<String>,
     clock: Arc<dyn Clock>,
     pub(super) watch: Arc<Watch>,
     /// Made when progress is first reported.
@@ -67,6 +70,7 @@ impl KafkaSource {
             start,
             until,
             on_expired: OnExpired::Fail,
+            pattern: None,
             clock: SystemClock::shared(),
             watch: Arc::default(),
             progress: Mutex::new(None),
@@ -75,6 +79,25 @@ impl KafkaSource {
 
     pub fn on_expired(self, on_expired: OnExpired) -> Self {
         KafkaSource { on_expired, ..self }
+    }
+
+    /// The topics are those that fit a regex: others that come to fit it are looked for.
+    pub fn matching(self, pattern: Option<String>) -> Self {
+        KafkaSource { pattern, ..self }
+    }
+
+    /// # Errors
+    /// `source.new_topics`: a start would find more of them.
+    fn look_for_others(&self) -> Result<(), Failure> {
+        let Some(pattern) = &self.pattern else { return Ok(()) };
+        let names = SharedTopics::of(&self.cluster).topics()?.matching(pattern)?;
+        let new: Vec<Arc<str>> = names.iter().map(|name| name.as_str().into()).collect();
+        let new: Vec<Arc<str>> = new.into_iter().filter(|name| !self.topics.contains(name)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let title = format!("{} came, which `{pattern}` fits", topics_in_words(&new));
+        Err(Failure::outside(NEW_TOPICS, title).hint("start again to read it too: nothing is lost"))
     }
 
     /// Where a partition goes on that has lost what is needed; `None`: it has not.
@@ -316,6 +339,13 @@ impl Source for KafkaSource {
         &self.topics
     }
 
+    fn may_read(&self, topic: &str) -> bool {
+        match &self.pattern {
+            Some(pattern) => whole_regex(pattern).is_ok_and(|regex| regex.is_match(topic)),
+            None => self.topics.iter().any(|known| **known == *topic),
+        }
+    }
+
     fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure> {
         let topics = Topics::connect(&self.cluster)?;
         let all = self.now(&topics)?;
@@ -387,6 +417,7 @@ impl Source for KafkaSource {
         if self.until.is_some() {
             return self.watch.look(&self.topics).map(|()| Vec::new());
         }
+        self.look_for_others()?;
         self.watch.added(&self.topics)
     }
 

@@ -21,6 +21,7 @@ pub use shared::SharedTopics;
 use super::client::Cluster;
 use super::native::{Client, NativeError, Role, c_string, ms, text};
 use crate::data::{Offset, Partition, partition};
+use crate::kafka_connect::transforms::whole_regex;
 use crate::report::Failure;
 use crate::time::Millis;
 
@@ -62,6 +63,14 @@ pub struct SinkLimits {
     pub compacted: bool,
     /// True for `message.timestamp.type=LogAppendTime`: the record's own time is lost.
     pub append_time: bool,
+}
+
+/// Which topics are asked for.
+enum Asked {
+    All,
+    None,
+    /// One that the client has.
+    Only(*mut rd::rd_kafka_topic_t),
 }
 
 /// A cluster that answered.
@@ -109,7 +118,7 @@ impl Topics {
     fn answers(&self) -> Result<(), Failure> {
         let mut outcome = Ok(());
         for timeout in NAMED_WITHIN {
-            outcome = self.metadata(None, timeout).map(drop);
+            outcome = self.metadata(Asked::None, timeout).map(drop);
             if outcome.is_ok() || self.client.events().refusal().is_some() {
                 break;
             }
@@ -136,7 +145,7 @@ impl Topics {
         let name = c_string(topic);
         // SAFETY: the client lives and owns the topic handle until it is destroyed below.
         let handle = unsafe { rd::rd_kafka_topic_new(self.client.ptr(), name.as_ptr(), std::ptr::null_mut()) };
-        let answer = self.metadata(Some(handle), TIMEOUT);
+        let answer = self.metadata(Asked::Only(handle), TIMEOUT);
         // SAFETY: made above.
         unsafe { rd::rd_kafka_topic_destroy(handle) };
         match answer?.into_iter().next() {
@@ -155,16 +164,28 @@ impl Topics {
         })
     }
 
-    /// Topics and their partition counts; `handle`: only that one; with `None` no topic at all.
-    fn metadata(
-        &self,
-        handle: Option<*mut rd::rd_kafka_topic_t>,
-        timeout: Duration,
-    ) -> Result<Vec<(String, Code, usize)>, Failure> {
+    /// The topics whose whole names fit a regex, in their order; not those that brokers keep for themselves.
+    pub fn matching(&self, pattern: &str) -> Result<Vec<String>, Failure> {
+        const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+        let regex = whole_regex(pattern)
+            .map_err(|why| Failure::user("kafka.pattern", format!("`{pattern}` is no regex: {why}")))?;
+        let all = self.metadata(Asked::All, TIMEOUT)?;
+        let fits = |name: &String| regex.is_match(name) && !INTERNAL.contains(&name.as_str());
+        let mut names: Vec<String> = all.into_iter().map(|(name, ..)| name).filter(fits).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Topics and their partition counts.
+    fn metadata(&self, asked: Asked, timeout: Duration) -> Result<Vec<(String, Code, usize)>, Failure> {
         let mut metadata = std::ptr::null();
-        let only = handle.unwrap_or(std::ptr::null_mut());
+        let (all, only) = match asked {
+            Asked::All => (1, std::ptr::null_mut()),
+            Asked::None => (0, std::ptr::null_mut()),
+            Asked::Only(topic) => (0, topic),
+        };
         // SAFETY: client and topic live; the answer is destroyed below.
-        let code = unsafe { rd::rd_kafka_metadata(self.client.ptr(), 0, only, &mut metadata, ms(timeout)) };
+        let code = unsafe { rd::rd_kafka_metadata(self.client.ptr(), all, only, &mut metadata, ms(timeout)) };
         NativeError::check_code(code).map_err(|error| self.failure("ask for topics", error))?;
         self.client.events().was_let_in();
         // SAFETY: on success the answer is there, with as many topics as it says.

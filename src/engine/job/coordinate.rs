@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::{NEIGHBOUR_GONE, Outcome, PROGRESS_EVERY, Threads, ToCoordinator, ToLane, ToTrunk, gone, until};
-use crate::connectors::PartitionStart;
+use crate::connectors::{NEW_TOPICS, PartitionStart};
 use crate::engine::coordinator::{Action, Event};
 use crate::engine::reported;
 use crate::report::Failure;
@@ -159,7 +159,9 @@ impl Threads {
                     Ok(partitions) if partitions.is_empty() => {}
                     Ok(partitions) => drop(events.blocking_send(ToCoordinator::Added { source: index, partitions })),
                     // A server that is away is waited for, and named, by whoever reads.
-                    Err(failure) if failure.retry => tracing::debug!(source = source.name, "{failure}"),
+                    Err(failure) if failure.retry && failure.code != NEW_TOPICS => {
+                        tracing::debug!(source = source.name, "{failure}");
+                    }
                     Err(failure) => return drop(events.blocking_send(ToCoordinator::Failed(failure))),
                 }
             }

@@ -11,14 +11,16 @@ use super::several::{self, ReadTopic};
 use super::shape::Shape;
 use super::topics::{self, Topics};
 use super::{Scope, codecs, connections, of_failure, schemas, time};
+use crate::connectors::kafka::TopicName;
 use crate::connectors::{Source, Wanted, datagen, file, kafka};
-use crate::data::meta;
+use crate::data::{meta, partition};
 use crate::formats::Format;
+use crate::kafka_connect::transforms::whole_regex;
 use crate::plan::bodies::FileSourceOptions;
 use crate::plan::outline::{Outline, SourceOutline, TopicOutline, TopicState};
 use crate::plan::resolve::{Answer, Cluster, Registries};
 use crate::plan::{SourcePlan, TimePlan};
-use crate::report::{Diagnostic, Diagnostics};
+use crate::report::{Diagnostic, Diagnostics, Failure};
 use crate::spec::{Columns, FormatSpec, FromNode, SourceSpec, Spanned, TimeSpec};
 
 /// A source that checked: everything it could give.
@@ -147,7 +149,14 @@ impl SourceCheck<'_> {
 
     fn kafka(&self, topics: &Topics, outline: &mut Outline, out: &mut Diagnostics) -> Option<SourceDraft> {
         let options = kafka::KafkaSourceOptions::from_node(&self.spec.body, out)?;
-        let names = options.topics(&self.spec.body.place, out)?;
+        let found;
+        let names: Vec<&Spanned<TopicName>> = match &options.pattern {
+            Some(pattern) if options.topic.is_none() && options.topics.is_none() => {
+                found = self.matching(pattern, outline, out)?;
+                found.iter().collect()
+            }
+            _ => options.topics(&self.spec.body.place, out)?,
+        };
         options.check(&names, out);
         let mut read: Vec<ReadTopic> = names.iter().map(|name| ReadTopic::declared(name, topics)).collect();
         let theirs = read.iter().map(|topic| topic.spec()?.connection.as_ref());
@@ -210,7 +219,8 @@ impl SourceCheck<'_> {
             options.start.clone().unwrap_or_default(),
             options.until.clone(),
         )
-        .on_expired(options.on_expired.unwrap_or_default());
+        .on_expired(options.on_expired.unwrap_or_default())
+        .matching(options.pattern.as_ref().map(|pattern| pattern.value.clone()));
         let outline_line = SourceOutline {
             connector: "kafka",
             from: from.join(", "),
@@ -227,6 +237,50 @@ impl SourceCheck<'_> {
         let columns = reading.columns();
         let source: Arc<dyn Source> = Arc::new(source);
         self.finish(source, &columns, Some(reading), keys, KAFKA_METADATA, time_spec, outline_line, out)
+    }
+
+    /// The topics of a pattern, as of now; in the order of their names.
+    fn matching(
+        &self,
+        pattern: &Spanned<String>,
+        outline: &mut Outline,
+        out: &mut Diagnostics,
+    ) -> Option<Vec<Spanned<TopicName>>> {
+        let place = &pattern.place;
+        if let Err(why) = whole_regex(&pattern.value) {
+            out.push(
+                Diagnostic::error("kafka.pattern", format!("`{}` is no regex", pattern.value)).at(place).note(why),
+            );
+            return None;
+        }
+        let pipeline = Some(&self.scope.pipeline.spec);
+        let named = self.spec.connection.as_ref();
+        let connection = connections::find(named, &self.spec.connector.place, pipeline, self.scope.documents, out)?;
+        let cluster = connection.cluster(self.scope.world, out)?;
+        let topic = |name: String| Spanned { value: TopicName(name), place: place.clone() };
+        match self.scope.world.topics_matching(&cluster, &pattern.value) {
+            Ok(Answer::Known(names)) if names.is_empty() => {
+                let title = format!("no topic at `{}` fits `{}`", cluster.brokers, pattern.value);
+                // There may be one later.
+                out.push(of_failure(Failure::outside("kafka.no_match", title), place));
+                None
+            }
+            Ok(Answer::Known(names)) if names.len() > partition::TOPICS_MAX => {
+                let title = format!("{} topics fit `{}`", names.len(), pattern.value);
+                let most = format!("a source takes at most {}", partition::TOPICS_MAX);
+                out.push(Diagnostic::error("kafka.topics", title).at(place).note(most));
+                None
+            }
+            Ok(Answer::Known(names)) => Some(names.into_iter().map(topic).collect()),
+            Ok(Answer::NotAsked) => {
+                outline.unchecked.push(format!("which topics fit `{}`", pattern.value));
+                Some(vec![topic(pattern.value.clone())])
+            }
+            Err(failure) => {
+                out.push(of_failure(failure, place));
+                None
+            }
+        }
     }
 
     /// The format of all topics' values.

@@ -353,6 +353,43 @@ fn a_dead_letter_is_written_as_its_sink_says_and_in_no_other_format() {
 }
 
 #[test]
+fn records_name_their_topics_only_where_no_transaction_promises_anything() {
+    let sink = |more: &str, pipeline: &str| {
+        let connect = "key.converter: String, value.converter: Json, transforms: day, transforms.day.type: org.apache.kafka.connect.transforms.TimestampRouter";
+        let spec = format!(
+            "  sinks: {{ out: {{ from: ratings, kafka: {{ topic: out }}, format: {{ connect: {{ {connect} }} }}{more} }} }}\n{pipeline}"
+        );
+        of_ratings(&spec).1
+    };
+    let in_file = "  state: { journal: file }\n";
+    let none: [&str; 0] = [];
+    assert_eq!(sink(", delivery: at_least_once", in_file), none);
+    assert_eq!(sink(", delivery: at_least_once", ""), ["connect.topic_by_record"]);
+    assert_eq!(sink("", ""), ["connect.topic_by_record"]);
+    let rules = |rule: &str| {
+        let spec = format!(
+            "  sinks: {{ out: {{ from: ratings, kafka: {{ topic: out, new_topics: [{rule}] }}, format: json }} }}\n"
+        );
+        of_ratings(&spec).1
+    };
+    assert_eq!(rules("{ partitions: 3 }"), ["kafka.new_topics"], "its topic is known");
+}
+
+#[test]
+fn a_pattern_of_topics_is_a_regex_and_stands_alone() {
+    let source = |kafka: &str| {
+        let spec = format!(
+            "{HEAD}  sources: {{ rows: {{ kafka: {{ {kafka} }}, format: string }} }}\n  sinks: {{ out: {{ from: rows, console: {{}} }} }}\n"
+        );
+        built(&spec).1
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(source("pattern: 'ratings_.*'"), none, "which topics those are nobody was asked");
+    assert_eq!(source("pattern: '('"), ["kafka.pattern"]);
+    assert_eq!(source("pattern: 'a.*', topic: a"), ["kafka.topics"]);
+}
+
+#[test]
 fn a_journal_in_a_file_is_for_pipelines_that_are_at_least_once() {
     let spec = |delivery: &str| {
         format!(

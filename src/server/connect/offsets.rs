@@ -121,12 +121,9 @@ fn stopped(call: &Call, name: &str) -> Result<Connector, Refusal> {
 
 /// The source that has a partition.
 fn source_of<'p>(plan: &'p Plan, partition: &PartitionName) -> Option<&'p str> {
-    let has = |source: &&crate::plan::SourcePlan| {
-        let topics = source.source.topics();
-        match &partition.topic {
-            Some(topic) => topics.iter().any(|known| **known == **topic),
-            None => topics.is_empty(),
-        }
+    let has = |source: &&crate::plan::SourcePlan| match &partition.topic {
+        Some(topic) => source.source.may_read(topic),
+        None => source.source.topics().is_empty(),
     };
     plan.sources.iter().find(has).map(|source| source.name.as_str())
 }

@@ -307,3 +307,54 @@ fn connectors_come_and_go_quickly_and_without_a_trace() {
     assert!(count("fd") <= before.0 + 16, "files: {before:?}, then {}", count("fd"));
     assert_eq!(done(&server, "GET /connectors?expand=status", None, 200), json!({}));
 }
+
+/// `topics.regex`: topics that come while it runs are read, too, from their first record.
+#[test]
+fn a_sink_reads_the_topics_that_fit_and_those_that_come_to_fit() {
+    let folder = Folder::new();
+    let server = worker(&folder);
+    let prefix = crate::servers::unique("fitting");
+    let config = json!({
+        "connector.class": "FileStreamSink", "file": "out.txt", "topics.regex": format!("{prefix}-.*"),
+        "value.converter": "org.apache.kafka.connect.storage.StringConverter",
+        "key.converter": "org.apache.kafka.connect.storage.StringConverter",
+    });
+    let produce = |name: &str, value: &str| {
+        let topic = format!("{prefix}-{name}");
+        if !crate::servers::exists(&topic) {
+            crate::servers::create_topic(crate::servers::kafka(), &topic, 1, &[]);
+        }
+        crate::servers::produce(&topic, &[crate::servers::TestRecord::to(0, value)]);
+    };
+    let until_lines = |expected: &[&str]| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = std::fs::read_to_string(folder.path().join("out.txt")).unwrap_or_default();
+            let mut lines: Vec<&str> = text.lines().collect();
+            lines.sort_unstable();
+            if lines == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{lines:?}\n{}", server.runner.stderr());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    // Before there is any topic it waits.
+    done(&server, "PUT /connectors/fits/config", Some(&config), 201);
+    until_task(&server, "fits", "RUNNING");
+    produce("a", "one");
+    until_lines(&["one"]);
+    produce("b", "two");
+    produce("a", "three");
+    until_lines(&["one", "three", "two"]);
+    let topics = done(&server, "GET /connectors/fits/topics", None, 200);
+    assert_eq!(topics["fits"]["topics"], json!([format!("{prefix}-a"), format!("{prefix}-b")]));
+    // Set back by Connect's own request, it reads that topic again.
+    done(&server, "PUT /connectors/fits/stop", None, 204);
+    let partition = json!({ "kafka_topic": format!("{prefix}-a"), "kafka_partition": 0 });
+    let offsets = json!({ "offsets": [{ "partition": partition, "offset": { "kafka_offset": 1 } }] });
+    done(&server, "PATCH /connectors/fits/offsets", Some(&offsets), 200);
+    done(&server, "PUT /connectors/fits/resume", None, 202);
+    until_lines(&["one", "three", "three", "two"]);
+    done(&server, "DELETE /connectors/fits", None, 204);
+}
