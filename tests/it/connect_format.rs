@@ -94,6 +94,9 @@ fn records_of_a_topic_are_lines_of_a_file_and_what_is_refused_goes_to_the_dead_l
           key.converter: org.apache.kafka.connect.storage.StringConverter
           value.converter: org.apache.kafka.connect.json.JsonConverter
           value.converter.schemas.enable: false
+          name: my sink
+          errors.log.enable: true
+          errors.log.include.messages: true
           transforms: place
           transforms.place.type: org.apache.kafka.connect.transforms.InsertField$Value
           transforms.place.offset.field: at
@@ -103,8 +106,13 @@ fn records_of_a_topic_are_lines_of_a_file_and_what_is_refused_goes_to_the_dead_l
 "
         ),
     );
-    folder.run("apply", &["--until", "end"]).with_code(0);
+    let ended = folder.run("apply", &["--until", "end"]).with_code(0);
     assert_eq!(folder.read("out.txt"), "{a=1, b=x, at=0}\nnull\n{a=2, at=3}\n");
+    let place = format!("{{topic='{topic}', partition=0, offset=2, timestamp=3000, timestampType=CreateTime}}");
+    let told = format!(
+        "Error encountered in task my sink-0. Executing stage 'VALUE_CONVERTER' with class 'org.apache.kafka.connect.json.JsonConverter', where consumed record is {place}."
+    );
+    assert_eq!(ended.stderr.matches(&told).count(), 1, "{}", ended.stderr);
     let [letter] = servers::read(&dead).try_into().unwrap();
     assert_eq!(
         (letter.text(), letter.key.as_deref(), letter.timestamp),

@@ -19,6 +19,8 @@ pub struct Converters {
     pub header: Converter,
     /// `transforms…` and `predicates…`, classes by their full names.
     pub chain: Vec<(String, String)>,
+    /// `errors.log.…` and the connector's name, if bad records are logged.
+    log: Vec<(String, String)>,
 }
 
 /// A converter's class and its settings, without prefix.
@@ -63,6 +65,7 @@ impl Converters {
             value: Converter::of(connector, "value", PluginKind::Converter, &worker.value_converter),
             header: Converter::of(connector, "header", PluginKind::HeaderConverter, &worker.header_converter),
             chain: chain(connector),
+            log: log(connector),
         }
     }
 
@@ -83,6 +86,7 @@ impl Converters {
             options.extend(own.map(|(name, value)| (format!("{side}.converter.{name}"), json!(value))));
         }
         options.extend(self.chain.iter().map(|(name, value)| (name.clone(), json!(value))));
+        options.extend(self.log.iter().map(|(name, value)| (name.clone(), json!(value))));
         json!({ "connect": options })
     }
 
@@ -130,6 +134,19 @@ fn credentials(text: &str) -> Option<(&str, &str)> {
 
 fn is_of_registry(name: &str) -> bool {
     ["schema.registry.", "basic.auth.", "bearer.auth."].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// What is told of bad records in the log.
+fn log(connector: &Connector) -> Vec<(String, String)> {
+    if !connector.is("errors.log.enable") {
+        return Vec::new();
+    }
+    let mut all =
+        vec![("name".to_owned(), connector.name.to_owned()), ("errors.log.enable".to_owned(), "true".to_owned())];
+    if connector.is("errors.log.include.messages") {
+        all.push(("errors.log.include.messages".to_owned(), "true".to_owned()));
+    }
+    all
 }
 
 /// The settings of the chain; classes that were named shortly get their full names.

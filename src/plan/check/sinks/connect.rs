@@ -19,7 +19,8 @@ use crate::spec::Value;
 /// The word in the language.
 pub(super) const CONNECT: &str = "connect";
 /// What settings of `format: connect` begin with.
-const KNOWN: &[&str] = &["key.converter", "value.converter", "header.converter", "transforms", "predicates"];
+const KNOWN: &[&str] =
+    &["key.converter", "value.converter", "header.converter", "transforms", "predicates", "errors.log", "name"];
 
 /// Settings and their places.
 struct Settings<'s> {

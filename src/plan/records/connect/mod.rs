@@ -9,6 +9,7 @@
 
 mod cells;
 mod fast;
+mod logged;
 pub mod read;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 
+use self::logged::ErrorLog;
 use crate::data::{Batch, ConnectStage, DeadLetter, EncodedRecord, EncodedRows, dead_letter};
 use crate::kafka_connect::converters::{self, AvroConverter, Converter};
 use crate::kafka_connect::transforms::Chain;
@@ -78,8 +80,11 @@ impl ConnectSettings {
         let value = named(VALUE, None);
         let header = named(HEADER, Some(converters::SIMPLE_HEADER));
         let chain = Chain::new(&self.all).map_err(|errors| wrong.extend(errors)).ok();
-        match (key, value, header, chain) {
-            (Some(key), Some(value), Some(header), Some(chain)) => Ok(Machinery { key, value, header, chain }),
+        let log = ErrorLog::of(Settings::new(&self.all, "")).map_err(|error| wrong.push(error)).ok();
+        match (key, value, header, chain, log) {
+            (Some(key), Some(value), Some(header), Some(chain), Some(log)) => {
+                Ok(Machinery { key, value, header, chain, log })
+            }
             _ => Err(wrong),
         }
     }
@@ -127,6 +132,7 @@ pub struct Machinery {
     value: Named,
     header: Named,
     pub chain: Chain,
+    log: ErrorLog,
 }
 
 /// Why a record goes no further.

@@ -52,10 +52,13 @@ impl RecordEncoder for LineEncoder {
     }
 
     fn encode(&mut self, batch: &Batch, dead: &mut Vec<DeadLetter>) -> Result<EncodedRows, Failure> {
-        match self.ahead.take(dead) {
-            Some(rows) => Ok(rows),
-            None => self.lines(batch, dead),
-        }
+        let before = dead.len();
+        let rows = match self.ahead.take(dead) {
+            Some(rows) => rows,
+            None => self.lines(batch, dead)?,
+        };
+        self.machinery.log.tell(&dead[before..]);
+        Ok(rows)
     }
 }
 
