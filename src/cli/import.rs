@@ -14,8 +14,8 @@ pub enum Verb {
 
 #[derive(Debug, clap::Args)]
 pub struct Connect {
-    /// Files of configs (JSON, or a standalone worker's properties), or URLs such as
-    /// `http://localhost:8083/connectors?expand=info`.
+    /// Files of configs (JSON, or a standalone worker's properties), or URLs of a worker:
+    /// `http://localhost:8083/connectors`, `http://localhost:8083/connectors/NAME`.
     #[arg(required = true, value_name = "FILE|URL")]
     from: Vec<String>,
     /// End with success although something could not be translated.
@@ -38,12 +38,21 @@ fn imported(from: &[String]) -> Result<Vec<Imported>, Failure> {
     let mut all = Vec::new();
     for place in from {
         let is_url = place.starts_with("http://") || place.starts_with("https://");
-        let text = if is_url { fetch(place)? } else { read(place)? };
+        let text = if is_url { fetch_configs(place)? } else { read(place)? };
         let configs = configs_in(&text)
             .map_err(|why| Failure::user("import.no_config", format!("`{place}` holds no connector: {why}")))?;
         all.extend(configs.iter().map(|(name, config)| import(name, config)));
     }
     Ok(all)
+}
+
+/// What a worker of Connect answers; where that is the names of its connectors, the configs of all.
+fn fetch_configs(url: &str) -> Result<String, Failure> {
+    let text = fetch(url)?;
+    match serde_json::from_str::<Vec<String>>(&text) {
+        Ok(_) => fetch(&format!("{}?expand=info", url.split(['?', '#']).next().unwrap_or(url))),
+        Err(_) => Ok(text),
+    }
 }
 
 fn read(path: &str) -> Result<String, Failure> {

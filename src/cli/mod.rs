@@ -6,6 +6,7 @@
 mod apply;
 mod chaos;
 mod completions;
+mod connectors;
 mod generate;
 mod import;
 mod journal;

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::Common;
 use super::output::{self, Exit, say};
 use super::remote::{Remote, ServerArgs, TlsArgs};
-use super::specs::{SpecArgs, submission};
+use super::specs::{SpecArgs, beside_connectors};
 use crate::deploy::submission::Name;
 use crate::report::Failure;
 
@@ -68,19 +68,27 @@ pub enum Wish {
 /// `apply --server`: submits every pipeline, and waits until each has started.
 /// The state of `accept_reset` is given up where these steps are not what they were.
 pub fn submit(server: &str, tls: &TlsArgs, specs: &SpecArgs, accept_reset: &[String], common: &Common) -> Exit {
-    // Where the server keeps its state is its own matter.
-    let parts = match submission(&specs.paths, &specs.values, common.output).map(|all| all.parts(Path::new(".runner")))
-    {
-        Ok(Ok(parts)) => parts,
-        Ok(Err(wrong)) => return output::diagnostics(&wrong, common.output).unwrap_or(Exit::SpecWrong),
+    let (submission, connectors) = match beside_connectors(&specs.paths, &specs.values, common.output) {
+        Ok(all) => all,
         Err(exit) => return exit,
     };
+    // Where the server keeps its state is its own matter.
+    let mut parts = match submission.map(|all| all.parts(Path::new(".runner"))).transpose() {
+        Ok(parts) => parts.unwrap_or_default(),
+        Err(wrong) => return output::diagnostics(&wrong, common.output).unwrap_or(Exit::SpecWrong),
+    };
+    parts.retain(|(name, _)| connectors.iter().all(|connector| connector.pipeline() != *name));
     done(
         common,
         Remote::new(Some(server), tls).and_then(|remote| {
             let accepted: Vec<String> = accept_reset.iter().map(|step| format!("accept_reset={step}")).collect();
             let query = format!("?{}", accepted.join("&"));
             let mut exit = Exit::Done;
+            for connector in &connectors {
+                if !connector.put(&remote, common)? {
+                    exit = Exit::Failed;
+                }
+            }
             for (name, part) in &parts {
                 let body = serde_json::json!(part);
                 let before = remote.call(Method::GET, Some(name), "", None).ok();

@@ -95,6 +95,20 @@ impl Remote {
         for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
             url.query_pairs_mut().append_pair(key, value);
         }
+        self.send(method, url, body)
+    }
+
+    /// The same for the server's API of Kafka Connect: `/connectors` and what is below.
+    ///
+    /// # Errors
+    /// As [`Remote::call`].
+    pub fn connect(&self, method: Method, path: &[&str], body: Option<&Json>) -> Result<Answer, Failure> {
+        let mut url = self.url.clone();
+        url.path_segments_mut().expect("an http URL has a path").pop_if_empty().extend(path);
+        self.send(method, url, body)
+    }
+
+    fn send(&self, method: Method, url: Url, body: Option<&Json>) -> Result<Answer, Failure> {
         let mut request = self.client.request(method, url).header(ACCEPT, "application/json");
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
@@ -127,7 +141,8 @@ impl Remote {
             (StatusCode::UNPROCESSABLE_ENTITY, _) => "server.spec",
             _ => "server.refused",
         };
-        let message = match text("message") {
+        // Connect's shape of errors has it outside.
+        let message = match text("message").or(body["message"].as_str()) {
             Some(message) => format!("the server at `{}` refuses: {message}", self.shown),
             None => format!("the server at `{}` answers HTTP {}", self.shown, status.as_u16()),
         };

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::connectors::Sent;
 use super::output::{self, Exit, Output};
 use crate::connect::{Worker, expand};
 use crate::deploy::submission::{SpecFile, Submission};
 use crate::plan::resolve::World;
 use crate::plan::{Plan, build};
 use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::{self, Documents, Entry, Node, PipelineSpec, Value, Values};
+use crate::spec::{self, ConnectorState, Documents, Entry, Node, PipelineSpec, Value, Values};
 
 /// Which specs, and the values that their tags ask for.
 #[derive(Debug, clap::Args)]
@@ -110,6 +111,31 @@ pub fn submission(paths: &[PathBuf], values: &ValueArgs, output: Output) -> Resu
         Some(exit) => Err(exit),
         None => Ok(Submission::of_files(files(&documents), values)),
     }
+}
+
+/// The same without the connectors among them, which a server has under their own names; `None`: there is nothing else.
+pub fn beside_connectors(
+    paths: &[PathBuf],
+    values: &ValueArgs,
+    output: Output,
+) -> Result<(Option<Submission>, Vec<Sent>), Exit> {
+    let values = values_of(values, output)?;
+    let (mut documents, mut found) = spec::load(paths, &values);
+    let sent = Sent::all(&documents);
+    if !sent.is_empty() {
+        // The server has them in their states; they are looked into all the same.
+        documents.connectors.iter_mut().for_each(|one| one.spec.state.value = ConnectorState::Running);
+    }
+    found.0.extend(expand(&mut documents, &Worker::default()).0);
+    if let Some(exit) = output::diagnostics(&found, output) {
+        return Err(exit);
+    }
+    documents.pipelines.retain(|pipeline| {
+        let (name, namespace) = (&pipeline.metadata.name.value, &pipeline.metadata.namespace);
+        sent.iter().map(Sent::pipeline).all(|made| (&made.name, &made.namespace) != (name, namespace))
+    });
+    let is_all = documents.pipelines.is_empty() && !sent.is_empty();
+    Ok(((!is_all).then(|| Submission::of_files(files(&documents), values)), sent))
 }
 
 /// The files that hold documents other than tests, by their whole paths: the server has another working directory.

@@ -27,7 +27,7 @@ pub use check::{check, check_request};
 pub use compile::{Compiled, compile, pipeline_name};
 pub use config::{Config, ConfigProblem, config_of, patch_of};
 pub use definition::{Definition, Importance, Kind, Width};
-pub use expand::expand;
+pub use expand::{config_of_document, expand};
 pub use import::{Imported, configs_in, import};
 pub use plugins::{FILE_SOURCE, Plugin, PluginKind, VERSION, find_connector, find_plugin, plugins};
 pub use refusal::{Refusal, list_of_errors};

@@ -97,6 +97,42 @@ fn a_server_takes_connectors_as_it_takes_pipelines() {
     expect_commercials(&topics);
 }
 
+/// Where no connection stands beside them they are the server's connectors, as if they had been posted.
+#[test]
+fn connectors_that_are_applied_to_a_server_are_its_connectors() {
+    let folder = Folder::new();
+    let server = Server::start(folder.path(), &["--brokers", crate::servers::kafka()]);
+    let topic = unique("applied");
+    let config = |state: &str, more: &str| {
+        format!(
+            "apiVersion: runner/v1\nkind: KafkaConnector\nmetadata: {{ name: words }}\nspec:\n  class: FileStreamSource\n  {state}\n  config: {{ file: words.txt, topic: {topic}, value.converter: org.apache.kafka.connect.storage.StringConverter{more} }}\n"
+        )
+    };
+    folder.write("words.txt", "one\ntwo\n");
+    let apply = |text: &str| {
+        folder.write("words.yaml", text);
+        run(&["apply", "--server", &server.api, "words.yaml"], folder.path()).with_code(0).stdout
+    };
+    let running = config("tasksMax: 1", "");
+    assert_eq!(apply(&running), "connector words: submitted; running, running\n");
+    assert_eq!(read_when(&topic, 2).len(), 2);
+    let get = |path: &str| -> Value { server.request(reqwest::Method::GET, path).send().unwrap().json().unwrap() };
+    assert_eq!(get("/connectors"), serde_json::json!(["words"]));
+    let file = get("/connectors/words/config")["file"].as_str().unwrap().to_owned();
+    assert!(std::path::Path::new(&file).is_absolute(), "{file}");
+    assert_eq!(apply(&running), "connector words: unchanged; running, running\n");
+    assert_eq!(apply(&config("tasksMax: 1\n  state: paused", "")), "connector words: unchanged; paused, paused\n");
+    let changed = config("state: stopped", ", batch.size: 10");
+    assert_eq!(apply(&changed), "connector words: changed; stopped\n");
+    assert!(get("/v1/pipelines").to_string().contains("words"));
+    // Moving away is by the worker's own addresses.
+    let imported =
+        |path: &str| run(&["import", "connect", &format!("{}{path}", server.api)], folder.path()).with_code(0).stdout;
+    let one = imported("/connectors/words");
+    assert!(one.contains("# Connector `words`") && one.contains(&topic), "{one}");
+    assert_eq!((imported("/connectors"), imported("/connectors/words/config")), (one.clone(), one));
+}
+
 #[test]
 fn connectors_run_from_documents() {
     let folder = Folder::connected();
