@@ -57,6 +57,8 @@ struct Shared {
     busy: Arc<AtomicBool>,
     /// How long the last one was written, in milliseconds.
     written_ms: Arc<AtomicU64>,
+    /// The last one came to nothing.
+    failed: Arc<AtomicBool>,
 }
 
 /// I19: when the next snapshot is due.
@@ -109,9 +111,9 @@ impl Pace {
             || (replay_ms >= self.settings.target_ms as f64 && since >= COST_SHARE * cost_ms)
     }
 
-    /// True if an epoch was merged since the last one was taken.
+    /// True if an epoch was merged since the last one was taken, or that one came to nothing.
     pub fn is_behind(&self) -> bool {
-        !self.rows.is_empty()
+        !self.rows.is_empty() || self.shared.failed.load(SeqCst)
     }
 
     /// One was taken, which began at `from`.
@@ -285,12 +287,14 @@ impl Snapshots {
                         self.kept.pop_first();
                     }
                     self.metrics.snapshots.fetch_add(1, Relaxed);
+                    self.shared.failed.store(false, SeqCst);
                 }
                 self.idle();
             }
             Done::Written(Err(failure)) | Done::Published(Err(failure)) => {
                 self.held.set(0);
                 self.metrics.snapshots_failed.fetch_add(1, Relaxed);
+                self.shared.failed.store(true, SeqCst);
                 tracing::warn!(
                     "{}: a snapshot of the state could not be written: {failure}; the pipeline goes on, the journal stays \
                      as long as it is, and a restart replays more until one can be",
@@ -453,7 +457,11 @@ mod tests {
     use super::*;
 
     fn pace(every_ms: Millis, target_ms: Millis) -> Pace {
-        let shelf = Shelf::open(Arc::new(crate::state::Store::in_memory().unwrap()), "default", "p").unwrap();
+        opened(&Arc::new(crate::state::Store::in_memory().unwrap()), every_ms, target_ms).1
+    }
+
+    fn opened(store: &Arc<crate::state::Store>, every_ms: Millis, target_ms: Millis) -> (Snapshots, Pace) {
+        let shelf = Shelf::open(store.clone(), "default", "p").unwrap();
         let opening = Opening {
             shelf: Arc::new(shelf),
             lineage: "l".into(),
@@ -467,7 +475,25 @@ mod tests {
             settings: SnapshotSettings { every_ms, target_ms },
             now: 0,
         };
-        opening.open().unwrap().1
+        opening.open().unwrap()
+    }
+
+    /// The disk was full, and has room now: nothing came since, and the stop takes one all the same.
+    #[test]
+    fn i19_a_stop_behind_a_snapshot_that_came_to_nothing_takes_one() {
+        let store = Arc::new(crate::state::Store::in_memory().unwrap());
+        let (mut snapshots, mut pace) = opened(&store, 30_000, 5_000);
+        let mut take = |is_full: bool, epoch: Epoch| {
+            store.disturb(move |_| is_full);
+            snapshots.offer(StateBehind { epoch, steps: Vec::new() });
+            snapshots.finish(epoch);
+        };
+        for (is_full, epoch) in [(true, 1), (false, 2), (true, 3), (false, 3)] {
+            pace.note(epoch, 5, 0);
+            pace.took(0, 0);
+            take(is_full, epoch);
+            assert_eq!(pace.is_behind(), is_full, "epoch {epoch}");
+        }
     }
 
     #[test]
