@@ -1,41 +1,26 @@
 //! A registry inside this process, kept in a directory with its ids.
 //!
-//! What it knows is a [`Book`]: one JSON file, replaced as a whole, so that a crash leaves the old one or the new
-//! one. A change is made under a lock on a file beside it, and answered only when it is on the disk: several
+//! What it knows is a [`Book`], which a [`Store`] keeps. A change is answered only when it is on the disk; several
 //! processes may share the directory.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::book::{Against, Book, DEFAULT_CONTEXT, Deleted, FORMAT, Found, NewSchema, Subject, Which};
+use super::book::{Against, Book, DEFAULT_CONTEXT, Deleted, Found, NewSchema, Subject, Which};
 use super::refusal::Refusal;
+use super::store::Store;
 use super::{Registered, Registry, Verdict};
-use crate::disk;
 use crate::report::Failure;
 use crate::time::{Clock, SystemClock};
-
-const FILE: &str = "registry.json";
-const LOCK: &str = "registry.lock";
 
 /// Schemas in a directory.
 #[derive(Debug)]
 pub struct EmbeddedRegistry {
-    directory: PathBuf,
+    store: Store,
     clock: Arc<dyn Clock>,
-    /// The book as it was read last, and from which file.
-    read: Mutex<Option<(Stamp, Arc<Book>)>>,
     /// An id means the same text for ever.
     by_id: Mutex<HashMap<i32, Arc<str>>>,
-}
-
-/// Tells whether a file is still the one that was read: each change makes a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    modified: (i64, i64),
-    length: u64,
 }
 
 impl EmbeddedRegistry {
@@ -44,40 +29,16 @@ impl EmbeddedRegistry {
     /// # Errors
     /// `registry.store` if the directory cannot be made, or what is in it cannot be read.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, Failure> {
-        let directory = directory.into();
-        disk::make_folder(&directory, 0o755).map_err(|error| store_failure("made", &directory, error))?;
-        let clock = SystemClock::shared();
-        let registry = EmbeddedRegistry { directory, clock, read: Mutex::default(), by_id: Mutex::default() };
-        registry.book()?;
-        Ok(registry)
+        let store = Store::open(directory.into())?;
+        Ok(EmbeddedRegistry { store, clock: SystemClock::shared(), by_id: Mutex::default() })
     }
 
     /// Everything it knows, as of now.
     ///
     /// # Errors
-    /// `registry.store` if the file cannot be read.
+    /// `registry.store` if the files cannot be read.
     pub fn book(&self) -> Result<Arc<Book>, Failure> {
-        let path = self.directory.join(FILE);
-        let stamp = match std::fs::metadata(&path) {
-            Ok(found) => {
-                Stamp { inode: found.ino(), modified: (found.mtime(), found.mtime_nsec()), length: found.len() }
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Arc::default()),
-            Err(error) => return Err(store_failure("read", &path, error)),
-        };
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, book)) = read.as_ref().filter(|(known, _)| *known == stamp) {
-            return Ok(book.clone());
-        }
-        let bytes = std::fs::read(&path).map_err(|error| store_failure("read", &path, error))?;
-        let book: Book = serde_json::from_slice(&bytes).map_err(|error| store_failure("read", &path, error))?;
-        if book.format > FORMAT {
-            let message = format!("`{}` was written by a newer version of runner", path.display());
-            return Err(Failure::user("registry.store", message));
-        }
-        let book = Arc::new(book.upgraded());
-        *read = Some((stamp, book.clone()));
-        Ok(book)
+        self.store.book()
     }
 
     /// Makes a change while no other process makes one. It is on the disk when this returns.
@@ -85,15 +46,7 @@ impl EmbeddedRegistry {
     /// # Errors
     /// What the change refuses; then nothing is changed. 50001 if it cannot be kept.
     pub fn change<T>(&self, change: impl FnOnce(&mut Book) -> Result<T, Refusal>) -> Result<T, Refusal> {
-        let path = self.directory.join(LOCK);
-        let _lock = disk::lock(&path).map_err(|error| store_failure("locked", &path, error))?;
-        let old = self.book()?;
-        let mut book = Book::clone(&old);
-        let done = change(&mut book)?;
-        if book != *old {
-            self.write(&book)?;
-        }
-        Ok(done)
+        self.store.change(change)
     }
 
     /// Registers a schema, with everything that belongs to it.
@@ -109,13 +62,6 @@ impl EmbeddedRegistry {
             return Ok(known);
         }
         self.change(|book| book.register(subject, new, normalize, now))
-    }
-
-    fn write(&self, book: &Book) -> Result<(), Failure> {
-        let path = self.directory.join(FILE);
-        let bytes = serde_json::to_vec(book)
-            .map_err(|error| Failure::bug("registry.store", "the registry cannot be written as JSON").because(error))?;
-        disk::replace(&path, &bytes).map_err(|error| store_failure("written", &path, error))
     }
 
     fn refused(&self, refusal: Refusal, subject: &str, schema: &str) -> Failure {
@@ -188,7 +134,7 @@ impl Registry for EmbeddedRegistry {
     }
 
     fn describe(&self) -> String {
-        self.directory.display().to_string()
+        self.store.directory().display().to_string()
     }
 }
 
@@ -201,11 +147,6 @@ fn registered(book: &Book, found: Found) -> Result<Registered, Failure> {
         book.resolved(&found).map_err(lost)?
     };
     Ok(Registered { subject: found.subject.shown(), id: found.id, version: found.version, schema })
-}
-
-fn store_failure(done: &str, path: &Path, error: impl std::error::Error + Send + Sync + 'static) -> Failure {
-    let message = format!("`{}` of the embedded schema registry cannot be {done}", path.display());
-    Failure::outside("registry.store", message).no_retry().because(error)
 }
 
 #[cfg(test)]
@@ -261,21 +202,6 @@ mod tests {
         assert!(registry.compatible("other", A_C).unwrap().compatible);
         assert_eq!(registry.register("s", r#"{"type":"record","name":"R","fields":[]}"#).unwrap(), 2);
         assert_eq!(registry.register("s", A).unwrap(), 1, "known, though `a` has no default in the newest");
-    }
-
-    #[test]
-    fn the_first_format_is_read_and_written_in_the_newest() {
-        let directory = tempfile::tempdir().unwrap();
-        let stored = format!(
-            r#"{{"format":1,"schemas":{{"1":{A:?},"2":{A_B:?}}},"subjects":{{"s":[{{"version":1,"id":1}},{{"version":2,"id":2}}]}}}}"#
-        );
-        std::fs::write(directory.path().join(FILE), stored).unwrap();
-        let registry = EmbeddedRegistry::open(directory.path()).unwrap();
-        assert_eq!(registry.latest("s").unwrap().unwrap().id, 2);
-        assert_eq!(registry.register("t", r#""string""#).unwrap(), 3);
-        let written = std::fs::read_to_string(directory.path().join(FILE)).unwrap();
-        assert!(written.starts_with(r#"{"format":2,"contexts""#), "{written}");
-        assert_eq!(EmbeddedRegistry::open(directory.path()).unwrap().lookup("s", A).unwrap().unwrap().version, 1);
     }
 
     #[test]

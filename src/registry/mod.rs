@@ -14,6 +14,7 @@ pub mod embedded;
 pub mod http;
 pub mod level;
 pub mod refusal;
+pub mod store;
 pub mod subject;
 
 use std::fmt::Debug;

@@ -1,12 +1,13 @@
-//! The book of a registry: subjects, their versions, ids, settings. Pure: the file is [`super::embedded`]'s.
+//! The book of a registry: subjects, their versions, ids, settings. Pure: the files are [`super::store`]'s.
 //!
 //! It behaves as Confluent's server does: one id per (canonical text, references, metadata, rules) in a context,
 //! whatever the subject; versions count per subject; no id is ever given twice, not even after a permanent
 //! deletion; what is known under a subject is answered without a check, also where it would be refused now.
 //!
-//! [`stored`] is the format, `changes` registers and deletes, `settings` has levels and modes and the check.
+//! [`stored`] is the format, `difference` that of a change, `changes` registers and deletes, `settings` has levels and modes and the check.
 
 mod changes;
+mod difference;
 mod metadata;
 mod settings;
 mod stored;
@@ -18,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+pub use difference::Difference;
 pub use metadata::has_rule;
 pub use settings::{Against, Checked};
 pub use stored::{Book, Entry, FORMAT};

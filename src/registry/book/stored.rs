@@ -1,7 +1,7 @@
-//! The book as it stands in its file.
+//! The book as it stands in its base, a file.
 //!
 //! A stored format: fields are only added, with a default. Format 1 had one context and neither deletions,
-//! references nor settings; it is read as the default context.
+//! references nor settings; it is read as the default context. Formats 1 and 2 had no log: each change wrote all of it.
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,15 @@ use super::{DEFAULT_CONTEXT, NewSchema, Reference};
 use crate::time::Millis;
 
 /// The newest format.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// Everything that a registry knows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Book {
     pub format: u32,
+    /// The log of what was changed since this was written; 0: there is none.
+    #[serde(default)]
+    pub log: u64,
     #[serde(default)]
     pub(super) contexts: BTreeMap<String, Context>,
     /// By what they are for: a qualified subject, `:.context:`, or nothing (the whole registry).
@@ -48,7 +51,7 @@ pub(super) struct Context {
 }
 
 /// What has an id: all of it makes the identity.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Canonical.
     pub schema: String,
@@ -80,6 +83,7 @@ impl Default for Book {
     fn default() -> Self {
         Book {
             format: FORMAT,
+            log: 0,
             contexts: BTreeMap::new(),
             configs: BTreeMap::new(),
             modes: BTreeMap::new(),
@@ -99,8 +103,13 @@ impl Book {
             let last_id = schemas.last_key_value().map_or(0, |(id, _)| *id);
             let context = Context { last_id, schemas, subjects: std::mem::take(&mut self.subjects) };
             self.contexts.insert(DEFAULT_CONTEXT.into(), context);
-            self.format = FORMAT;
         }
+        self.format = FORMAT;
         self
+    }
+
+    /// The same as a base of this log.
+    pub fn with_log(&self, log: u64) -> Self {
+        Book { log, ..self.clone() }
     }
 }
