@@ -93,6 +93,7 @@ pub fn run(args: Args, logging: Logging, common: &Common) -> Exit {
             Err(exit) => return exit,
         },
     };
+    allow_files();
     let clock = SystemClock::shared();
     let Logging { kept, levels } = logging;
     let logs = kept.unwrap_or_else(|| Logs::new(clock.clone()));
@@ -113,6 +114,19 @@ pub fn run(args: Args, logging: Logging, common: &Common) -> Exit {
     match served {
         Ok(()) => Exit::Done,
         Err(failure) => output::failure(&failure, output),
+    }
+}
+
+/// As many open files as the system allows: each pipeline keeps a few, and the usual limit of 1024 is one that a process may
+/// lift by itself. Where it may not, whoever opens one too many says so.
+fn allow_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is ours, and lives over both calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
     }
 }
 

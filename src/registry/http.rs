@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
@@ -105,7 +105,7 @@ impl std::fmt::Debug for Settings {
 
 /// A registry behind HTTP.
 pub struct HttpRegistry {
-    client: Client,
+    client: Arc<Client>,
     servers: Vec<Server>,
     /// Index of the server that answered last.
     current: AtomicUsize,
@@ -146,14 +146,7 @@ impl HttpRegistry {
         }
         // All of them together are tried within the time that one may take.
         let connect_timeout = CONNECT_TIMEOUT / servers.len() as u32;
-        let builder = Client::builder()
-            .connect_timeout(connect_timeout.max(Duration::from_millis(300)))
-            .user_agent(concat!("runner/", env!("CARGO_PKG_VERSION")));
-        let client = settings
-            .tls
-            .add_to(builder)?
-            .build()
-            .map_err(|error| Failure::bug("registry.client", "the HTTP client cannot be set up").because(error))?;
+        let client = settings.tls.client(connect_timeout.max(Duration::from_millis(300)))?;
         Ok(HttpRegistry {
             client,
             servers,
@@ -352,6 +345,29 @@ impl Registry for HttpRegistry {
 }
 
 impl Tls {
+    /// A client with these certificates: the one that is there, or a new one. Each has a thread, connections and the
+    /// system's certificates, and hundreds of pipelines ask one registry.
+    fn client(&self, connect_timeout: Duration) -> Result<Arc<Client>, Failure> {
+        type Known = (Tls, Duration, Weak<Client>);
+        static CLIENTS: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+        let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.retain(|(_, _, client)| client.strong_count() > 0);
+        let same = |(tls, timeout, _): &&Known| tls == self && *timeout == connect_timeout;
+        if let Some(client) = clients.iter().find(same).and_then(|(_, _, client)| client.upgrade()) {
+            return Ok(client);
+        }
+        let builder = Client::builder()
+            .connect_timeout(connect_timeout)
+            .user_agent(concat!("runner/", env!("CARGO_PKG_VERSION")));
+        let client = self
+            .add_to(builder)?
+            .build()
+            .map_err(|error| Failure::bug("registry.client", "the HTTP client cannot be set up").because(error))?;
+        let client = Arc::new(client);
+        clients.push((self.clone(), connect_timeout, Arc::downgrade(&client)));
+        Ok(client)
+    }
+
     fn add_to(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, Failure> {
         let wrong = |what: &str, error: reqwest::Error| {
             Failure::user("registry.tls", format!("the registry's `{what}` cannot be used"))
