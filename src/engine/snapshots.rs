@@ -94,13 +94,14 @@ impl Pace {
     pub fn is_due(&mut self, needed: Option<Epoch>, now: Millis) -> bool {
         let Some(needed) = needed else {
             self.rows.clear();
+            self.shared.failed.store(false, SeqCst);
             return false;
         };
         // What lies before is read in no replay.
         while self.rows.front().is_some_and(|(epoch, _)| *epoch < needed) {
             self.rows.pop_front();
         }
-        if self.rows.is_empty() || self.shared.busy.load(SeqCst) {
+        if !self.is_behind() || self.shared.busy.load(SeqCst) {
             return false;
         }
         let since = now - self.taken;
@@ -109,6 +110,14 @@ impl Pace {
         let cost_ms = self.frozen_ms + self.shared.written_ms.load(Relaxed) as Millis;
         since >= self.settings.every_ms
             || (replay_ms >= self.settings.target_ms as f64 && since >= COST_SHARE * cost_ms)
+    }
+
+    /// In how many milliseconds to ask again where no epoch comes: none may come for a long time, and what was merged, or
+    /// could not be written, is to be in a snapshot all the same. `None`: there is nothing to come.
+    pub fn ask_within(&self, now: Millis) -> Option<Millis> {
+        let is_busy = self.shared.busy.load(SeqCst);
+        let left = self.taken + self.settings.every_ms - now;
+        (is_busy || self.is_behind()).then(|| if left <= 0 && is_busy { self.settings.every_ms } else { left.max(1) })
     }
 
     /// True if an epoch was merged since the last one was taken, or that one came to nothing.
@@ -493,6 +502,7 @@ mod tests {
             pace.took(0, 0);
             take(is_full, epoch);
             assert_eq!(pace.is_behind(), is_full, "epoch {epoch}");
+            assert_eq!(pace.is_due(Some(1), 30_000), is_full, "epoch {epoch}");
         }
     }
 
@@ -503,14 +513,18 @@ mod tests {
         pace.note(1, 5, 100_000);
         assert!(pace.is_due(Some(1), 100_000));
         assert!(!pace.is_due(None, 100_000), "there is no state");
+        assert_eq!(pace.ask_within(100_000), None);
         pace.note(2, 5, 100_010);
         pace.took(100_010, 100_020);
         pace.shared.busy.store(false, SeqCst);
+        assert_eq!(pace.ask_within(110_000), None, "nothing came since");
         pace.note(3, 5, 110_000);
+        assert_eq!(pace.ask_within(110_000), Some(20_020));
         assert!(!pace.is_due(Some(1), 130_019));
         assert!(pace.is_due(Some(1), 130_020));
         pace.shared.busy.store(true, SeqCst);
         assert!(!pace.is_due(Some(1), 130_020), "one is on its way");
+        assert_eq!(pace.ask_within(140_000), Some(30_000));
     }
 
     #[test]

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Behind, ToCommitter, ToTrunk, kept_bytes};
+use super::{Behind, ToCommitter, ToTrunk, kept_bytes, until};
 use crate::data::{Epoch, Mark, Partition};
 use crate::engine::branch::Output;
 use crate::engine::commit::Commit;
@@ -47,7 +48,19 @@ impl TrunkWorker {
         mut outputs: mpsc::Receiver<(usize, Epoch, Output)>,
     ) -> Result<(), Failure> {
         let mut last = None;
-        while let Some(job) = jobs.recv().await {
+        loop {
+            let now = self.clock.monotonic();
+            let ask = last.and(self.pace.as_ref()).and_then(|pace| pace.ask_within(now));
+            let ask = ask.map(|ms| tokio::time::Instant::now() + Duration::from_millis(ms.max(1) as u64));
+            let job = tokio::select! {
+                job = jobs.recv() => job,
+                () = until(ask) => {
+                    let Some(trunk) = pool.run("the trunk", move || self.idle_snapshot(last)).await?? else { return Ok(()) };
+                    self = trunk;
+                    continue;
+                }
+            };
+            let Some(job) = job else { break };
             let Some(gathered) = gather(self.lane_count, &job.mark, &mut outputs).await? else {
                 // To give much state back takes a while.
                 return pool.run("the trunk", move || drop(self)).await;
@@ -103,6 +116,20 @@ impl TrunkWorker {
         let state = self.trunk.freeze(epoch)?;
         pace.took(now, self.clock.monotonic());
         Ok(Some(state))
+    }
+
+    /// I19: one that is due though no epoch has come. `None`: the committer is gone.
+    fn idle_snapshot(mut self, last: Option<Epoch>) -> Result<Option<Self>, Failure> {
+        let (now, needed) = (self.clock.monotonic(), self.trunk.needed());
+        let Some(pace) = &mut self.pace else { return Ok(Some(self)) };
+        if let Some(epoch) = last.filter(|_| pace.is_due(needed, now)) {
+            let state = self.trunk.freeze(epoch)?;
+            pace.took(now, self.clock.monotonic());
+            if self.commits.blocking_send(ToCommitter::State(state)).is_err() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self))
     }
 
     /// At the end of a run, however it ends: what is not committed then is in no snapshot. State for which there is no

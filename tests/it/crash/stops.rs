@@ -110,3 +110,32 @@ fn an_open_transaction_of_a_dead_instance_does_not_block_the_restart() {
     let written: Vec<Value> = written.iter().map(|record| json(&record.text())).collect();
     assert_same(&windows_written(&written), &wanted, "windows");
 }
+
+/// I19: a snapshot is due also where nothing comes any more, and then none is: the restart has nothing to read again.
+#[test]
+fn i19_a_pipeline_that_has_gone_quiet_takes_its_snapshot() {
+    let (place, input, _) = windowed("quiet");
+    let spec = std::fs::read_to_string(place.path("spec.yaml")).unwrap();
+    std::fs::write(place.path("spec.yaml"), spec + "  state: { store: state, every: 500ms }\n").unwrap();
+    let mut commits = place.watched_journal();
+    let runner = place.apply();
+    fill(servers::kafka(), &input, &seconds(0..6));
+    commits.wait_for_first_of(&runner);
+    let snapshots = || {
+        let folders = std::fs::read_dir(place.path("state/snapshots")).into_iter().flatten().flatten();
+        let files = folders.filter_map(|folder| std::fs::read_dir(folder.path()).ok()).flatten().flatten();
+        files.filter(|file| file.path().extension().is_some_and(|end| end == "json")).count()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while snapshots() == 0 {
+        assert!(Instant::now() < deadline && !runner.ended_within(Duration::from_millis(50)), "{}", runner.stderr());
+    }
+    assert!(!runner.ended_within(Duration::from_secs(2)), "{}", runner.stderr());
+    assert_eq!(snapshots(), 1, "of what it has already");
+    runner.kill();
+    let runner = place.apply();
+    let said = runner.wait_stderr(": resumes");
+    assert!(said.contains("with the state in the snapshot of epoch") && !said.contains("after replaying"), "{said}");
+    runner.signal(libc::SIGINT);
+    runner.wait().with_code(0);
+}
