@@ -23,6 +23,8 @@ pub struct Targets {
     /// know all topics yet.
     missing: BTreeMap<(String, String), Instant>,
     journal: Option<Box<dyn Watch>>,
+    /// What others saw before this was asked is of topics that may have been made anew since.
+    since: Option<Instant>,
 }
 
 impl Targets {
@@ -31,8 +33,9 @@ impl Targets {
     /// # Errors
     /// Whatever breaks while servers are asked.
     pub fn ask(plan: &Plan, journal: Option<Box<dyn Watch>>) -> Result<Targets, Failure> {
+        let since = Some(Instant::now());
         let ids = each_sink(plan, |sink| sink.sink.topic_ids())?;
-        Ok(Targets { known: of_names(plan, ids), missing: BTreeMap::new(), journal })
+        Ok(Targets { known: of_names(plan, ids), missing: BTreeMap::new(), journal, since })
     }
 
     /// I12: what the journal counts as written must be there.
@@ -96,7 +99,9 @@ impl Targets {
     fn compare(&mut self, now: &BTreeMap<String, Look>) -> Result<(), Failure> {
         let mut missing = BTreeMap::new();
         for (sink, topic, before) in each(&self.known) {
-            let Some(look) = now.get(sink) else { continue };
+            let Some(look) = now.get(sink).filter(|look| self.since.is_none_or(|since| look.at >= since)) else {
+                continue;
+            };
             match look.ids.get(topic) {
                 Some(now) if now == before => {}
                 Some(now) => return Err(replaced(sink, topic, before, now)),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::native::{Client, NativeError, Refusal, Role, masked};
+use super::properties::canonical;
 use crate::report::Failure;
 
 /// A cluster and librdkafka's properties for it. Printing it hides secrets.
@@ -85,7 +86,10 @@ impl Cluster {
         let owned = |settings: &[(&str, &str)]| {
             settings.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect::<Vec<_>>()
         };
-        let mut all: BTreeMap<String, String> = owned(defaults).into_iter().collect();
+        // To librdkafka both names of a property are one: which of two values it keeps would be left to chance.
+        let is_given = |name: &str| self.properties.keys().any(|given| canonical(given) == canonical(name));
+        let mut all: BTreeMap<String, String> =
+            owned(defaults).into_iter().filter(|(name, _)| !is_given(name)).collect();
         all.extend(self.properties.clone());
         all.extend(owned(fixed));
         all.insert("bootstrap.servers".into(), self.brokers.clone());

@@ -60,6 +60,23 @@ impl FromNode for Properties {
     }
 }
 
+/// Names that librdkafka knows a property by beside its own, and that its list of names leaves out.
+const ALIASES: &[(&str, &str)] = &[
+    ("acks", "request.required.acks"),
+    ("compression.type", "compression.codec"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("retries", "message.send.max.retries"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+];
+
+/// A property's own name.
+pub(super) fn canonical(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, own)| own)
+}
+
 /// True for a property that names a file or folder of its own.
 pub(super) fn is_path(name: &str, value: &str) -> bool {
     (name.starts_with("ssl.") && name.ends_with(".location") && value != "probe") || name == "sasl.kerberos.keytab"
@@ -116,18 +133,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("plugin.library.paths", "libraries are not loaded into the process"),
 ];
 
-/// Other names for properties, which librdkafka's own list leaves out.
-const ALIASES: &[&str] = &[
-    "acks",
-    "compression.type",
-    "delivery.timeout.ms",
-    "linger.ms",
-    "max.in.flight",
-    "max.partition.fetch.bytes",
-    "retries",
-    "sasl.mechanism",
-];
-
 /// What is wrong with a property, without a place; `None`: nothing.
 pub(super) fn check(name: &str, value: &str) -> Option<Diagnostic> {
     if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
@@ -166,7 +171,7 @@ pub(super) fn check(name: &str, value: &str) -> Option<Diagnostic> {
 
 /// The names that librdkafka knows.
 fn known() -> Vec<String> {
-    let mut names: Vec<String> = ALIASES.iter().map(|name| name.to_string()).collect();
+    let mut names: Vec<String> = ALIASES.iter().map(|(alias, _)| alias.to_string()).collect();
     let mut take = |dump: *mut *const c_char, count: usize| {
         for index in (0..count).step_by(2) {
             // SAFETY: a dump is `count` strings, names and values in turn.

@@ -10,6 +10,9 @@
 //! * a producer that broke, or is not let in, gives back what it has (lost: whoever wrote it sends it again) and is
 //!   replaced by a new one.
 //!
+//! What a writer leaves on its way goes on, and a new writer of the topic with the same settings goes behind it; with other
+//! settings it has another producer, and where a partition had no leader meanwhile the two may meet in any order.
+//!
 //! Transactions belong to one writer, so exactly once has producers of its own (`producer`).
 
 use std::collections::BTreeMap;
@@ -127,8 +130,7 @@ impl Drop for SharedProducer {
     /// What is on its way is gone: nobody is left who waits for it.
     fn drop(&mut self) {
         self.inner.closing.store(true, SeqCst);
-        // SAFETY: the queue lives.
-        unsafe { rd::rd_kafka_queue_yield(self.inner.main.0) };
+        self.inner.wake();
         if let Some(thread) = self.thread.take() {
             // It cannot panic; if it did, its reports are served by nobody, and nobody waits for them.
             let _ = thread.join();
@@ -139,15 +141,24 @@ impl Drop for SharedProducer {
 impl Inner {
     fn serve(&self) {
         while !self.closing.load(SeqCst) {
-            self.client.serve(SERVE);
-            if !self.dead.load(SeqCst) && self.client.fatal_error().is_some() {
+            // Whoever was about to give it a record when it died has done so by the next time.
+            self.client.serve(if self.dead.load(SeqCst) { SLICE } else { SERVE });
+            if self.client.fatal_error().is_some() {
                 self.dead.store(true, SeqCst);
-                // Each record is told of as taken back.
+            }
+            if self.dead.load(SeqCst) {
+                // Each record is told of as taken back: nobody is left with one that comes out of order, much later.
                 let everything = rd::RD_KAFKA_PURGE_F_QUEUE | rd::RD_KAFKA_PURGE_F_INFLIGHT;
                 // SAFETY: the client lives.
                 unsafe { rd::rd_kafka_purge(self.client.ptr(), everything) };
             }
         }
+    }
+
+    /// Has its thread look at what has changed.
+    fn wake(&self) {
+        // SAFETY: the queue lives.
+        unsafe { rd::rd_kafka_queue_yield(self.main.0) };
     }
 
     /// Forgets those who left nothing behind: only we have their tickets.
@@ -278,6 +289,7 @@ impl Share {
         if let Some(refusal) = patience.refusal(client) {
             // Who tries again does so with a new one, which is let in or not.
             self.producer.inner.dead.store(true, SeqCst);
+            self.producer.inner.wake();
             return Err(Unwritten::Waits(self.cluster.refused(refusal)));
         }
         patience.slices += 1;

@@ -29,18 +29,19 @@ struct Watched {
     known: BTreeMap<Arc<str>, Described>,
     /// Not there at the last look. A broker that has just come up may not know all topics yet.
     missing: BTreeSet<Arc<str>>,
-    /// When somebody looked last of whose look this has heard.
+    /// When somebody looked last of whose look this has heard; what was seen before it began is of other topics.
     seen: Option<Instant>,
 }
 
 impl Watch {
     /// Notes what the topics are from now on. Gives their ids, where the brokers have some.
     pub fn begin(&self, cluster: &Cluster, names: &[Arc<str>]) -> Result<BTreeMap<String, String>, Failure> {
+        let begun = Instant::now();
         let cluster = SharedTopics::of(cluster);
         let found = cluster.topics()?.described(names)?;
         let known: BTreeMap<_, _> = found.into_iter().filter_map(|(name, found)| Some((name, found?))).collect();
         let ids = known.iter().filter_map(|(name, topic)| Some((name.to_string(), topic.id.clone()?))).collect();
-        *self.lock() = Watched { cluster: Some(cluster), known, ..Watched::default() };
+        *self.lock() = Watched { cluster: Some(cluster), known, seen: Some(begun), ..Watched::default() };
         Ok(ids)
     }
 
@@ -105,9 +106,10 @@ impl Watched {
     fn look(&mut self, names: &[Arc<str>]) -> Result<Option<Found>, Failure> {
         let Some(cluster) = &self.cluster else { return Ok(None) };
         let Seen { at, topics } = cluster.look(names)?;
-        if self.seen.replace(at) == Some(at) {
+        if self.seen.is_some_and(|seen| at <= seen) {
             return Ok(None);
         }
+        self.seen = Some(at);
         let found = names.iter().filter_map(|name| Some((name.clone(), topics.get(name)?.clone())));
         let found = found.collect();
         self.compare(&found)?;

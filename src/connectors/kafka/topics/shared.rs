@@ -34,7 +34,7 @@ pub struct SharedTopics {
 /// out.
 #[derive(Debug, Clone)]
 pub(in crate::connectors::kafka) struct Seen {
-    /// Tells one look from another.
+    /// When it began; tells one look from another.
     pub at: Instant,
     pub topics: Arc<BTreeMap<Arc<str>, Option<Described>>>,
 }
@@ -103,9 +103,10 @@ impl SharedTopics {
         let all = self.wanted();
         let known = lock(&self.current).clone();
         let topics = known.map_or_else(|| self.topics(), Ok)?;
+        let at = Instant::now();
         match topics.described(&all) {
             Ok(found) => {
-                let seen = Seen { at: Instant::now(), topics: Arc::new(found) };
+                let seen = Seen { at, topics: Arc::new(found) };
                 *lock(&self.seen) = Some(seen.clone());
                 Ok(seen)
             }
