@@ -164,13 +164,16 @@ impl Topics {
         })
     }
 
-    /// The topics whose whole names fit a regex, in their order; not those that brokers keep for themselves.
+    /// The topics whose whole names fit a regex, in their order; not those that brokers, or pipelines, keep for themselves.
     pub fn matching(&self, pattern: &str) -> Result<Vec<String>, Failure> {
         const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
         let regex = whole_regex(pattern)
             .map_err(|why| Failure::user("kafka.pattern", format!("`{pattern}` is no regex: {why}")))?;
         let all = self.metadata(Asked::All, TIMEOUT)?;
-        let fits = |name: &String| regex.is_match(name) && !INTERNAL.contains(&name.as_str());
+        // Journals and progress: whoever read its own would write to it with each record, for ever.
+        let of_pipelines =
+            |name: &str| name.starts_with("runner.") && (name.ends_with(".journal") || name.contains(".progress."));
+        let fits = |name: &String| regex.is_match(name) && !INTERNAL.contains(&name.as_str()) && !of_pipelines(name);
         let mut names: Vec<String> = all.into_iter().map(|(name, ..)| name).filter(fits).collect();
         names.sort();
         Ok(names)
