@@ -15,7 +15,7 @@ use crate::engine::start::StartOptions;
 use crate::engine::{Job, Outcome, RunOptions};
 use crate::plan::describe;
 use crate::plan::resolve::Servers;
-use crate::report::{Blame, Diagnostics, Failure, to_json};
+use crate::report::{Blame, Diagnostic, Diagnostics, Failure, Severity, to_json};
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -33,6 +33,8 @@ pub struct Keeper {
 
 /// Code of a plan whose source reads a topic that is not there.
 const NO_TOPIC: &str = "kafka.no_topic";
+/// Code of a plan that needs a schema which nobody has registered.
+const NO_SCHEMA: &str = "schema.missing";
 
 /// Why an attempt came to nothing.
 struct Trouble {
@@ -154,12 +156,12 @@ impl Keeper {
         let start = move || {
             let _within = span.entered();
             let plans = kept.submission.plans(&kept.name, &supervisor.states, &Servers::default());
-            let (mut plans, plan) = plans.map_err(|wrong| match of_diagnostics(&wrong) {
-                // Connect's sinks wait for topics that are to come.
-                trouble if kept.connector.is_some() && trouble.reason.code == NO_TOPIC => {
-                    Trouble { retry: true, ..trouble }
-                }
-                trouble => trouble,
+            // Connect's sinks wait for topics that are to come. A schema comes with the first records of whoever writes the
+            // topic, a connector that was submitted just before perhaps.
+            let to_come = |code| code == NO_SCHEMA || (code == NO_TOPIC && kept.connector.is_some());
+            let (mut plans, plan) = plans.map_err(|wrong| {
+                let trouble = of_diagnostics(&wrong);
+                Trouble { retry: trouble.retry || errors(&wrong).all(|error| to_come(error.code)), ..trouble }
             })?;
             pipeline.seen().plan = Some(describe::json(&plan));
             plans.push(plan);
@@ -250,9 +252,12 @@ fn of_failure(failure: &Failure, is_start: bool) -> Trouble {
     Trouble { reason, retry: failure.retry || failure.blame == Blame::Us, waits: is_start && failure.retry }
 }
 
+fn errors(wrong: &Diagnostics) -> impl Iterator<Item = &Diagnostic> {
+    wrong.0.iter().filter(|one| one.severity == Severity::Error)
+}
+
 fn of_diagnostics(wrong: &Diagnostics) -> Trouble {
-    let is_error = |one: &&crate::report::Diagnostic| one.severity == crate::report::Severity::Error;
-    let first = wrong.0.iter().find(is_error);
+    let first = errors(wrong).next();
     let reason = Reason {
         code: first.map_or("spec.wrong", |first| first.code).to_owned(),
         message: first.map_or_else(String::new, |first| first.title.clone()),

@@ -94,3 +94,24 @@ fn specs_that_a_server_is_started_with_are_submitted_once() {
     let wrong = run(&["serve", "--listen", "127.0.0.1:0", "specs"], folder.path()).with_code(2);
     assert!(wrong.stderr.contains("error[yaml"), "{}", wrong.stderr);
 }
+
+/// A query of a topic that a connector has only begun to write failed for good.
+#[test]
+fn a_schema_that_is_not_registered_yet_is_waited_for() {
+    let topic = crate::servers::topic("later", 1);
+    let folder = Folder::connected_to(crate::servers::kafka(), crate::servers::registry());
+    folder.write(
+        "later.yaml",
+        &format!(
+            "apiVersion: runner/v1\nkind: Pipeline\nmetadata: {{ name: later }}\nspec:\n  sources: {{ rows: {{ kafka: {{ topic: {topic} }}, format: avro }} }}\n  sinks: {{ out: {{ from: rows, discard: {{}} }} }}\n"
+        ),
+    );
+    let server = Server::start(folder.path(), &[]);
+    let arguments = ["apply", "--server", &server.api, "connection.yaml", "later.yaml"];
+    let applied = crate::runner::run(&arguments, folder.path()).with_code(0);
+    assert!(applied.stdout.contains("waiting: there is no subject"), "{}", applied.stdout);
+    assert_eq!(server.until_state("later", "waiting")["reason"]["code"], "schema.missing");
+    let schema = r#"{"type":"record","name":"r","fields":[{"name":"n","type":"long"}]}"#;
+    crate::specs::register(&format!("{topic}-value"), schema);
+    server.until_state("later", "running");
+}
