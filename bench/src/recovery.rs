@@ -18,7 +18,7 @@ use crate::started;
 use crate::work::{Bench, PARTITIONS, Values, strs};
 
 /// So many groups are more than 200 MB, as `memory` counts.
-const RECORDS: u64 = 1_800_000;
+const RECORDS: u64 = 2_300_000;
 const SPEC: &str = "recovery.yaml";
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Between records that come while a snapshot is waited for: each closes a window.
