@@ -27,8 +27,6 @@ mod validate;
 mod verify;
 mod worker;
 
-use std::process::ExitCode;
-
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use output::{Exit, Output};
@@ -115,7 +113,7 @@ enum Verb {
 }
 
 /// Runs the command line; its result is the process's exit code.
-pub fn main() -> ExitCode {
+pub fn main() -> u8 {
     let Arguments { common, verb } = Arguments::parse();
     // A server says what its pipelines do, and keeps what each of them said last.
     let kept = matches!(verb, Verb::Serve(_)).then(|| Logs::new(SystemClock::shared()));
@@ -143,5 +141,5 @@ pub fn main() -> ExitCode {
         Verb::Schema(verb) => schema::run(verb),
         Verb::Completions(args) => completions::run(&args, Arguments::command(), common.output),
     };
-    exit.into()
+    exit as u8
 }

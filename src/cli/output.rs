@@ -1,7 +1,6 @@
 //! How the verbs speak: exit codes, diagnostics, failures, logs.
 
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
 
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -57,12 +56,6 @@ pub enum Exit {
     SpecWrong = 2,
     Refused = 3,
     AnswerIsNo = 4,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
-    }
 }
 
 /// Colours only where a person looks, and never against NO_COLOR.
