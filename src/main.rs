@@ -9,8 +9,5 @@ fn main() {
     let code = runner::cli::main();
     // What could not be printed was said, or nobody reads it.
     let _ = std::io::Write::flush(&mut std::io::stdout());
-    // Without the handlers of `exit`: OpenSSL's takes its tables away, which a client's thread in the middle of a handshake
-    // still reads.
-    // SAFETY: nothing is left to be done; what must survive is synced.
-    unsafe { libc::_exit(code.into()) }
+    runner::cli::leave(code)
 }

@@ -82,7 +82,7 @@ impl Stops {
                 _ = signals.terminate.recv() => {}
             }
             if !first {
-                std::process::exit(130);
+                super::leave(130);
             }
             let running = !self.jobs.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
             eprintln!("stopping{}; again ends at once", if running { ": commits what was read" } else { "" });

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use rdkafka::types::RDKafkaErrorCode;
+
 use super::client::Cluster;
 use super::native::NativeError;
 use super::producer::{Producer, refusal};
@@ -76,7 +78,9 @@ impl RoutedWriter {
     /// # Safety
     /// As `Producer::produce`.
     unsafe fn produce(&self, producer: &Producer, rows: &EncodedRows) -> Result<(), NativeError> {
-        let topics: Vec<usize> = rows.destinations.topics.iter().filter_map(|topic| self.index(topic)).collect();
+        // All were met; were one left out, the numbers of those behind it would mean others.
+        let topics: Option<Vec<usize>> = rows.destinations.topics.iter().map(|topic| self.index(topic)).collect();
+        let topics = topics.ok_or_else(|| NativeError::of_code(RDKafkaErrorCode::UnknownTopic))?;
         // SAFETY: passed on to our caller.
         unsafe { producer.produce_each(&topics, rows) }
     }
