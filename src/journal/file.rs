@@ -6,13 +6,16 @@
 //! sink writes (I9). The file `lock` beside it is locked as long as the journal is open (I15).
 //!
 //! A last line that is incomplete was never durable: it is cut off. Anything wrong before it is
-//! damage, and stops the start.
+//! damage, and stops the start. A file that somebody removed, or put another in the place of, would take what is
+//! written as if it were there: whoever writes sees to it that its file still has its name (I12).
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Appended, Journal, Record, SinkRows, host_name};
+use super::{Appended, Journal, Record, SinkRows, Watch, gone, host_name};
 use crate::data::Epoch;
 use crate::faults;
 use crate::report::Failure;
@@ -26,6 +29,16 @@ pub struct FileJournal {
     dir: PathBuf,
     lock: Option<File>,
     log: Option<Log>,
+    /// The file that has the journal's name, by those who look after it.
+    place: Place,
+}
+
+/// Which file has the journal's name: its device and its number there.
+#[derive(Debug, Clone)]
+struct Place {
+    path: PathBuf,
+    /// `None`: the journal was not acquired yet.
+    id: Arc<Mutex<Option<(u64, u64)>>>,
 }
 
 /// The file, while we own it.
@@ -39,11 +52,12 @@ struct Log {
 impl FileJournal {
     /// A journal in `dir`, which need not be there yet. Touches nothing before `acquire`.
     pub fn new(dir: PathBuf) -> Self {
-        FileJournal { dir, lock: None, log: None }
+        let place = Place { path: dir.join("journal.jsonl"), id: Arc::default() };
+        FileJournal { dir, lock: None, log: None, place }
     }
 
-    fn path(&self) -> PathBuf {
-        self.dir.join("journal.jsonl")
+    fn path(&self) -> &Path {
+        &self.place.path
     }
 
     fn trouble(&self, what: &str, error: std::io::Error) -> Failure {
@@ -70,9 +84,10 @@ impl FileJournal {
             .map_err(|error| self.trouble("open", error))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| self.trouble("read", error))?;
-        let (lines, length) = read_lines(&bytes).map_err(|error| error.into_failure(&self.path()))?;
+        let (lines, length) = read_lines(&bytes).map_err(|error| error.into_failure(self.path()))?;
         let mut log = Log { file, length };
-        log.cut_back().and_then(|()| sync_dir(&self.dir)).map_err(|error| self.trouble("repair", error))?;
+        let repaired = log.cut_back().and_then(|()| sync_dir(&self.dir));
+        repaired.and_then(|()| self.place.is(&log.file)).map_err(|error| self.trouble("repair", error))?;
         Ok((log, lines.into_iter().flatten().collect()))
     }
 
@@ -84,7 +99,7 @@ impl FileJournal {
         let text: Vec<u8> = lines.iter().flat_map(|records| line(records)).collect();
         file.write_all(&text)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, self.path())?;
+        self.place.moves(&file, || std::fs::rename(&temporary, self.path()))?;
         sync_dir(&self.dir)?;
         Ok(Log { file, length: text.len() as u64 })
     }
@@ -105,7 +120,7 @@ impl Journal for FileJournal {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(self.trouble("read", error)),
         };
-        let (lines, _) = read_lines(&bytes).map_err(|error| error.into_failure(&self.path()))?;
+        let (lines, _) = read_lines(&bytes).map_err(|error| error.into_failure(self.path()))?;
         Ok(lines.into_iter().flatten().collect())
     }
 
@@ -114,6 +129,11 @@ impl Journal for FileJournal {
             return Err(Failure::bug("journal.outputs", "a file journal was given rows of a sink"));
         }
         let log = self.log.as_mut().ok_or_else(not_acquired)?;
+        match self.place.still_there() {
+            Ok(true) => {}
+            Ok(false) => return Err(gone(&self.describe())),
+            Err(error) => return Ok(Appended::Aborted(self.trouble("look for", error))),
+        }
         match log.append(&line(records)) {
             Ok(()) => Ok(Appended::Committed),
             Err(error) => {
@@ -130,10 +150,12 @@ impl Journal for FileJournal {
 
     fn trim(&mut self, epoch: Epoch) -> Result<(), Failure> {
         let log = self.log.as_mut().ok_or_else(not_acquired)?;
+        // What takes its place would bring back what somebody removed.
+        self.place.clone().look()?;
         let mut bytes = Vec::new();
         let read = log.file.seek(SeekFrom::Start(0)).and_then(|_| log.file.read_to_end(&mut bytes));
         read.map_err(|error| self.trouble("read", error))?;
-        let (lines, _) = read_lines(&bytes).map_err(|error| error.into_failure(&self.path()))?;
+        let (lines, _) = read_lines(&bytes).map_err(|error| error.into_failure(self.path()))?;
         let count = lines.iter().flatten().count();
         let kept = kept_after_trim(lines, epoch);
         if kept.iter().flatten().count() == count {
@@ -161,9 +183,54 @@ impl Journal for FileJournal {
         }
     }
 
+    fn watch(&self) -> Option<Box<dyn Watch>> {
+        Some(Box::new(self.place.clone()))
+    }
+
     fn describe(&self) -> String {
         self.path().display().to_string()
     }
+}
+
+impl Place {
+    /// From now on it is this file's.
+    fn is(&self, file: &File) -> std::io::Result<()> {
+        self.moves(file, || Ok(()))
+    }
+
+    /// The same of a file that gets the name by this act. Nobody looks in between.
+    fn moves(&self, file: &File, act: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
+        let mut id = self.id.lock().unwrap_or_else(PoisonError::into_inner);
+        act()?;
+        *id = Some(id_of(&file.metadata()?));
+        Ok(())
+    }
+
+    fn still_there(&self) -> std::io::Result<bool> {
+        let id = self.id.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::fs::metadata(&self.path) {
+            Ok(found) => Ok(id.is_none_or(|id| id == id_of(&found))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(id.is_none()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Watch for Place {
+    fn look(&mut self) -> Result<(), Failure> {
+        let path = self.path.display();
+        match self.still_there() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(gone(&path.to_string())),
+            Err(error) => {
+                Err(Failure::outside("journal.file", format!("cannot look for the journal `{path}`")).because(error))
+            }
+        }
+    }
+}
+
+fn id_of(file: &std::fs::Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
 }
 
 impl Log {
@@ -541,6 +608,33 @@ mod tests {
         assert_eq!(journal.acquire().unwrap(), []);
         journal.append(&[plan(1)], &[]).unwrap();
         assert_eq!(journal.acquire().unwrap(), [plan(1)]);
+    }
+
+    #[test]
+    fn i12_a_file_that_lost_its_name_is_not_written_and_not_brought_back() {
+        let others: [&dyn Fn(&Path); 3] = [
+            &|path| std::fs::remove_file(path).unwrap(),
+            // The same bytes, in another file.
+            &|path| {
+                std::fs::copy(path, path.with_extension("copy")).unwrap();
+                std::fs::rename(path.with_extension("copy"), path).unwrap();
+            },
+            &|path| std::fs::remove_dir_all(path.parent().unwrap()).unwrap(),
+        ];
+        for take_away in others {
+            let (_dir, mut journal) = journal_with(&[plan(1), epoch(1), epoch(2), epoch(3)]);
+            // Its own trims put another file in its place, too.
+            journal.trim(2).unwrap();
+            let mut watch = journal.watch().unwrap();
+            watch.look().unwrap();
+            let path = journal.path().to_owned();
+            take_away(&path);
+            let there = std::fs::read(&path).ok();
+            assert_eq!(watch.look().unwrap_err().code, "refused.journal_gone");
+            assert_eq!(journal.append(&[epoch(4)], &[]).unwrap_err().code, "refused.journal_gone");
+            assert_eq!(journal.trim(3).unwrap_err().code, "refused.journal_gone");
+            assert_eq!(std::fs::read(&path).ok(), there);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The journal's topic is deleted under a running pipeline: it says so and ends, and nothing begins anew by itself (I12).
+//! The journal's topic or file is deleted under a running pipeline: it says so and ends, and nothing begins anew by itself (I12).
 
 use super::*;
 
@@ -74,6 +74,57 @@ fn i12_a_journal_that_is_deleted_under_an_idle_pipeline_ends_it() {
     servers::delete_topic(&place.journal());
     assert_says_so(&place, runner.wait());
     assert_eq!(numbers(&place, &output), (0..10).collect::<Vec<_>>());
+}
+
+/// Does something to the journal's file.
+type Act<'a> = &'a dyn Fn(&std::path::Path);
+
+/// A file without its name takes what is written, and nobody finds it again. One that another file stands for is no better.
+#[test]
+fn i12_a_journal_file_that_is_removed_or_replaced_under_a_running_pipeline_ends_it() {
+    let copy = |file: &std::path::Path| {
+        std::fs::copy(file, file.with_extension("copy")).unwrap();
+        std::fs::rename(file.with_extension("copy"), file).unwrap();
+    };
+    let remove = |file: &std::path::Path| std::fs::remove_file(file).unwrap();
+    let input = servers::topic("removed-file-in", 1);
+    give(&input, 0..50);
+    let numbers = "datagen: { columns: { n: { type: long, iteration: { start: 0 } } }, rate: 100 }";
+    // Nothing more comes, so nothing is written that could fail.
+    let idle = format!("kafka: {{ topic: {input} }}, format: json, columns: {{ n: long }}");
+    let ways: [(&str, &str, Act); 3] =
+        [("removed-file", numbers, &remove), ("removed-idle-file", &idle, &remove), ("other-file", numbers, &copy)];
+    for (name, source, take_away) in ways {
+        let place = Place::new(name);
+        place.spec(&format!(
+            "  sources: {{ rows: {{ {source} }} }}
+  sinks: {{ out: {{ from: rows, file: {{ path: out.jsonl }}, format: json }} }}
+"
+        ));
+        let runner = place.apply();
+        let file = place.path(".runner/default").join(&place.name).join("journal/journal.jsonl");
+        let deadline = Instant::now() + PATIENCE;
+        let written = || std::fs::read_to_string(place.path("out.jsonl")).is_ok_and(|text| text.lines().count() >= 50);
+        while !written() {
+            assert!(Instant::now() < deadline, "{}", runner.stderr());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        take_away(&file);
+        let Ended { stderr, .. } = runner.wait().with_code(3);
+        for wanted in ["error[refused.journal_gone]", &place.name, "journal.jsonl", "`--fresh`"] {
+            assert!(stderr.contains(wanted), "`{wanted}` is not in:\n{stderr}");
+        }
+        let numbers = || place.lines("out.jsonl").iter().map(|row| long(row, "n")).collect::<Vec<_>>();
+        let before = numbers();
+        assert_eq!(before, (0..before.len() as i64).collect::<Vec<_>>());
+        if file.exists() {
+            continue;
+        }
+        // Nothing begins anew by itself.
+        let refused = place.apply().wait().with_code(3);
+        assert!(refused.stderr.contains("error[refused.lineage]"), "{}", refused.stderr);
+        assert_eq!(numbers(), before);
+    }
 }
 
 /// Another topic of its name takes what is written as the old one did. It has no beginning.
