@@ -8,10 +8,14 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::heard::Heard;
+use crate::engine::start::Took;
 use crate::report::Failure;
 
-/// Lines of its stderr that are kept.
+/// Lines of its words that are kept.
 const LINES: usize = 20;
+/// How long after its first output it may take to say that it has started: a replay, too, gives sinks what they lack.
+const SAYS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is run.
 #[derive(Debug, Clone)]
@@ -21,10 +25,11 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it, with further arguments.
+    /// Starts it, with further arguments. It speaks JSON, of which what its starts took is taken.
     pub fn start(&self, more: &[&str]) -> Result<Child, Failure> {
         let mut command = Command::new(&self.path);
-        command.args(&self.arguments).args(more).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(&self.arguments).args(["--output", "json"]).args(more);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // Ctrl-C on the terminal is for us: a child that it reached, too, would end by itself.
         command.process_group(0);
         // SAFETY: prctl is safe between fork and exec.
@@ -37,17 +42,13 @@ impl Program {
         let failed =
             |error| Failure::outside("chaos.start", format!("cannot start `{}`", self.path.display())).because(error);
         let mut process = command.spawn().map_err(failed)?;
-        let said: Arc<Mutex<VecDeque<String>>> = Arc::default();
+        let said: Arc<Mutex<Said>> = Arc::default();
         if let Some(stderr) = process.stderr.take() {
             let said = said.clone();
             let listen = move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                     tracing::debug!("child: {line}");
-                    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-                    if said.len() == LINES {
-                        said.pop_front();
-                    }
-                    said.push_back(line);
+                    said.lock().unwrap_or_else(PoisonError::into_inner).hear(&line);
                 }
             };
             std::thread::Builder::new().name("child".into()).spawn(listen).map_err(failed)?;
@@ -56,10 +57,33 @@ impl Program {
     }
 }
 
+/// What it has said.
+#[derive(Debug, Default)]
+struct Said {
+    /// The last of its words.
+    words: VecDeque<String>,
+    /// What its pipelines' starts took, one after the other.
+    took: Option<Took>,
+}
+
+impl Said {
+    fn hear(&mut self, line: &str) {
+        match Heard::of(line) {
+            Heard::Started(took) => self.took = Some(self.took.map_or(took, |before| before.plus(took))),
+            Heard::Words(words) => {
+                self.words.extend(words);
+                let excess = self.words.len().saturating_sub(LINES);
+                self.words.drain(..excess);
+            }
+            Heard::Nothing => {}
+        }
+    }
+}
+
 /// A process at work. Dropping it kills it.
 pub struct Child {
     process: std::process::Child,
-    said: Arc<Mutex<VecDeque<String>>>,
+    said: Arc<Mutex<Said>>,
 }
 
 impl Child {
@@ -67,6 +91,18 @@ impl Child {
         let pid = i32::try_from(self.process.id()).expect("pids are small");
         // SAFETY: the child is ours; until it was waited for nobody else has its pid.
         unsafe { libc::kill(pid, signal) };
+    }
+
+    /// What the starts of its pipelines took, of those that have started. One whose output is there says so any moment.
+    pub fn took(&self) -> Option<Took> {
+        let deadline = Instant::now() + SAYS_WITHIN;
+        loop {
+            let took = self.said.lock().unwrap_or_else(PoisonError::into_inner).took;
+            if took.is_some() || Instant::now() >= deadline {
+                return took;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// How it ended, if it has.
@@ -114,7 +150,7 @@ impl Child {
         // The listener may still be reading what it said.
         std::thread::sleep(Duration::from_millis(50));
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let words: Vec<&str> = said.iter().map(String::as_str).collect();
+        let words: Vec<&str> = said.words.iter().map(String::as_str).collect();
         Failure::outside(code, title).no_retry().because(format!("its last words were\n{}", words.join("\n")))
     }
 }

@@ -5,6 +5,7 @@
 //! later, does not count. That nothing was lost or doubled is another room's to prove, when the child has ended.
 
 mod child;
+mod heard;
 mod report;
 
 use std::time::{Duration, Instant};
@@ -62,7 +63,8 @@ const END_WITHIN: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Hurts the program's process until the time is over, it ends by itself, or `going` says false. It has ended then.
-/// `tails` are the sinks'. `told` hears of each time it was hurt, with what came of it.
+/// `tails` are the sinks'. `told` hears of each time it was hurt, with what came of it. What was done until a failure
+/// stands in the outcome.
 ///
 /// # Errors
 /// The process failed by itself, did not stop when it was told to, or cannot be started; the broker is away.
@@ -71,53 +73,74 @@ pub fn run(
     tails: &mut [Tail],
     going: &dyn Fn() -> bool,
     told: &mut dyn FnMut(&Hurt),
-) -> Result<Outcome, Failure> {
+) -> (Outcome, Result<(), Failure>) {
+    let mut outcome = Outcome::default();
+    let ended = hurt_again_and_again(settings, tails, going, told, &mut outcome);
+    (outcome, ended)
+}
+
+fn hurt_again_and_again(
+    settings: &Settings,
+    tails: &mut [Tail],
+    going: &dyn Fn() -> bool,
+    told: &mut dyn FnMut(&Hurt),
+    outcome: &mut Outcome,
+) -> Result<(), Failure> {
     let begun = Instant::now();
     let mut random = Random(settings.seed);
-    let mut outcome = Outcome::default();
     tails.iter_mut().try_for_each(Tail::begin)?;
     let mut child = settings.program.start(&[])?;
     outcome.runs += 1;
-    let Some(first) = first_output(&mut child, tails, begun, going)? else { return Ok(outcome.ended_by_itself()) };
+    let Some(first) = first_output(&mut child, tails, begun, going)? else {
+        outcome.by_itself = child.ended()?.is_some();
+        return end(&mut child);
+    };
     outcome.first_output = first;
     let begun = Instant::now();
     loop {
         let alone = settings.every.mul_f64(0.5 + random.share());
         let over = !wait(&mut child, alone, going)? || begun.elapsed() >= settings.total || !going();
-        if over {
+        if over || child.ended()?.is_some() {
             break;
         }
         let kind = settings.kinds[(random.next() % settings.kinds.len() as u64) as usize];
         let at = begun.elapsed();
-        let Some(signalled) = hurt(kind, &mut child, settings, tails, &mut outcome)? else { break };
-        let recovery = match first_output(&mut child, tails, signalled, going)? {
-            Some(recovery) => recovery,
-            None => break,
-        };
-        let hurt = Hurt { kind, at, recovery };
+        let back = hurt(kind, &mut child, settings, tails, outcome)
+            .and_then(|signalled| first_output(&mut child, tails, signalled, going));
+        if !going() {
+            break;
+        }
+        let recovery = back.as_ref().ok().copied().flatten().flatten();
+        // A process that was only suspended did not start.
+        let took = recovery.filter(|_| kind != Kind::Suspend).and_then(|_| child.took());
+        let hurt = Hurt { kind, at, recovery, took };
         told(&hurt);
         outcome.hurts.push(hurt);
+        if back?.is_none() {
+            break;
+        }
     }
-    if child.ended()?.is_some() {
-        child.succeeded()?;
-        return Ok(outcome.ended_by_itself());
-    }
-    child.signal(libc::SIGINT);
-    child.ends_within(END_WITHIN)?;
-    Ok(outcome)
+    outcome.by_itself = child.ended()?.is_some();
+    end(&mut child)
 }
 
-/// Hurts it, and has it run again. Gives the moment from which its recovery counts; `None`: it had ended by itself.
+/// Has it stop, if it has not ended.
+fn end(child: &mut Child) -> Result<(), Failure> {
+    if child.ended()?.is_some() {
+        return child.succeeded();
+    }
+    child.signal(libc::SIGINT);
+    child.ends_within(END_WITHIN)
+}
+
+/// Hurts it, and has it run again. Gives the moment from which its recovery counts.
 fn hurt(
     kind: Kind,
     child: &mut Child,
     settings: &Settings,
     tails: &mut [Tail],
     outcome: &mut Outcome,
-) -> Result<Option<Instant>, Failure> {
-    if child.ended()?.is_some() {
-        return Ok(None);
-    }
+) -> Result<Instant, Failure> {
     let mut signalled = Instant::now();
     match kind {
         Kind::Suspend => {
@@ -126,7 +149,7 @@ fn hurt(
             tails.iter_mut().try_for_each(Tail::begin)?;
             signalled = Instant::now();
             child.signal(libc::SIGCONT);
-            return Ok(Some(signalled));
+            return Ok(signalled);
         }
         Kind::Kill => child.kill()?,
         Kind::Stop | Kind::Term => {
@@ -138,7 +161,7 @@ fn hurt(
     outcome.runs += 1;
     // The new process needs longer than this to write anything.
     tails.iter_mut().try_for_each(Tail::begin)?;
-    Ok(Some(signalled))
+    Ok(signalled)
 }
 
 /// How long after `since` the first new output was committed; within: `None` if there was none for long. `None`

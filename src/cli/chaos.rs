@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value as Json, json};
+
 use super::Common;
 use super::output::{self, Exit, Output, say};
 use super::specs::{SpecArgs, documents, planned};
 use super::stops::Stops;
-use super::verify::{HowArgs, pipelines};
+use super::verdict::Verified;
+use super::verify::{HowArgs, Trouble, judgeable, judged};
 use crate::chaos::{Hurt, Kind, Outcome, Program, Settings, run as hurt};
 use crate::connectors::kafka::{KafkaSink, Tail};
 use crate::deploy::prepare;
 use crate::plan::Plan;
 use crate::plan::resolve::Servers;
-use crate::report::Failure;
+use crate::report::{Diagnostics, Failure};
 use crate::time::{Millis, duration};
 
 #[derive(Debug, clap::Args)]
@@ -73,32 +76,72 @@ pub fn run(args: Args, common: &Common) -> Exit {
         Ok(read) => read,
         Err(exit) => return exit,
     };
-    let (plans, warnings) = planned(&documents, found, &Servers::default());
+    let (plans, warnings) = planned(&documents, Diagnostics(found.0.clone()), &Servers::default());
     if let Some(exit) = output::diagnostics(&warnings, output) {
         return exit;
     }
-    let outcome = match disturb(&args, &plans, output) {
-        Ok(outcome) => outcome,
+    if output == Output::Text {
+        not_judged(&plans).iter().for_each(|why| eprintln!("not verified: {why}"));
+    }
+    let (outcome, ended) = match disturb(&args, &plans, output) {
+        Ok(disturbed) => disturbed,
         Err(failure) => return output::failure(&failure, output),
     };
     drop(plans);
-    if output == Output::Text {
-        outcome.lines().iter().for_each(|line| say!("{line}"));
-    }
-    let verified = match pipelines(&args.specs, &[], &args.how, output) {
-        Ok(verified) => verified,
-        Err(exit) => return exit,
+    let verified = match ended {
+        Ok(()) => judged(documents, found, &[], &args.how, output),
+        Err(failure) => Err(Trouble::Failed(failure)),
     };
-    let live = args.how.live;
-    match output {
-        Output::Text => verified.tell(live, output),
-        json => json.print(&serde_json::json!({ "chaos": outcome.as_json(), "verified": verified.as_json(live) })),
-    }
-    if verified.is_clean(live) { Exit::Done } else { Exit::AnswerIsNo }
+    tell(&outcome, verified, args.how.live, output)
 }
 
-/// Hurts the pipelines, then has them read what is left.
-fn disturb(args: &Args, plans: &[Plan], output: Output) -> Result<Outcome, Failure> {
+/// Sinks that cannot be judged, and why. It is said before anything is hurt: who wants a proof need not wait to hear of it.
+fn not_judged(plans: &[Plan]) -> Vec<String> {
+    let each = plans.iter().flat_map(|plan| (0..plan.sinks.len()).map(move |index| judgeable(plan, index)));
+    each.filter_map(Result::err).collect()
+}
+
+/// Prints what was done, what came of it, and what it means; what was done also where a failure came of it.
+fn tell(outcome: &Outcome, verified: Result<Verified, Trouble>, live: bool, output: Output) -> Exit {
+    if output == Output::Text {
+        outcome.lines().iter().for_each(|line| say!("{line}"));
+        return match verified {
+            Ok(verified) => {
+                verified.tell(live, output);
+                say!("verdict: {}", verified.verdict(live));
+                verified.exit(live)
+            }
+            Err(trouble) => {
+                say!("verdict: failed, nothing was judged");
+                trouble.tell(output)
+            }
+        };
+    }
+    let (report, exit) = match verified {
+        Ok(verified) => {
+            let (verdict, exit) = (verified.verdict(live), verified.exit(live));
+            let verified = verified.as_json(live);
+            let report = json!({ "verdict": verdict.word(), "counts": verdict, "verified": verified });
+            (report, exit)
+        }
+        Err(trouble) => {
+            let (name, what, exit) = trouble.as_json();
+            (json!({ "verdict": "failed", name: what }), exit)
+        }
+    };
+    let mut all = json!({ "chaos": outcome.as_json() });
+    if let (Some(all), Json::Object(report)) = (all.as_object_mut(), report) {
+        all.extend(report);
+    }
+    output.print(&all);
+    exit
+}
+
+/// Hurts the pipelines, then has them read what is left. Gives what was done, and whether it came to its end.
+///
+/// # Errors
+/// What kept it from the beginning.
+fn disturb(args: &Args, plans: &[Plan], output: Output) -> Result<(Outcome, Result<(), Failure>), Failure> {
     let seed = args.seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_fields().0));
     // Sinks that are to be watched must be there.
     prepare(plans)?;
@@ -119,17 +162,27 @@ fn disturb(args: &Args, plans: &[Plan], output: Output) -> Result<Outcome, Failu
             let back = hurt
                 .recovery
                 .map_or("no new output".to_owned(), |time| format!("back after {:.2} s", time.as_secs_f64()));
-            eprintln!("{:>6.1} s  {:<8} {back}", hurt.at.as_secs_f64(), hurt.kind.word());
+            let fencing = hurt.took.map_or(String::new(), |took| {
+                format!(", {:.2} s of it the brokers' fencing", took.fencing_ms as f64 / 1_000.0)
+            });
+            eprintln!("{:>6.1} s  {:<8} {back}{fencing}", hurt.at.as_secs_f64(), hurt.kind.word());
         }
     };
-    let outcome = hurt(&settings, &mut tails, &|| !stops.asked(), &mut told)?;
-    let ends = |plan: &Plan| plan.sources.iter().all(|source| ["kafka", "file"].contains(&source.source.connector()));
-    if !args.how.live && plans.iter().all(ends) {
-        let begun = Instant::now();
-        settings.program.start(&["--until", "end"])?.ends_within(DRAIN_WITHIN)?;
-        eprintln!("the rest was read in {:.1} s", begun.elapsed().as_secs_f64());
+    let (outcome, ended) = hurt(&settings, &mut tails, &|| !stops.asked(), &mut told);
+    let ended = ended.and_then(|()| if args.how.live { Ok(()) } else { read_the_rest(&settings.program, plans) });
+    Ok((outcome, ended))
+}
+
+/// Of pipelines whose sources have an end.
+fn read_the_rest(program: &Program, plans: &[Plan]) -> Result<(), Failure> {
+    let mut sources = plans.iter().flat_map(|plan| &plan.sources);
+    if !sources.all(|source| ["kafka", "file"].contains(&source.source.connector())) {
+        return Ok(());
     }
-    Ok(outcome)
+    let begun = Instant::now();
+    program.start(&["--until", "end"])?.ends_within(DRAIN_WITHIN)?;
+    eprintln!("the rest was read in {:.1} s", begun.elapsed().as_secs_f64());
+    Ok(())
 }
 
 fn names(plans: &[Plan]) -> String {

@@ -24,6 +24,7 @@ mod specs;
 mod stops;
 mod test;
 mod validate;
+mod verdict;
 mod verify;
 mod worker;
 

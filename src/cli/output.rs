@@ -72,8 +72,12 @@ pub fn diagnostics(diagnostics: &Diagnostics, output: Output) -> Option<Exit> {
     } else if diagnostics.has_errors() {
         output.print(&serde_json::json!({ "diagnostics": crate::report::to_json(diagnostics) }));
     }
-    let exit = if diagnostics.may_all_pass() { Exit::Failed } else { Exit::SpecWrong };
-    diagnostics.has_errors().then_some(exit)
+    diagnostics.has_errors().then(|| exit_of_spec(diagnostics))
+}
+
+/// How a command ends whose specs have errors.
+pub fn exit_of_spec(diagnostics: &Diagnostics) -> Exit {
+    if diagnostics.may_all_pass() { Exit::Failed } else { Exit::SpecWrong }
 }
 
 /// Whether a failure's code says that something was refused.
@@ -91,13 +95,22 @@ pub fn is_refusal(code: &str) -> bool {
     refused.iter().any(|refused| code.starts_with(refused))
 }
 
+/// A failure as programs read it.
+pub fn failure_json(failure: &Failure) -> serde_json::Value {
+    let Failure { code, hint, retry, .. } = failure;
+    serde_json::json!({ "code": code, "message": failure.to_string(), "hint": hint, "retry": retry })
+}
+
+/// How a command ends that failed.
+pub fn exit_of(failure: &Failure) -> Exit {
+    if is_refusal(failure.code) { Exit::Refused } else { Exit::Failed }
+}
+
 /// Prints a failure; its code says whether it is a refusal.
 pub fn failure(failure: &Failure, output: Output) -> Exit {
-    let exit = if is_refusal(failure.code) { Exit::Refused } else { Exit::Failed };
+    let exit = exit_of(failure);
     if output.is_json() {
-        output.print(&serde_json::json!({
-            "error": { "code": failure.code, "message": failure.to_string(), "hint": failure.hint, "retry": failure.retry }
-        }));
+        output.print(&serde_json::json!({ "error": failure_json(failure) }));
         return exit;
     }
     eprintln!("error[{}]: {failure}", failure.code);

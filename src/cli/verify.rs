@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use super::Common;
 use super::generate::ClusterArgs;
-use super::output::{self, Exit, Output, say};
+use super::output::{self, Exit, Output};
 use super::progress::Progress;
 use super::specs::{SpecArgs, ValueArgs, documents, planned, read_until_end};
+use super::verdict::Verified;
 use crate::connectors::kafka::{Cluster, KafkaSink, Scan, Topics};
 use crate::deploy::{open_journal, recall};
 use crate::journal::Record;
 use crate::plan::Plan;
 use crate::plan::resolve::Servers;
-use crate::report::Failure;
+use crate::report::{Diagnostics, Failure, to_json};
 use crate::spec::Documents;
 use crate::verify::{By, Recomputed, Report, Starts, TopicRecords, Wanted, compare, why_not};
 
@@ -87,14 +88,6 @@ impl HowArgs {
     }
 }
 
-/// What came of it.
-#[derive(Default)]
-pub struct Verified {
-    reports: Vec<Report>,
-    /// Sinks that cannot be judged, and why.
-    skipped: Vec<String>,
-}
-
 pub fn run(args: Args, common: &Common) -> Exit {
     let Args { paths, values, sinks, from, to, cluster, how } = args;
     let verified = match (from, to) {
@@ -108,7 +101,7 @@ pub fn run(args: Args, common: &Common) -> Exit {
     match verified {
         Ok(verified) => {
             verified.tell(how.live, common.output);
-            if verified.is_clean(how.live) { Exit::Done } else { Exit::AnswerIsNo }
+            verified.exit(how.live)
         }
         Err(exit) => exit,
     }
@@ -130,18 +123,9 @@ fn with_progress<T>(output: Output, act: impl FnOnce(&mut dyn FnMut(f64)) -> T) 
 }
 
 /// Verifies every sink of the specs that can be judged. What goes wrong is printed.
-pub fn pipelines(specs: &SpecArgs, sinks: &[String], how: &HowArgs, output: Output) -> Result<Verified, Exit> {
-    let (mut documents, found) = documents(specs, output)?;
-    documents.pipelines.iter_mut().for_each(|pipeline| read_until_end(&mut pipeline.spec, false));
-    let (plans, warnings) = planned(&documents, found, &Servers::default());
-    if let Some(exit) = output::diagnostics(&warnings, output) {
-        return Err(exit);
-    }
-    let mut verified = Verified::default();
-    for plan in plans {
-        let done = pipeline(plan, &documents, sinks, how, output, &mut verified);
-        done.map_err(|failure| output::failure(&failure, output))?;
-    }
+fn pipelines(specs: &SpecArgs, sinks: &[String], how: &HowArgs, output: Output) -> Result<Verified, Exit> {
+    let (documents, found) = documents(specs, output)?;
+    let verified = judged(documents, found, sinks, how, output).map_err(|trouble| trouble.tell(output))?;
     if verified.reports.is_empty() {
         let all = verified.skipped.join("; ");
         let failure = match (sinks, all.as_str()) {
@@ -153,6 +137,70 @@ pub fn pipelines(specs: &SpecArgs, sinks: &[String], how: &HowArgs, output: Outp
         return Err(Exit::SpecWrong);
     }
     Ok(verified)
+}
+
+/// Why nothing could be judged.
+pub enum Trouble {
+    Spec(Diagnostics),
+    Failed(Failure),
+}
+
+impl Trouble {
+    /// Prints it.
+    pub fn tell(&self, output: Output) -> Exit {
+        match self {
+            Trouble::Spec(found) => {
+                output::diagnostics(found, output);
+                output::exit_of_spec(found)
+            }
+            Trouble::Failed(failure) => output::failure(failure, output),
+        }
+    }
+
+    /// As programs read it, by the name that it has there; and how the command ends.
+    pub fn as_json(&self) -> (&'static str, serde_json::Value, Exit) {
+        match self {
+            Trouble::Spec(found) => ("diagnostics", to_json(found), output::exit_of_spec(found)),
+            Trouble::Failed(failure) => ("error", output::failure_json(failure), output::exit_of(failure)),
+        }
+    }
+}
+
+/// Judges every sink of the documents' pipelines that can be judged; `found`: what is wrong with them so far.
+pub fn judged(
+    mut documents: Documents,
+    found: Diagnostics,
+    sinks: &[String],
+    how: &HowArgs,
+    output: Output,
+) -> Result<Verified, Trouble> {
+    documents.pipelines.iter_mut().for_each(|pipeline| read_until_end(&mut pipeline.spec, false));
+    let (plans, warnings) = planned(&documents, found, &Servers::default());
+    if warnings.has_errors() {
+        return Err(Trouble::Spec(warnings));
+    }
+    output::diagnostics(&warnings, output);
+    let mut verified = Verified::default();
+    for plan in plans {
+        pipeline(plan, &documents, sinks, how, output, &mut verified).map_err(Trouble::Failed)?;
+    }
+    Ok(verified)
+}
+
+/// The topic of a sink that can be judged.
+///
+/// # Errors
+/// Which sink cannot, and why.
+pub fn judgeable(plan: &Plan, index: usize) -> Result<&KafkaSink, String> {
+    let sink = &plan.sinks[index];
+    let topic = (&*sink.sink as &dyn Any).downcast_ref::<KafkaSink>();
+    let why = match topic {
+        None => Some(format!("it is {}, not kafka", sink.sink.connector())),
+        Some(topic) if topic.routes.is_some() => Some("each of its records names its topic itself".to_owned()),
+        Some(_) => why_not(plan, index),
+    };
+    let named = |why| format!("sink `{}` of `{}`: {why}", sink.name, plan.name);
+    topic.filter(|_| why.is_none()).ok_or_else(|| named(why.unwrap_or_default()))
 }
 
 fn pipeline(
@@ -169,16 +217,12 @@ fn pipeline(
         if !only.is_empty() && !only.contains(&sink.name) {
             continue;
         }
-        let name = format!("sink `{}` of `{}`", sink.name, plan.name);
-        let topic = (&*sink.sink as &dyn Any).downcast_ref::<KafkaSink>();
-        let why = topic
-            .is_none()
-            .then(|| format!("it is {}, not kafka", sink.sink.connector()))
-            .or_else(|| topic?.routes.as_ref().map(|_| "each of its records names its topic itself".to_owned()))
-            .or_else(|| why_not(&plan, index));
-        let (Some(topic), None) = (topic, &why) else {
-            verified.skipped.push(format!("{name}: {}", why.unwrap_or_default()));
-            continue;
+        let topic = match judgeable(&plan, index) {
+            Ok(topic) => topic,
+            Err(why) => {
+                verified.skipped.push(why);
+                continue;
+            }
         };
         let starts = match &starts {
             Some(starts) => starts,
@@ -192,7 +236,7 @@ fn pipeline(
         let mut scan = Scan::open(&topic.cluster, &topic.topic, 0)?;
         let compacted = Topics::connect(&topic.cluster)?.limits(&topic.topic)?.compacted;
         let mut expected = Recomputed::open(plan.clone(), index, starts)?;
-        let what = format!("{name}, topic `{}`, {by}", topic.topic);
+        let what = format!("sink `{}` of `{}`, topic `{}`, {by}", sink.name, plan.name, topic.topic);
         let wanted = how.wanted(by, compacted);
         let report = with_progress(output, |share| compare(what, &wanted, &mut expected, &mut scan, share))?;
         verified.reports.push(report);
@@ -222,49 +266,4 @@ fn journaled_starts(plan: &Plan) -> Result<Starts, Failure> {
         _ => None,
     });
     Ok(plans.into_iter().next().unwrap_or_default())
-}
-
-impl Verified {
-    pub fn is_clean(&self, live: bool) -> bool {
-        self.reports.iter().all(|report| report.is_clean(live))
-    }
-
-    pub fn as_json(&self, live: bool) -> serde_json::Value {
-        serde_json::json!({ "clean": self.is_clean(live), "reports": self.reports, "not_verified": self.skipped })
-    }
-
-    pub fn tell(&self, live: bool, output: Output) {
-        if output.is_json() {
-            return output.print(&self.as_json(live));
-        }
-        self.reports.iter().for_each(|report| print(report, live));
-        self.skipped.iter().for_each(|skipped| say!("not verified: {skipped}"));
-    }
-}
-
-fn print(report: &Report, live: bool) {
-    let Report { what, read, expected, found, seconds, compacted, gone, .. } = report;
-    say!("{what}");
-    let per_second = (read + found) as f64 / seconds.max(1e-9);
-    say!("  {read} records read, {expected} expected, {found} found; {seconds:.1} s, {per_second:.0} records a second");
-    if *compacted > 0 {
-        say!("  {compacted} were replaced by later ones of their key: the topic is compacted");
-    }
-    if *gone > 0 {
-        say!("  {gone} are of records that the source no longer has");
-    }
-    if live && report.behind.count > 0 {
-        say!("  {} are still to come", report.behind.count);
-    }
-    let findings = report.findings(live);
-    for (name, finding) in &findings {
-        say!("  {name}: {}", finding.count);
-        finding.examples.iter().for_each(|example| say!("    {example}"));
-        if finding.count > finding.examples.len() as u64 {
-            say!("    …");
-        }
-    }
-    if findings.is_empty() {
-        say!("  clean: nothing is lost, doubled or out of order");
-    }
 }

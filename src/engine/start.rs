@@ -89,7 +89,7 @@ pub struct StartReport {
 }
 
 /// The parts of a start, one after the other, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Took {
     /// Groups were asked, sinks locked and opened.
     pub sinks_ms: u64,
@@ -105,6 +105,27 @@ pub struct Took {
     pub sources_ms: u64,
     /// What lay behind the snapshot was read again, and sinks were given what they lacked.
     pub replay_ms: u64,
+}
+
+impl Took {
+    /// Of the whole start.
+    pub fn total_ms(&self) -> u64 {
+        // The brokers' fencing is a part of what the journal took.
+        self.sinks_ms + self.journal_ms + self.owner_ms + self.state_ms + self.sources_ms + self.replay_ms
+    }
+
+    /// Of two starts, one after the other.
+    pub fn plus(self, other: Took) -> Took {
+        Took {
+            sinks_ms: self.sinks_ms + other.sinks_ms,
+            journal_ms: self.journal_ms + other.journal_ms,
+            fencing_ms: self.fencing_ms + other.fencing_ms,
+            owner_ms: self.owner_ms + other.owner_ms,
+            state_ms: self.state_ms + other.state_ms,
+            sources_ms: self.sources_ms + other.sources_ms,
+            replay_ms: self.replay_ms + other.replay_ms,
+        }
+    }
 }
 
 /// Milliseconds from one part to the next.
