@@ -37,6 +37,8 @@ struct Log {
     told: BTreeSet<Partition>,
     /// Rows of a partition that one poll brings at most; 0: no limit of its own.
     poll_rows_max: usize,
+    #[cfg(test)]
+    whims: whims::Whims,
 }
 
 impl MemorySource {
@@ -133,20 +135,31 @@ struct MemoryReader {
     paused: BTreeSet<Partition>,
 }
 
+impl MemoryReader {
+    /// The partitions that the next poll brings something of, in this order.
+    fn due(&self, log: &mut Log) -> Result<Vec<Partition>, Failure> {
+        let length = |partition: &Partition| log.partitions.get(partition).map_or(0, Vec::len);
+        let is_due = |(partition, (position, limit)): &(&Partition, &(usize, usize))| {
+            *position < length(partition).min(*limit) && !self.paused.contains(partition)
+        };
+        let due = self.partitions.iter().filter(is_due).map(|(partition, _)| *partition).collect();
+        #[cfg(test)]
+        let due = log.whims.choose(self.partitions.values().any(|(_, limit)| *limit < usize::MAX), due)?;
+        Ok(due)
+    }
+}
+
 impl Reader for MemoryReader {
     fn poll(&mut self, rows_max: usize, _clock: Millis) -> Result<Vec<Fetched>, Failure> {
-        let log = lock(&self.of.log);
+        let mut log = lock(&self.of.log);
         let rows_max = if log.poll_rows_max > 0 { log.poll_rows_max } else { rows_max };
         let mut fetched = Vec::new();
-        let paused = &self.paused;
-        for (partition, (position, limit)) in self.partitions.iter_mut().filter(|(p, _)| !paused.contains(p)) {
-            let records = log.partitions.get(partition).map_or(&[][..], Vec::as_slice);
+        for partition in self.due(&mut log)? {
+            let Some((position, limit)) = self.partitions.get_mut(&partition) else { continue };
+            let records = log.partitions.get(&partition).map_or(&[][..], Vec::as_slice);
             let end = records.len().min(*limit).min(*position + rows_max);
-            if *position >= end {
-                continue;
-            }
-            let topic = self.of.topics.get(partition::topic(*partition)).unwrap_or(&self.of.name);
-            let mut batch = RawBatchBuilder::new(self.source, topic.clone(), *partition);
+            let topic = self.of.topics.get(partition::topic(partition)).unwrap_or(&self.of.name);
+            let mut batch = RawBatchBuilder::new(self.source, topic.clone(), partition);
             for (offset, record) in records.iter().enumerate().take(end).skip(*position) {
                 batch.push(offset as i64, record.timestamp, record.key.as_deref(), record.value.as_deref());
                 batch.headers(record.headers.clone());
@@ -293,4 +306,46 @@ impl Journal for MemoryJournal {
 
 fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Polls that bring something of few partitions, in any order, or fail: in tests.
+#[cfg(test)]
+mod whims {
+    use super::{BTreeMap, Failure, MemoryRecord, MemorySource, Partition, lock};
+
+    type Choose = Box<dyn FnMut(bool, Vec<Partition>) -> Result<Vec<Partition>, Failure> + Send>;
+
+    #[derive(Default)]
+    pub struct Whims(Option<Choose>);
+
+    impl std::fmt::Debug for Whims {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Whims")
+        }
+    }
+
+    impl Whims {
+        pub fn choose(&mut self, replays: bool, due: Vec<Partition>) -> Result<Vec<Partition>, Failure> {
+            match &mut self.0 {
+                Some(choose) => choose(replays, due),
+                None => Ok(due),
+            }
+        }
+    }
+
+    impl MemorySource {
+        /// Asked before each poll, with whether it is one of a replay and the partitions of which it would bring something,
+        /// for those of which it does.
+        pub fn choose(
+            &self,
+            choose: impl FnMut(bool, Vec<Partition>) -> Result<Vec<Partition>, Failure> + Send + 'static,
+        ) {
+            lock(&self.log).whims = Whims(Some(Box::new(choose)));
+        }
+
+        /// All that was pushed so far.
+        pub fn records(&self) -> BTreeMap<Partition, Vec<MemoryRecord>> {
+            lock(&self.log).partitions.clone()
+        }
+    }
 }

@@ -464,6 +464,7 @@ pub fn restore(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Strike;
 
     fn pace(every_ms: Millis, target_ms: Millis) -> Pace {
         opened(&Arc::new(crate::state::Store::in_memory().unwrap()), every_ms, target_ms).1
@@ -487,13 +488,33 @@ mod tests {
         opening.open().unwrap()
     }
 
+    /// Whoever begins there would owe the slower sink what it lacks of before.
+    #[test]
+    fn i18_a_snapshot_is_there_when_every_sink_has_its_epoch_and_not_before() {
+        let store = Arc::new(crate::state::Store::in_memory().unwrap());
+        let (mut snapshots, _) = opened(&store, 30_000, 5_000);
+        let shelf = Shelf::open(store.clone(), "default", "p").unwrap();
+        let there = || shelf.list("l").unwrap().whole.iter().map(|manifest| manifest.epoch).collect::<Vec<_>>();
+        snapshots.offer(StateBehind { epoch: 5, steps: Vec::new() });
+        for slowest in [0, 4] {
+            snapshots.advance(slowest);
+            assert_eq!((there(), snapshots.is_busy()), (vec![], true), "the slowest sink has {slowest}");
+        }
+        assert_eq!(store.list("l").unwrap().objects.len(), 1, "its columns wait for that");
+        // A stop waits for no sink.
+        snapshots.finish(4);
+        assert_eq!(there(), [] as [Epoch; 0]);
+        snapshots.advance(5);
+        assert_eq!((there(), snapshots.is_busy()), (vec![5], false));
+    }
+
     /// The disk was full, and has room now: nothing came since, and the stop takes one all the same.
     #[test]
     fn i19_a_stop_behind_a_snapshot_that_came_to_nothing_takes_one() {
         let store = Arc::new(crate::state::Store::in_memory().unwrap());
         let (mut snapshots, mut pace) = opened(&store, 30_000, 5_000);
         let mut take = |is_full: bool, epoch: Epoch| {
-            store.disturb(move |_| is_full);
+            store.disturb(move |_| is_full.then_some(Strike::Full));
             snapshots.offer(StateBehind { epoch, steps: Vec::new() });
             snapshots.finish(epoch);
         };

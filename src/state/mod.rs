@@ -10,3 +10,5 @@ mod store;
 pub use manifest::{Manifest, Part, StepState};
 pub use shelf::{Found, Head, Rows, Shelf, StateOf};
 pub use store::Store;
+#[cfg(test)]
+pub use store::weather::Strike;

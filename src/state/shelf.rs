@@ -351,6 +351,7 @@ mod tests {
     use arrow::datatypes::Int64Type;
 
     use super::*;
+    use crate::state::Strike;
 
     /// These numbers, a few rows at a time.
     struct Numbers(std::ops::Range<i64>);
@@ -449,7 +450,7 @@ mod tests {
         let store = Arc::new(Store::in_folder(folder.path()).unwrap());
         let shelf = shelf(&store);
         published(&shelf, 3, 10);
-        store.disturb(|name| name.ends_with(".json"));
+        store.disturb(|name| name.ends_with(".json").then_some(Strike::Full));
         for epoch in [4, 5] {
             let manifest = write(&shelf, epoch, 10);
             assert_eq!(shelf.publish(&manifest).unwrap_err().code, "state.store");

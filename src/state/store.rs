@@ -178,6 +178,8 @@ impl Store {
     /// # Errors
     /// It cannot be removed.
     pub fn delete(&self, name: &str) -> Result<(), Failure> {
+        #[cfg(test)]
+        self.weather.refuses_the_dead(name)?;
         match self.runtime.block_on(self.objects.delete(&Path::from(name))) {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.trouble("removed", name, error)),
@@ -284,15 +286,28 @@ fn tempfile_in(folder: &FilePath) -> std::io::Result<()> {
 
 /// Writes that fail, in tests.
 #[cfg(test)]
-mod weather {
+pub mod weather {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
     use super::{Failure, ObjectStoreExt, Path, Store};
 
-    type Strikes = Box<dyn FnMut(&str) -> bool + Send>;
+    type Decide = Box<dyn FnMut(&str) -> Option<Strike> + Send>;
+
+    /// What happens to a write.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Strike {
+        /// The disk is full.
+        Full,
+        /// The process dies before it: from now on it writes and removes nothing.
+        Death,
+    }
 
     #[derive(Default)]
-    pub struct Weather(Mutex<Option<Strikes>>);
+    pub struct Weather {
+        decide: Mutex<Option<Decide>>,
+        is_dead: AtomicBool,
+    }
 
     impl std::fmt::Debug for Weather {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -302,17 +317,41 @@ mod weather {
 
     impl Weather {
         pub fn strikes(&self, name: &str) -> Result<(), Failure> {
-            match self.0.lock().unwrap().as_mut().is_some_and(|strikes| strikes(name)) {
-                true => Err(Failure::outside("state.store", format!("`{name}` cannot be written: the disk is full"))),
+            self.refuses_the_dead(name)?;
+            match self.decide.lock().unwrap().as_mut().and_then(|decide| decide(name)) {
+                Some(Strike::Full) => {
+                    Err(Failure::outside("state.store", format!("`{name}` cannot be written: the disk is full")))
+                }
+                Some(Strike::Death) => {
+                    self.is_dead.store(true, SeqCst);
+                    self.refuses_the_dead(name)
+                }
+                None => Ok(()),
+            }
+        }
+
+        pub fn refuses_the_dead(&self, name: &str) -> Result<(), Failure> {
+            match self.is_dead.load(SeqCst) {
+                true => Err(Failure::outside("state.store", format!("`{name}`: this process is dead"))),
                 false => Ok(()),
             }
         }
     }
 
     impl Store {
-        /// Asked before an object is made, by its name: true lets it fail.
-        pub fn disturb(&self, strikes: impl FnMut(&str) -> bool + Send + 'static) {
-            *self.weather.0.lock().unwrap() = Some(Box::new(strikes));
+        /// Asked before an object is made, by its name.
+        pub fn disturb(&self, decide: impl FnMut(&str) -> Option<Strike> + Send + 'static) {
+            *self.weather.decide.lock().unwrap() = Some(Box::new(decide));
+        }
+
+        /// Whether the process that wrote here has died.
+        pub fn is_dead(&self) -> bool {
+            self.weather.is_dead.load(SeqCst)
+        }
+
+        /// Another process begins.
+        pub fn revive(&self) {
+            self.weather.is_dead.store(false, SeqCst);
         }
 
         /// What no process of ours does.

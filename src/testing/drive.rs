@@ -26,7 +26,8 @@ const STEP_MS: Millis = 100;
 const EVENTS_MAX: usize = 1_000;
 /// What a script may do until its pipeline must have ended.
 const STEPS_MAX: usize = 10_000;
-const DIED: &str = "memory.died";
+/// Of a failure that plays a crash: the process is started again.
+pub const DIED: &str = "memory.died";
 
 /// One line of a script.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +39,8 @@ pub enum Item {
     },
     /// Everything given so far is one epoch.
     Cut,
+    /// What so many polls of each lane bring is one epoch; the rest is a backlog.
+    Backlog(usize),
     Wait(Millis),
     Crash,
     /// Crash, and go on with the next of the plans.
@@ -140,7 +143,7 @@ pub fn run_with(
     journal: &MemoryJournal,
     store: Arc<Store>,
     open: &dyn Fn(MemoryJournal) -> Box<dyn Journal>,
-) -> Result<Starts, Failure> {
+) -> Result<Course, Failure> {
     for source in &given.sources {
         source.reset();
         source.poll_at_most(variant.poll_rows);
@@ -163,7 +166,7 @@ pub fn run_with(
         journal,
         open,
         stage: None,
-        starts: Starts::default(),
+        course: Course::default(),
         died_after: false,
         finished: false,
     };
@@ -172,15 +175,17 @@ pub fn run_with(
     }
     given.sources.iter().for_each(MemorySource::end);
     drive.surviving(Drive::reach_end)?;
-    Ok(drive.starts)
+    Ok(drive.course)
 }
 
-/// How a run was started, each time.
+/// What happened on the way through a script.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Starts {
-    pub count: usize,
-    /// From a snapshot.
+pub struct Course {
+    pub starts: usize,
+    /// Starts from a snapshot.
     pub restored: usize,
+    /// How often partitions were told to wait for slower ones (I6).
+    pub pauses: usize,
 }
 
 struct Drive<'a> {
@@ -195,7 +200,7 @@ struct Drive<'a> {
     journal: &'a MemoryJournal,
     open: &'a dyn Fn(MemoryJournal) -> Box<dyn Journal>,
     stage: Option<Started>,
-    starts: Starts,
+    course: Course,
     died_after: bool,
     finished: bool,
 }
@@ -208,6 +213,7 @@ impl Drive<'_> {
                 Ok(())
             }
             Item::Cut => self.surviving(Drive::cut),
+            Item::Backlog(polls) => self.surviving(|drive| drive.cut_within(*polls)),
             Item::Wait(ms) => self.surviving(|drive| drive.wait(*ms)),
             Item::Crash => {
                 self.stage = None;
@@ -245,8 +251,8 @@ impl Drive<'_> {
             let journal = (self.open)(self.journal.clone());
             let metrics = Arc::new(Metrics::default());
             let started = start(&self.plan, journal, options, self.clock.clone(), &metrics)?;
-            self.starts.count += 1;
-            self.starts.restored += usize::from(started.report.snapshot.is_some());
+            self.course.starts += 1;
+            self.course.restored += usize::from(started.report.snapshot.is_some());
             self.stage = Some(started);
         }
         Ok(self.stage.as_mut().expect("it was just made"))
@@ -254,8 +260,16 @@ impl Drive<'_> {
 
     /// Commits everything given so far as one epoch.
     fn cut(&mut self) -> Result<(), Failure> {
-        self.take_in()?;
+        self.take_in(usize::MAX)?;
         self.clock.advance(self.plan.epoch.min_ms);
+        self.report()
+    }
+
+    /// Commits as one epoch what so many polls bring.
+    fn cut_within(&mut self, polls: usize) -> Result<(), Failure> {
+        self.take_in(polls)?;
+        // Lanes that are not drained are cut after this time.
+        self.clock.advance(self.plan.epoch.interval_ms);
         self.report()
     }
 
@@ -266,7 +280,7 @@ impl Drive<'_> {
             let step = left.min(STEP_MS);
             self.clock.advance(step);
             left -= step;
-            self.take_in()?;
+            self.take_in(usize::MAX)?;
             self.report()?;
         }
         Ok(())
@@ -282,8 +296,8 @@ impl Drive<'_> {
         Err(Failure::bug("testing.no_end", "the pipeline does not end although every source has"))
     }
 
-    /// Reads until nothing is left to read, partitions that came since too.
-    fn take_in(&mut self) -> Result<(), Failure> {
+    /// Reads until a poll of each lane brings nothing, or has polled so often; partitions that came since too.
+    fn take_in(&mut self, polls_max: usize) -> Result<(), Failure> {
         let plan = self.plan.clone();
         self.stage()?;
         for (index, source) in plan.sources.iter().enumerate() {
@@ -294,7 +308,11 @@ impl Drive<'_> {
             }
         }
         for seat in &mut self.stage()?.seats {
-            while seat.step()? > 0 {}
+            for _ in 0..polls_max {
+                if seat.step()? == 0 {
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -338,15 +356,19 @@ impl Drive<'_> {
                         then.push_back(Event::Cut { lane, cut });
                     }
                 }
-                Action::Pause { lane, partitions } => self.stage()?.seats[lane].pause(&partitions),
+                Action::Pause { lane, partitions } => {
+                    self.course.pauses += usize::from(!partitions.is_empty());
+                    self.stage()?.seats[lane].pause(&partitions);
+                }
                 Action::Full => {
                     let name = self.plan.name.clone();
                     return Err(self.stage()?.memory.full(&name));
                 }
                 Action::Mark { mark, ranges } => then.push_back(self.commit(mark, ranges)?),
                 Action::Finished => {
-                    self.finished = true;
+                    // Who dies now has finished nothing.
                     self.stage()?.committer.finish(None)?;
+                    self.finished = true;
                 }
             }
         }

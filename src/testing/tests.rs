@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use super::case::TestWorld;
-use super::drive::{BEGINNING, CrashAt, Given, Item, Variant, run_on, run_with};
+use super::drive::{BEGINNING, CrashAt, DIED, Given, Item, Variant, run_on, run_with};
 use crate::connectors::memory::{MemoryJournal, MemoryRecord, MemorySink, MemorySource};
 use crate::connectors::{Delivery, EpochRows, Sink, SinkProgress, Wanted, Writer};
 use crate::data::{EncodedRecord, EncodedRows, Epoch, Partition};

@@ -71,6 +71,10 @@ pub(super) enum Disturbance {
     Fence,
     /// Somebody fenced us and stands in the journal.
     FenceBy(Owner),
+    /// The process dies before it.
+    Die,
+    /// The process dies when all is written, and has not heard of it.
+    DieBehind,
     /// As `FenceBy`, but the owner record comes between our first look and our taking over.
     FenceLaterBy(Owner),
 }
@@ -98,6 +102,11 @@ pub(super) fn away() -> Failure {
     Failure::outside("test.away", "the broker is away")
 }
 
+/// As `drive` knows it: the process is started again.
+pub(super) fn died() -> Failure {
+    Failure::outside(DIED, "the process dies here").no_retry()
+}
+
 impl Journal for Disturbed {
     fn acquire(&mut self) -> Result<Vec<Record>, Failure> {
         if let Some(owner) = self.on_acquire.take() {
@@ -118,6 +127,11 @@ impl Journal for Disturbed {
             Some(Disturbance::LoseTheAnswer) => {
                 self.journal.append(records, outputs)?;
                 Ok(Appended::Unknown(away()))
+            }
+            Some(Disturbance::Die) => Err(died()),
+            Some(Disturbance::DieBehind) => {
+                self.journal.append(records, outputs)?;
+                Err(died())
             }
             Some(Disturbance::Fence) => Ok(Appended::Fenced(away())),
             Some(Disturbance::FenceBy(owner)) => {

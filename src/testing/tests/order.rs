@@ -95,9 +95,9 @@ fn i19_a_restart_from_a_snapshot_changes_no_bit_of_the_output() {
             let variant = Variant { crash: Some(crash), snapshots_ms: Some(snapshots_ms), ..Variant::default() };
             let (journal, store) = (MemoryJournal::default(), Arc::new(Store::in_memory().unwrap()));
             let open = |journal| -> Box<dyn Journal> { Box::new(journal) };
-            let starts = run_with(&stage.given, variant, &journal, store, &open).unwrap();
-            assert_eq!(starts.count, 2, "{variant}");
-            assert_eq!(starts.restored, usize::from(epoch > 3 || snapshots_ms == 0 && epoch > 1), "{variant}");
+            let course = run_with(&stage.given, variant, &journal, store, &open).unwrap();
+            assert_eq!(course.starts, 2, "{variant}");
+            assert_eq!(course.restored, usize::from(epoch > 3 || snapshots_ms == 0 && epoch > 1), "{variant}");
             for (sink, (actual, expected)) in output(&journal).iter().zip(&expected).enumerate() {
                 assert!(actual == expected, "`{}` differs: {variant}", stage.given.plan.sinks[sink].name);
             }

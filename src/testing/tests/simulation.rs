@@ -1,11 +1,14 @@
 //! The commit path under seeded weather: rows in any batches, cuts anywhere, crashes, aborts, unknown outcomes,
-//! fencing by ghosts and by real owners, sinks that fail and dawdle. One seed is one run on a clock of its own.
+//! fencing by ghosts and by real owners, sinks that fail and dawdle, partitions that bring nothing although they have
+//! something, processes that die while they read, replay, append or write a snapshot. One seed is one run on a clock of its own.
 //!
 //! The oracle is naive and shares no code with the engine: it folds over the journal's epochs (ranges, watermark)
 //! and says row by row what every sink must hold, so whatever was cut, there is one right answer (I2, I4, I11, I13).
+//! Whether a watermark may be what it is says the lookout, by what lay in the source at that moment (I1, I5).
 //!
 //! `RUNNER_SIMULATION_SEEDS=10000` runs more of them, `RUNNER_SIMULATION_SEED=17` one again.
 
+mod lookout;
 mod oracle;
 mod outdoors;
 mod weather;
@@ -15,8 +18,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::disturbed::{Disturbance, Disturbed, away};
+use super::disturbed::{Disturbance, Disturbed, away, died};
 use super::*;
+use crate::state::Strike;
+use lookout::Lookout;
 use oracle::{Naive, Oracle};
 use outdoors::Outdoors;
 use weather::Weather;
@@ -25,6 +30,8 @@ const SEEDS: u64 = 1_000;
 /// Most of a run is waiting for pauses after disturbances, so many share a core.
 const THREADS: usize = 24;
 const PARTITIONS: Partition = 4;
+/// Processes that die, at most so many in a run, beside those of the script.
+const DEATHS_MAX: u64 = 4;
 /// Owners that take the journal away and vanish, at most so many in a run.
 const RESTARTS_MAX: usize = 6;
 
@@ -34,7 +41,7 @@ kind: Pipeline
 metadata: { name: weather }
 spec:
   sources:
-    s: { kafka: { topic: in }, format: json, columns: { k: string, x: long }, time: { lag: 1s, idle: 300ms } }
+    s: { kafka: { topic: in }, format: json, columns: { k: string, x: long }, time: { lag: 1s, idle: 300ms, align: 5s } }
   transforms:
     good: { from: s, where: x % 7 <> 0, check: { small: x < 900 } }
     wins:
@@ -60,6 +67,7 @@ spec:
     forgotten: { from: good, kafka: { topic: forgotten }, format: json }
   dead_letter: { kafka: { topic: dead } }
 "#;
+const LAG_MS: Millis = 1_000;
 const GRACE_MS: Millis = 500;
 const SORT_MS: Millis = 700;
 const WINDOW_MS: Millis = 2_000;
@@ -105,51 +113,51 @@ fn any_weather_gives_what_a_naive_computation_gives() {
 
 /// What happened over all runs: a simulation in which the sun always shines proves nothing.
 #[derive(Debug, Default)]
-struct Seen {
-    epochs: usize,
-    aborts: usize,
-    losses: usize,
-    fences: usize,
-    takeovers: usize,
-    crashes: usize,
-    failed_writes: usize,
-    repeated: usize,
-    late: usize,
-    dead: usize,
-    restored: usize,
-    failed_snapshots: usize,
-    damaged_snapshots: usize,
-}
+struct Seen(BTreeMap<&'static str, usize>);
+
+/// What must have happened at least so often in [`SEEDS`] runs.
+const FLOORS: &[(&str, usize)] = &[
+    ("epochs", 10_000),
+    ("aborts", 50),
+    ("losses", 50),
+    ("fences", 50),
+    ("takeovers", 50),
+    ("crashes", 50),
+    ("last deaths", 50),
+    // In runs in which somebody dies more than once.
+    ("further deaths", 50),
+    ("deaths while reading", 50),
+    ("deaths in a replay", 50),
+    ("deaths before an append", 50),
+    ("deaths behind an append", 50),
+    ("deaths before what is left of an epoch", 20),
+    ("deaths behind what is left of an epoch", 20),
+    ("deaths before a snapshot's columns", 50),
+    ("deaths before a snapshot's manifest", 50),
+    ("cuts in a backlog", 5_000),
+    ("cuts past a starved partition", 1_000),
+    ("watermarks held by a starved partition", 500),
+    ("pauses", 50),
+    ("failed writes", 50),
+    ("repeated", 50),
+    ("late", 50),
+    ("dead letters", 50),
+    ("restored", 50),
+    ("failed snapshots", 50),
+    ("damaged snapshots", 50),
+];
 
 impl Seen {
     fn add(&mut self, other: &Seen) {
-        let Seen { epochs, aborts, losses, fences, takeovers, crashes, failed_writes, repeated, late, dead, .. } =
-            other;
-        self.restored += other.restored;
-        self.failed_snapshots += other.failed_snapshots;
-        self.damaged_snapshots += other.damaged_snapshots;
-        self.epochs += epochs;
-        self.aborts += aborts;
-        self.losses += losses;
-        self.fences += fences;
-        self.takeovers += takeovers;
-        self.crashes += crashes;
-        self.failed_writes += failed_writes;
-        self.repeated += repeated;
-        self.late += late;
-        self.dead += dead;
+        other.0.iter().for_each(|(what, count)| *self.0.entry(what).or_default() += count);
     }
 
     fn shows_enough(&self) {
-        println!("{self:?}");
-        let Seen { epochs, aborts, losses, fences, takeovers, crashes, failed_writes, repeated, late, dead, .. } =
-            *self;
-        let Seen { restored, failed_snapshots, damaged_snapshots, .. } = *self;
-        let of_journal = [aborts, losses, fences, takeovers, crashes];
-        let of_sinks = [failed_writes, repeated, late, dead];
-        let of_snapshots = [restored, failed_snapshots, damaged_snapshots];
-        let least = of_journal.into_iter().chain(of_sinks).chain(of_snapshots).min();
-        assert!(epochs > 10_000 && least > Some(50), "the weather was too fine: {self:?}");
+        println!("{:?}", self.0);
+        for (what, least) in FLOORS {
+            let count = self.0.get(what).copied().unwrap_or_default();
+            assert!(count >= *least, "the weather was too fine: {count} {what} instead of {least}");
+        }
     }
 }
 
@@ -195,25 +203,45 @@ impl Simulation {
             },
             crash,
         };
-        weather.saw(|seen| {
-            let scripted = script.iter().filter(|item| **item == Item::Crash).count();
-            seen.crashes += scripted + usize::from(crash.is_some());
-        });
+        let crashes = script.iter().filter(|item| **item == Item::Crash).count();
+        weather.saw("crashes", crashes + usize::from(crash.is_some()));
+        let source = self.stage.given.sources[0].clone();
+        source.choose(weather.polls());
         self.stage.given.script = script;
         let store = weather.exposed_store();
+        let lookout = Lookout::over(source);
         for _ in 0..=RESTARTS_MAX {
             let (exposed, shelf, of_shelf) = (weather.clone(), store.clone(), weather.apart());
+            let lookout = lookout.clone();
             let open = move |journal: MemoryJournal| -> Box<dyn Journal> {
-                let weather = exposed.clone();
+                let (weather, lookout, shelf) = (exposed.clone(), lookout.clone(), shelf.clone());
+                shelf.revive();
                 of_shelf.damage(&shelf);
+                let mut appended = false;
                 Disturbed::boxed(journal, move |records, _| {
-                    let hit = records.iter().any(|record| matches!(record, Record::Epoch(_) | Record::Progress { .. }));
-                    hit.then(|| weather.disturbance()).flatten()
+                    // Who died while writing a snapshot does nothing any more.
+                    if shelf.is_dead() {
+                        return Some(Disturbance::Die);
+                    }
+                    let epoch = records.iter().find_map(|record| match record {
+                        Record::Epoch(epoch) => Some(epoch),
+                        _ => None,
+                    });
+                    if let Some(epoch) = epoch {
+                        lookout.look(epoch, &weather);
+                        let is_rest = !std::mem::replace(&mut appended, true) && epoch.continues.is_some();
+                        if let Some(death) = is_rest.then(|| weather.death_in_the_rest()).flatten() {
+                            return Some(death);
+                        }
+                    }
+                    let is_hit = epoch.is_some() || matches!(records, [Record::Progress { .. }, ..]);
+                    is_hit.then(|| weather.disturbance()).flatten()
                 })
             };
             match run_with(&self.stage.given, variant, &journal, store.clone(), &open) {
-                Ok(starts) => {
-                    weather.saw(|seen| seen.restored += starts.restored);
+                Ok(course) => {
+                    weather.saw("restored", course.restored);
+                    weather.saw("pauses", course.pauses);
                     self.check(&rows, &journal, &weather);
                     return std::mem::take(&mut *weather.seen.lock().unwrap());
                 }
@@ -221,7 +249,9 @@ impl Simulation {
             }
             // Whoever took over is gone again. This start finds the rows as they were, and a clock that was set back.
             variant = Variant { crash: None, lanes: 1 + weather.below(4) as usize, ..variant };
-            self.stage.given.script = rows.to_vec();
+            self.stage.given.script = rows.clone();
+            let cuts = (0..weather.below(20)).map(|_| Item::Backlog(1 + weather.below(4) as usize));
+            self.stage.given.script.extend(cuts);
         }
         panic!("more owners came than may");
     }
@@ -261,12 +291,10 @@ impl Simulation {
         }
         let told: Vec<Value> = by_epoch.into_values().flatten().collect();
         same("a sink without a memory", &told, &values_of(&expected.rows));
-        weather.saw(|seen| {
-            seen.epochs += epochs(journal).len();
-            seen.repeated += repeated;
-            seen.late += expected.late.len();
-            seen.dead += expected.dead.len();
-        });
+        weather.saw("epochs", epochs(journal).len());
+        weather.saw("repeated", repeated);
+        weather.saw("late", expected.late.len());
+        weather.saw("dead letters", expected.dead.len());
     }
 }
 
@@ -307,6 +335,7 @@ fn script(weather: &Weather) -> (Vec<Item>, Vec<Item>) {
             0..=5 => script.push(Item::Cut),
             6 => script.push(Item::Wait(weather.below(1_500) as Millis)),
             7 => script.push(Item::Crash),
+            8..=12 => script.push(Item::Backlog(1 + weather.below(3) as usize)),
             _ => {}
         }
     }

@@ -43,6 +43,38 @@ fn i16_snapshots_shorten_the_journal_only_where_nothing_else_does() {
     assert_eq!(kept(&journal), epochs(&journal).len());
 }
 
+/// Where none was taken before: whoever dies behind a long replay, or in it, must not begin it anew.
+#[test]
+fn i19_a_replay_leaves_snapshots_behind() {
+    let stage = Stage::of(EVERYTHING, 2, uneven_rows(2, 400, 40));
+    let (journal, store) = (stage.run(Variant::default()), Arc::new(Store::in_memory().unwrap()));
+    let last = epochs(&journal).len() as Epoch;
+    let report = started(&stage, &journal, &store, false).unwrap().report;
+    assert_eq!((report.snapshot, report.replayed_epochs), (None, last));
+    let shelf = shelf(&stage, &store);
+    let kept: Vec<Epoch> = shelf.list(&report.lineage).unwrap().whole.iter().map(|manifest| manifest.epoch).collect();
+    assert_eq!(kept, [last - 1, last], "of epochs that were replayed");
+    let report = started(&stage, &journal, &store, false).unwrap().report;
+    assert_eq!((report.snapshot.map(|restored| restored.epoch), report.replayed_epochs), (Some(last), 0));
+}
+
+/// By the clock none is due for an hour; a replay is held to last some 6 ms at the end, as no speed was measured yet.
+#[test]
+fn i19_snapshots_come_as_often_as_the_recovery_target_of_the_spec_says() {
+    let taken = |target: &str| {
+        let text = EVERYTHING.replace("spec:\n", &format!("spec:\n  state: {{ recovery_target: {target} }}\n"));
+        let stage = Stage::of(&text, 2, uneven_rows(2, 600, 50));
+        let (journal, store) = (MemoryJournal::default(), Arc::new(Store::in_memory().unwrap()));
+        let variant = Variant { snapshots_ms: Some(3_600_000), ..Variant::default() };
+        run_with(&stage.given, variant, &journal, store.clone(), &|journal| Box::new(journal)).unwrap();
+        let shelf = shelf(&stage, &store);
+        let lineages = shelf.lineages().unwrap();
+        lineages.iter().map(|lineage| shelf.list(lineage).unwrap().whole.len()).sum::<usize>()
+    };
+    assert_eq!(taken("1m"), 0);
+    assert!(taken("1ms") > 0);
+}
+
 /// Numbers in place of what a step keeps.
 struct Others(Option<i64>);
 

@@ -72,9 +72,7 @@ impl Writer for OutdoorsWriter {
         if written.writer != self.writer {
             return Err(Failure::outside("test.dead", "this process is dead").no_retry());
         }
-        if fails_before || fails_after {
-            weather.saw(|seen| seen.failed_writes += 1);
-        }
+        weather.saw("failed writes", usize::from(fails_before || fails_after));
         if fails_before {
             return Err(away());
         }

@@ -8,36 +8,87 @@ pub(super) struct Weather {
     random: Arc<Mutex<Uneven>>,
     pub(super) seen: Arc<Mutex<Seen>>,
     /// Owners that may still come.
-    pub(super) owners_left: Arc<AtomicU64>,
+    owners_left: Arc<AtomicU64>,
+    /// So often may a process still die.
+    deaths_left: Arc<AtomicU64>,
 }
 
 impl Weather {
     pub(super) fn of(seed: u64) -> Weather {
         let random = Uneven(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D);
-        Weather {
+        let weather = Weather {
             random: Arc::new(Mutex::new(random)),
             seen: Arc::default(),
             owners_left: Arc::new(AtomicU64::new(RESTARTS_MAX as u64 / 2)),
-        }
+            deaths_left: Arc::default(),
+        };
+        weather.deaths_left.store(weather.below(DEATHS_MAX + 1), SeqCst);
+        weather
     }
 
     pub(super) fn below(&self, bound: u64) -> u64 {
         self.random.lock().unwrap().below(bound)
     }
 
-    pub(super) fn saw(&self, what: impl FnOnce(&mut Seen)) {
-        what(&mut self.seen.lock().unwrap());
+    pub(super) fn saw(&self, what: &'static str, count: usize) {
+        *self.seen.lock().unwrap().0.entry(what).or_default() += count;
     }
 
-    /// Somewhere snapshots are kept, but not always.
+    /// Whether the process dies here, once in so many times.
+    fn dies(&self, place: &'static str, once_in: u64) -> bool {
+        let dies = self.below(once_in) == 0 && self.deaths_left.load(SeqCst) > 0;
+        if dies {
+            self.saw(if self.deaths_left.fetch_sub(1, SeqCst) == 1 { "last deaths" } else { "further deaths" }, 1);
+            self.saw(place, 1);
+        }
+        dies
+    }
+
+    /// Somewhere snapshots are kept, but not always. Who dies while writing one writes nothing any more.
     pub(super) fn exposed_store(&self) -> Arc<Store> {
         let (store, weather) = (Store::in_memory().unwrap(), self.apart());
         store.disturb(move |name| {
-            let strikes = name.contains('/') && weather.below(12) == 0;
-            weather.saw(|seen| seen.failed_snapshots += usize::from(strikes));
-            strikes
+            let dies = match name.rsplit_once('.') {
+                Some((_, "columns")) => weather.dies("deaths before a snapshot's columns", 30),
+                Some(_) if name.contains('/') => weather.dies("deaths before a snapshot's manifest", 20),
+                _ => return None,
+            };
+            if dies {
+                return Some(Strike::Death);
+            }
+            let is_full = weather.below(12) == 0;
+            weather.saw("failed snapshots", usize::from(is_full));
+            is_full.then_some(Strike::Full)
         });
         Arc::new(store)
+    }
+
+    /// Which partitions a poll brings, and in which order: for a while some bring nothing, whatever they have, and some
+    /// polls bring nothing at all. A replay gets all that it asks for in the end.
+    pub(super) fn polls(&self) -> impl FnMut(bool, Vec<Partition>) -> Result<Vec<Partition>, Failure> + Send + 'static {
+        let (weather, mut starved) = (self.apart(), Vec::new());
+        move |replays, mut due| {
+            let dies = match replays {
+                true => weather.dies("deaths in a replay", 40),
+                false => weather.dies("deaths while reading", 300),
+            };
+            if dies {
+                return Err(died());
+            }
+            if weather.below(12) == 0 {
+                starved = (0..PARTITIONS).filter(|_| weather.below(3) == 0).collect();
+            }
+            if let Some(first) = due.first().copied() {
+                let count = due.len() as u64;
+                due.rotate_left(weather.below(count) as usize);
+                let brings_nothing = weather.below(8) == 0;
+                due.retain(|partition| !brings_nothing && !starved.contains(partition));
+                if replays && due.is_empty() {
+                    due.push(first);
+                }
+            }
+            Ok(due)
+        }
     }
 
     /// The newest of two snapshots may be damaged when a run begins: the other one is there for that.
@@ -58,13 +109,21 @@ impl Weather {
         let at = self.below(bytes.len() as u64) as usize;
         bytes[at] ^= 1 << self.below(8);
         store.overwrite(hit, bytes);
-        self.saw(|seen| seen.damaged_snapshots += 1);
+        self.saw("damaged snapshots", 1);
     }
 
     /// The same with draws of its own: what happens when a sink's thread is so far must not change what happens to the
     /// journal.
     pub(super) fn apart(&self) -> Weather {
         Weather { random: Arc::new(Mutex::new(Uneven(self.below(u64::from(u32::MAX))))), ..self.clone() }
+    }
+
+    /// What becomes of an append of what an instance before left of an epoch's output.
+    pub(super) fn death_in_the_rest(&self) -> Option<Disturbance> {
+        if self.dies("deaths before what is left of an epoch", 4) {
+            return Some(Disturbance::Die);
+        }
+        self.dies("deaths behind what is left of an epoch", 4).then_some(Disturbance::DieBehind)
     }
 
     /// What becomes of an append.
@@ -75,7 +134,6 @@ impl Weather {
             pid: 1,
             instance: "ghost".into(),
         };
-        let mut seen = self.seen.lock().unwrap();
         let disturbance = match self.below(60) {
             0..=2 => Disturbance::Abort,
             3 | 4 => Disturbance::Lose,
@@ -83,16 +141,18 @@ impl Weather {
             7 => Disturbance::Fence,
             8 if self.owners_left.load(SeqCst) > 0 => {
                 self.owners_left.fetch_sub(1, SeqCst);
-                seen.takeovers += 1;
+                self.saw("takeovers", 1);
                 if self.below(2) == 0 { Disturbance::FenceBy(owner()) } else { Disturbance::FenceLaterBy(owner()) }
             }
+            9..=11 if self.dies("deaths before an append", 3) => Disturbance::Die,
+            12..=14 if self.dies("deaths behind an append", 3) => Disturbance::DieBehind,
             _ => return None,
         };
         match disturbance {
-            Disturbance::Abort => seen.aborts += 1,
-            Disturbance::Lose | Disturbance::LoseTheAnswer => seen.losses += 1,
-            Disturbance::Fence => seen.fences += 1,
-            Disturbance::FenceBy(_) | Disturbance::FenceLaterBy(_) => {}
+            Disturbance::Abort => self.saw("aborts", 1),
+            Disturbance::Lose | Disturbance::LoseTheAnswer => self.saw("losses", 1),
+            Disturbance::Fence => self.saw("fences", 1),
+            _ => {}
         }
         Some(disturbance)
     }
