@@ -102,6 +102,14 @@ impl Source for MemorySource {
         Ok(log.partitions.keys().map(start).collect())
     }
 
+    fn at_time(&self, time: Millis) -> Result<BTreeMap<Partition, Position>, Failure> {
+        let position = |(partition, records): (&Partition, &Vec<MemoryRecord>)| {
+            let first = records.iter().position(|record| record.timestamp >= Some(time));
+            (*partition, Position::offset(first.unwrap_or(records.len()) as i64))
+        };
+        Ok(lock(&self.log).partitions.iter().map(position).collect())
+    }
+
     fn look(&self) -> Result<Vec<PartitionStart>, Failure> {
         let mut log = lock(&self.log);
         let Log { partitions, told, .. } = &mut *log;

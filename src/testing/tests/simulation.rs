@@ -8,6 +8,7 @@
 //!
 //! `RUNNER_SIMULATION_SEEDS=10000` runs more of them, `RUNNER_SIMULATION_SEED=17` one again.
 
+mod from_sink;
 mod lookout;
 mod oracle;
 mod outdoors;
@@ -77,24 +78,29 @@ const FAR: Millis = 90_000_000;
 
 #[test]
 fn any_weather_gives_what_a_naive_computation_gives() {
+    over_seeds(1, FLOORS, Simulation::new, Simulation::run);
+}
+
+/// Runs one part of the seeds, each in one of many simulations.
+fn over_seeds<S>(part: u64, floors: &[(&str, usize)], new: fn() -> S, run: fn(&mut S, u64) -> Seen) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
     let seeds = match number("RUNNER_SIMULATION_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("RUNNER_SIMULATION_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("RUNNER_SIMULATION_SEEDS").unwrap_or(SEEDS) / part,
     };
     let next = AtomicU64::new(seeds.start);
     let seen = Mutex::new(Seen::default());
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                let mut simulation = Simulation::new();
+                let mut simulation = new();
                 loop {
                     let seed = next.fetch_add(1, SeqCst);
                     if seed >= seeds.end {
                         return;
                     }
-                    let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| simulation.run(seed)));
-                    match run {
+                    let run = std::panic::AssertUnwindSafe(|| run(&mut simulation, seed));
+                    match std::panic::catch_unwind(run) {
                         Ok(of_run) => seen.lock().unwrap().add(&of_run),
                         Err(_) => {
                             next.store(seeds.end, SeqCst);
@@ -106,8 +112,8 @@ fn any_weather_gives_what_a_naive_computation_gives() {
         }
     });
     let seen = seen.into_inner().unwrap();
-    if seeds.end - seeds.start >= SEEDS {
-        seen.shows_enough();
+    if seeds.end - seeds.start >= SEEDS / part {
+        seen.shows_enough(floors);
     }
 }
 
@@ -152,9 +158,9 @@ impl Seen {
         other.0.iter().for_each(|(what, count)| *self.0.entry(what).or_default() += count);
     }
 
-    fn shows_enough(&self) {
+    fn shows_enough(&self, floors: &[(&str, usize)]) {
         println!("{:?}", self.0);
-        for (what, least) in FLOORS {
+        for (what, least) in floors {
             let count = self.0.get(what).copied().unwrap_or_default();
             assert!(count >= *least, "the weather was too fine: {count} {what} instead of {least}");
         }
@@ -182,78 +188,13 @@ impl Simulation {
 
     fn run(&mut self, seed: u64) -> Seen {
         let weather = Weather::of(seed);
-        let (rows, script) = script(&weather);
-        let journal = MemoryJournal::default();
+        let rows = rows(&weather);
         self.remembered.begin(&weather);
         self.forgotten.begin(&weather);
-        let crash = match weather.below(4) {
-            0 => Some(CrashAt::Before(1 + weather.below(12))),
-            1 => Some(CrashAt::After(1 + weather.below(12))),
-            _ => None,
-        };
-        let mut variant = Variant {
-            lanes: 1 + weather.below(3) as usize,
-            poll_rows: weather.below(20) as usize,
-            // Some runs commit a record or a few at a time, in continuations (I10).
-            piece_bytes: if weather.below(3) == 0 { 1 + weather.below(800) as usize } else { 0 },
-            snapshots_ms: match weather.below(4) {
-                0 => None,
-                1 | 2 => Some(0),
-                _ => Some(weather.below(1_000) as Millis),
-            },
-            crash,
-        };
-        let crashes = script.iter().filter(|item| **item == Item::Crash).count();
-        weather.saw("crashes", crashes + usize::from(crash.is_some()));
-        let source = self.stage.given.sources[0].clone();
-        source.choose(weather.polls());
-        self.stage.given.script = script;
-        let store = weather.exposed_store();
-        let lookout = Lookout::over(source);
-        for _ in 0..=RESTARTS_MAX {
-            let (exposed, shelf, of_shelf) = (weather.clone(), store.clone(), weather.apart());
-            let lookout = lookout.clone();
-            let open = move |journal: MemoryJournal| -> Box<dyn Journal> {
-                let (weather, lookout, shelf) = (exposed.clone(), lookout.clone(), shelf.clone());
-                shelf.revive();
-                of_shelf.damage(&shelf);
-                let mut appended = false;
-                Disturbed::boxed(journal, move |records, _| {
-                    // Who died while writing a snapshot does nothing any more.
-                    if shelf.is_dead() {
-                        return Some(Disturbance::Die);
-                    }
-                    let epoch = records.iter().find_map(|record| match record {
-                        Record::Epoch(epoch) => Some(epoch),
-                        _ => None,
-                    });
-                    if let Some(epoch) = epoch {
-                        lookout.look(epoch, &weather);
-                        let is_rest = !std::mem::replace(&mut appended, true) && epoch.continues.is_some();
-                        if let Some(death) = is_rest.then(|| weather.death_in_the_rest()).flatten() {
-                            return Some(death);
-                        }
-                    }
-                    let is_hit = epoch.is_some() || matches!(records, [Record::Progress { .. }, ..]);
-                    is_hit.then(|| weather.disturbance()).flatten()
-                })
-            };
-            match run_with(&self.stage.given, variant, &journal, store.clone(), &open) {
-                Ok(course) => {
-                    weather.saw("restored", course.restored);
-                    weather.saw("pauses", course.pauses);
-                    self.check(&rows, &journal, &weather);
-                    return std::mem::take(&mut *weather.seen.lock().unwrap());
-                }
-                Err(failure) => assert_eq!(failure.code, "refused.taken_over", "{failure}"),
-            }
-            // Whoever took over is gone again. This start finds the rows as they were, and a clock that was set back.
-            variant = Variant { crash: None, lanes: 1 + weather.below(4) as usize, ..variant };
-            self.stage.given.script = rows.clone();
-            let cuts = (0..weather.below(20)).map(|_| Item::Backlog(1 + weather.below(4) as usize));
-            self.stage.given.script.extend(cuts);
-        }
-        panic!("more owners came than may");
+        let journal = MemoryJournal::default();
+        weather.rules(&mut self.stage, &rows, &journal);
+        self.check(&rows, &journal, &weather);
+        weather.over()
     }
 
     fn check(&self, rows: &[Item], journal: &MemoryJournal, weather: &Weather) {
@@ -309,11 +250,11 @@ fn same<T: PartialEq + std::fmt::Debug>(what: &str, actual: &[T], expected: &[T]
     }
 }
 
-/// The rows in the order in which they are pushed, and the same among cuts, waits and crashes.
-fn script(weather: &Weather) -> (Vec<Item>, Vec<Item>) {
+/// The rows in the order in which they are pushed.
+fn rows(weather: &Weather) -> Vec<Item> {
     let count = 40 + weather.below(160);
     let stride = 20 + weather.below(400) as Millis;
-    let (mut rows, mut script) = (Vec::new(), Vec::new());
+    let mut rows = Vec::new();
     for index in 0..count {
         let back = weather.below(if weather.below(30) == 0 { 20_000 } else { 1_500 }) as Millis;
         let time = if weather.below(80) == 0 { FAR } else { index as Millis * stride - back };
@@ -328,18 +269,10 @@ fn script(weather: &Weather) -> (Vec<Item>, Vec<Item>) {
             value: Some(value.into_bytes()),
             ..MemoryRecord::default()
         };
-        let row = Item::Row { source: 0, partition: weather.below(PARTITIONS as u64) as Partition, record };
-        rows.push(row.clone());
-        script.push(row);
-        match weather.below(60) {
-            0..=5 => script.push(Item::Cut),
-            6 => script.push(Item::Wait(weather.below(1_500) as Millis)),
-            7 => script.push(Item::Crash),
-            8..=12 => script.push(Item::Backlog(1 + weather.below(3) as usize)),
-            _ => {}
-        }
+        let partition = weather.below(PARTITIONS as u64) as Partition;
+        rows.push(Item::Row { source: 0, partition, record });
     }
-    (rows, script)
+    rows
 }
 
 /// Values as JSON; of windows their end, as a number.

@@ -44,6 +44,101 @@ impl Weather {
         dies
     }
 
+    /// What happened in a run that has ended.
+    pub(super) fn over(self) -> Seen {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
+    /// Runs these rows to their end on this journal, among cuts, waits and crashes, whoever dies or takes over meanwhile.
+    pub(super) fn rules(&self, stage: &mut Stage, rows: &[Item], journal: &MemoryJournal) {
+        let crash = match self.below(4) {
+            0 => Some(CrashAt::Before(1 + self.below(12))),
+            1 => Some(CrashAt::After(1 + self.below(12))),
+            _ => None,
+        };
+        let mut variant = Variant {
+            lanes: 1 + self.below(3) as usize,
+            poll_rows: self.below(20) as usize,
+            // Some runs commit a record or a few at a time, in continuations (I10).
+            piece_bytes: if self.below(3) == 0 { 1 + self.below(800) as usize } else { 0 },
+            snapshots_ms: match self.below(4) {
+                0 => None,
+                1 | 2 => Some(0),
+                _ => Some(self.below(1_000) as Millis),
+            },
+            crash,
+        };
+        let script = self.script(rows);
+        let crashes = script.iter().filter(|item| **item == Item::Crash).count();
+        self.saw("crashes", crashes + usize::from(crash.is_some()));
+        stage.given.script = script;
+        let source = stage.given.sources[0].clone();
+        source.choose(self.polls());
+        let (store, lookout) = (self.exposed_store(), Lookout::over(source));
+        for _ in 0..=RESTARTS_MAX {
+            let open = self.opens(&store, &lookout);
+            match run_with(&stage.given, variant, journal, store.clone(), &open) {
+                Ok(course) => {
+                    self.saw("restored", course.restored);
+                    self.saw("pauses", course.pauses);
+                    return;
+                }
+                Err(failure) => assert_eq!(failure.code, "refused.taken_over", "{failure}"),
+            }
+            // Whoever took over is gone again. This start finds the rows as they were, and a clock that was set back.
+            variant = Variant { crash: None, lanes: 1 + self.below(4) as usize, ..variant };
+            let cuts = (0..self.below(20)).map(|_| Item::Backlog(1 + self.below(4) as usize));
+            stage.given.script = rows.iter().cloned().chain(cuts).collect();
+        }
+        panic!("more owners came than may");
+    }
+
+    /// The rows among what else happens.
+    fn script(&self, rows: &[Item]) -> Vec<Item> {
+        let mut script = Vec::new();
+        for row in rows {
+            script.push(row.clone());
+            match self.below(60) {
+                0..=5 => script.push(Item::Cut),
+                6 => script.push(Item::Wait(self.below(1_500) as Millis)),
+                7 => script.push(Item::Crash),
+                8..=12 => script.push(Item::Backlog(1 + self.below(3) as usize)),
+                _ => {}
+            }
+        }
+        script
+    }
+
+    /// What each process finds in place of the journal.
+    fn opens(&self, store: &Arc<Store>, lookout: &Lookout) -> impl Fn(MemoryJournal) -> Box<dyn Journal> + use<> {
+        let (exposed, store, of_store, lookout) = (self.clone(), store.clone(), self.apart(), lookout.clone());
+        move |journal| {
+            let (weather, lookout, store) = (exposed.clone(), lookout.clone(), store.clone());
+            store.revive();
+            of_store.damage(&store);
+            let mut appended = false;
+            Disturbed::boxed(journal, move |records, _| {
+                // Who died while writing a snapshot does nothing any more.
+                if store.is_dead() {
+                    return Some(Disturbance::Die);
+                }
+                let epoch = records.iter().find_map(|record| match record {
+                    Record::Epoch(epoch) => Some(epoch),
+                    _ => None,
+                });
+                if let Some(epoch) = epoch {
+                    lookout.look(epoch, &weather);
+                    let is_rest = !std::mem::replace(&mut appended, true) && epoch.continues.is_some();
+                    if let Some(death) = is_rest.then(|| weather.death_in_the_rest()).flatten() {
+                        return Some(death);
+                    }
+                }
+                let is_hit = epoch.is_some() || matches!(records, [Record::Progress { .. }, ..]);
+                is_hit.then(|| weather.disturbance()).flatten()
+            })
+        }
+    }
+
     /// Somewhere snapshots are kept, but not always. Who dies while writing one writes nothing any more.
     pub(super) fn exposed_store(&self) -> Arc<Store> {
         let (store, weather) = (Store::in_memory().unwrap(), self.apart());
