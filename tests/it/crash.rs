@@ -5,6 +5,7 @@
 //! `RUNNER_TEST_SEED` repeats it.
 
 mod bad_state;
+mod between;
 mod broker;
 mod changed;
 mod chaos;

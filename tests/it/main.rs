@@ -24,6 +24,7 @@ mod operations;
 mod pressure;
 mod registry;
 mod registry_face;
+mod relay;
 mod runner;
 mod schema;
 mod security;

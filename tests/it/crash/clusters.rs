@@ -4,24 +4,24 @@ use super::*;
 use crate::servers::Broker;
 
 /// A pipeline on the shared cluster with a second connection, `far`.
-struct Clusters {
-    place: Place,
+pub(super) struct Clusters {
+    pub(super) place: Place,
     far: Broker,
 }
 
 impl Clusters {
-    fn new(name: &str) -> Clusters {
+    pub(super) fn new(name: &str) -> Clusters {
         Clusters { place: Place::new(name), far: Broker::start() }
     }
 
     /// The spec's head: both connections.
-    fn spec(&self, spec: &str) {
+    pub(super) fn spec(&self, spec: &str) {
         let far = &self.far.address;
         self.place.spec(&format!("  connections: {{ far: {{ kafka: {{ brokers: \"{far}\" }} }} }}\n{spec}"));
     }
 
     /// What is committed in a topic of the far cluster.
-    fn far(&self, topic: &str) -> Vec<Value> {
+    pub(super) fn far(&self, topic: &str) -> Vec<Value> {
         servers::read_at(&self.far.address, topic).iter().map(|record| json(&record.text())).collect()
     }
 
@@ -31,7 +31,7 @@ impl Clusters {
     }
 }
 
-fn numbers(rows: &[Value]) -> Vec<i64> {
+pub(super) fn numbers(rows: &[Value]) -> Vec<i64> {
     rows.iter().map(|row| long(row, "n")).collect()
 }
 

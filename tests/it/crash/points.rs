@@ -10,7 +10,7 @@ use super::*;
 
 /// Starts it so that it dies at a point; it must.
 #[track_caller]
-fn die_at(place: &Place, point: &str, count: u32) {
+pub(super) fn die_at(place: &Place, point: &str, count: u32) {
     let at = format!("{point}:{count}");
     let runner = Runner::spawn_with(&["apply", "spec.yaml"], place.folder.path(), &[("RUNNER_DIE_AT", &at)]);
     let ended = runner.wait();
@@ -57,16 +57,16 @@ fn no_point_is_left_out() {
 }
 
 /// Some tens of records in each fetch, and a pause behind it: a run has many epochs on any machine.
-const SLOWLY: &str =
+pub(super) const SLOWLY: &str =
     "{ queued.min.messages: \"20\", fetch.queue.backoff.ms: \"20\", fetch.message.max.bytes: \"1024\" }";
 
-fn record(row: &Row) -> TestRecord {
+pub(super) fn record(row: &Row) -> TestRecord {
     let Row { n, k, v, .. } = row;
     TestRecord::to(row.partition, format!("{{\"n\":{n},\"k\":\"{k}\",\"v\":{v}}}")).at(row.time)
 }
 
 /// Rows of one round: two partitions, twenty seconds, behind those of the rounds before.
-fn round(number: i64, begin: i64) -> Vec<Row> {
+pub(super) fn round(number: i64, begin: i64) -> Vec<Row> {
     let row = |index: i64| {
         let (partition, k, v) = ((index % 2) as i32, format!("k{}", index % 3), index % 10);
         let n = i64::from(partition) * PER_PARTITION + number * 1_000 + index / 2;
