@@ -148,6 +148,20 @@ fn begins(sink: &str) -> Origin {
 }
 
 fn by_watermark(plan: &Plan, sink: &str, tails: &[Tail], seek_ms: Millis, fresh: bool) -> Result<Origin, Failure> {
+    let Some(newest) = newest_time(sink, tails, fresh)? else {
+        return Ok(begins(sink));
+    };
+    let mut positions = BTreeMap::new();
+    for source in &plan.sources {
+        let found = source.source.at_time(newest.saturating_sub(seek_ms))?;
+        positions.insert(source.name.clone(), source.to_names(found));
+    }
+    let found = format!("`{sink}` has times up to {newest}");
+    Ok(Origin { epoch: 0, floor: Some(newest), positions, is_start: false, found })
+}
+
+/// The newest time over the sink's partitions; `None`: nothing is there.
+fn newest_time(sink: &str, tails: &[Tail], fresh: bool) -> Result<Option<Millis>, Failure> {
     if let Some(tail) = tails.iter().find(|tail| tail.append_time) {
         let place = format!("offset {} of partition {}", tail.offset, tail.partition);
         let title =
@@ -156,22 +170,13 @@ fn by_watermark(plan: &Plan, sink: &str, tails: &[Tail], seek_ms: Millis, fresh:
             .hint("set `message.timestamp.type=CreateTime` on the topic, and begin with an empty one"));
     }
     let newest = tails.iter().filter_map(|tail| tail.timestamp).max();
-    let Some(newest) = newest else {
-        return Ok(begins(sink));
-    };
-    if fresh {
+    if let Some(newest) = newest.filter(|_| fresh) {
         let title = format!("`--fresh` would write again what `{sink}` has: times up to {newest} are there");
         return Err(Failure::user("refused.sink_not_empty", title).hint(
             "`restart: watermark` goes on behind the sink's newest time: empty its topic, or start without `--fresh`",
         ));
     }
-    let mut positions = BTreeMap::new();
-    for source in &plan.sources {
-        let found = source.source.at_time(newest.saturating_sub(seek_ms))?;
-        positions.insert(source.name.clone(), source.to_names(found));
-    }
-    let found = format!("`{sink}` has times up to {newest}");
-    Ok(Origin { epoch: 0, floor: Some(newest), positions, is_start: false, found })
+    Ok(newest)
 }
 
 /// With the ids of the topics in which its positions are.
@@ -341,6 +346,23 @@ mod tests {
         let other = foreign_record("out", &tail(0, 5, &[(PIPELINE, "default/other")]));
         assert!(other.to_string().contains("pipeline `default/other`"), "{other}");
     }
+
+    #[test]
+    fn the_newest_time_over_the_partitions_counts_and_the_brokers_time_is_none() {
+        let tails = [tail(0, 5, &[]), tail(1, 9, &[]), tail(2, 9, &[]), tail(3, 1, &[])];
+        assert_eq!(newest_time("out", &tails, false).unwrap(), Some(9));
+        assert_eq!(newest_time("out", &tails, true).unwrap_err().code, "refused.sink_not_empty");
+        assert_eq!((newest_time("out", &[], false).unwrap(), newest_time("out", &[], true).unwrap()), (None, None));
+        // The topic's setting may have been another one when its older records were written.
+        let mut mixed = tails;
+        mixed[3].append_time = true;
+        for fresh in [false, true] {
+            let refused = newest_time("out", &mixed, fresh).unwrap_err();
+            assert_eq!(refused.code, "refused.append_time");
+            assert!(refused.message.contains("offset 7 of partition 3"), "{refused}");
+        }
+    }
+
     #[test]
     fn while_the_sink_is_empty_a_run_begins_where_the_first_one_did() {
         let name: PartitionName = "t/0".parse().unwrap();

@@ -7,6 +7,7 @@
 mod bad_state;
 mod between;
 mod broker;
+mod by_watermark;
 mod changed;
 mod chaos;
 mod clusters;
