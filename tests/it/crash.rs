@@ -19,6 +19,7 @@ mod points;
 mod refusals;
 mod restart;
 mod scale;
+mod snapshots;
 mod stops;
 mod tables;
 mod takeover;
