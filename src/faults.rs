@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Every point, in the order in which a run passes them.
 pub const POINTS: &[&str] = &[
+    "sink_topic.created",
+    "subject.registered",
     "origin.read",
     "topic.create",
     "topic.created",

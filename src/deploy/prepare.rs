@@ -3,6 +3,7 @@
 //! Each call finds done what an earlier one did: it may be made again after a failure.
 
 use crate::connectors::kafka::{NewTopic, SharedTopics};
+use crate::faults;
 use crate::plan::Plan;
 use crate::plan::outline::{Outline, SubjectOutline, TopicOutline, TopicState};
 use crate::report::Failure;
@@ -34,6 +35,7 @@ pub fn prepare(plans: &[Plan]) -> Result<Vec<Change>, Failure> {
 fn create_topics(outline: &Outline, changes: &mut Vec<Change>) -> Result<(), Failure> {
     for topic in outline.topics.iter().filter(|topic| topic.state == TopicState::Create) {
         if create(topic)? {
+            faults::point("sink_topic.created");
             changes.push(Change::CreatedTopic(topic.name.clone()));
         }
     }
@@ -60,6 +62,7 @@ fn register(subject: &SubjectOutline) -> Result<Option<Change>, Failure> {
         return Ok(None);
     }
     let id = registry.register(&subject.subject, &subject.schema)?;
+    faults::point("subject.registered");
     remember(subject, id)?;
     Ok(Some(Change::RegisteredSubject { subject: subject.subject.clone(), id }))
 }

@@ -5,8 +5,10 @@
 use std::collections::BTreeSet;
 
 use ::runner::faults::POINTS;
+use ::runner::registry::Registry as _;
 
 use super::*;
+use crate::specs;
 
 /// Starts it so that it dies at a point; it must.
 #[track_caller]
@@ -17,9 +19,17 @@ pub(super) fn die_at(place: &Place, point: &str, count: u32) {
     assert_eq!(ended.signal, Some(libc::SIGKILL), "it did not die at {at}:\n{}", ended.stderr);
 }
 
-/// Points of a first start: none of these runs gets as far as to read a row.
-const FIRST: &[&str] =
-    &["topic.create", "topic.created", "owner.append", "owner.appended", "plan.append", "plan.appended"];
+/// Points of a first start: none of these runs gets as far as to read a row. There are two sinks' topics to be made.
+const FIRST: &[&str] = &[
+    "sink_topic.created",
+    "sink_topic.created",
+    "topic.create",
+    "topic.created",
+    "owner.append",
+    "owner.appended",
+    "plan.append",
+    "plan.appended",
+];
 /// And how often each is passed before: the owner record is a transaction too.
 const LATER: &[(&str, u32)] = &[
     ("owner.append", 1),
@@ -46,13 +56,21 @@ const LATER: &[(&str, u32)] = &[
 const OF_FILES: &[(&str, u32)] =
     &[("journal.append", 6), ("journal.appended", 6), ("epoch.committed", 4), ("file.noted", 3)];
 
+/// Of a pipeline that writes by schemas.
+const OF_SCHEMAS: &[&str] = &["subject.registered", "subject.registered"];
+
 /// Passed where the sink says how far a pipeline is; its test is in `takeover.rs`.
 const OF_RESTARTS: &[&str] = &["origin.read"];
 
 #[test]
 fn no_point_is_left_out() {
-    let walked: BTreeSet<&str> =
-        FIRST.iter().chain(OF_RESTARTS).copied().chain(LATER.iter().chain(OF_FILES).map(|(point, _)| *point)).collect();
+    let walked: BTreeSet<&str> = FIRST
+        .iter()
+        .chain(OF_SCHEMAS)
+        .chain(OF_RESTARTS)
+        .copied()
+        .chain(LATER.iter().chain(OF_FILES).map(|(point, _)| *point))
+        .collect();
     assert_eq!(walked, POINTS.iter().copied().collect());
 }
 
@@ -135,6 +153,36 @@ fn a_journal_in_a_file_is_whole_whatever_the_last_step_was() {
         place.apply().wait().with_code(0);
         let numbers: Vec<i64> = place.lines("out.jsonl").iter().map(|row| long(row, "n")).collect();
         assert!(numbers == (0..3_000).collect::<Vec<_>>(), "{point}: {} rows", numbers.len());
+    }
+}
+
+/// A schema that was registered by a start that died is found by the next one, and not registered again.
+#[test]
+fn schemas_are_registered_once_whatever_the_last_step_was() {
+    let place = Place::new("schema-points");
+    let (first, second) = (servers::unique("first"), servers::unique("second"));
+    place.spec(&format!(
+        "  sources: {{ rows: {{ datagen: {{ columns: {{ n: {{ type: long, iteration: {{ start: 0 }} }} }}, count: 100, rate: max }} }} }}
+  sinks:
+    first: {{ from: rows, kafka: {{ topic: {first} }}, format: avro }}
+    second: {{ from: rows, kafka: {{ topic: {second} }}, format: avro }}
+"
+    ));
+    let spec = std::fs::read_to_string(place.path("spec.yaml")).unwrap();
+    let brokers = format!("spec: {{ kafka: {{ brokers: \"{}\" }}", place.brokers);
+    assert!(spec.contains(&brokers));
+    let registry = format!("{brokers}, registry: {{ url: \"{}\" }}", servers::registry());
+    std::fs::write(place.path("spec.yaml"), spec.replace(&brokers, &registry)).unwrap();
+    OF_SCHEMAS.iter().for_each(|point| die_at(&place, point, 1));
+    let ended = place.apply().wait().with_code(0);
+    assert!(!ended.stderr.contains("registered "), "both were: {}", ended.stderr);
+    for topic in [&first, &second] {
+        let subject = format!("{topic}-value");
+        let registered = specs::registry().latest(&subject).unwrap().unwrap();
+        assert_eq!(registered.version, 1, "{subject} was registered again");
+        let rows = servers::read(topic);
+        let numbers = rows.iter().map(|record| long(&specs::decoded(record.value.as_ref()).unwrap(), "n"));
+        assert_eq!(numbers.collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
     }
 }
 
