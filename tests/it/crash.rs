@@ -67,7 +67,11 @@ impl Place {
 
     /// `runner verify` finds nothing between the sources and those sinks that it can judge.
     fn verified(&self) {
-        run(&["verify", "spec.yaml"], self.folder.path()).with_code(0);
+        self.verified_within(3 * PATIENCE);
+    }
+
+    fn verified_within(&self, patience: Duration) {
+        Runner::spawn(&["verify", "spec.yaml"], self.folder.path()).wait_within(patience).with_code(0);
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -151,6 +155,8 @@ pub(super) struct Commits {
     consumer: BaseConsumer,
     /// The process that owns what is read now.
     owner: Option<u64>,
+    /// How long there may be no commit.
+    patience: Duration,
 }
 
 impl Commits {
@@ -161,7 +167,7 @@ impl Commits {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(journal, 0, Offset::Beginning).unwrap();
         consumer.assign(&list).unwrap();
-        Commits { consumer, owner: None }
+        Commits { consumer, owner: None, patience: PATIENCE }
     }
 
     /// Waits until this process has committed an epoch, or has ended.
@@ -176,12 +182,12 @@ impl Commits {
 
     /// Waits until this process has committed so many such records more, or has ended.
     fn wait_for_records(&mut self, runner: &Runner, wanted: usize, is_one: impl Fn(&Value) -> bool) {
-        let mut deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + self.patience;
         let mut found = 0;
         while found < wanted && !runner.ended_within(Duration::ZERO) {
-            assert!(Instant::now() < deadline, "no commit for {PATIENCE:?}:\n{}", runner.stderr());
+            assert!(Instant::now() < deadline, "no commit for {:?}:\n{}", self.patience, runner.stderr());
             let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(100)) else { continue };
-            deadline = Instant::now() + PATIENCE;
+            deadline = Instant::now() + self.patience;
             let record = json(&String::from_utf8_lossy(message.payload().unwrap_or_default()));
             if let Some(owner) = record.get("owner") {
                 self.owner = owner["pid"].as_u64();

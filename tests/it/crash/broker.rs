@@ -94,6 +94,7 @@ fn one_of_three_brokers_that_is_lost_is_gone_on_without() {
     // It may be the one that leads anything: partitions, the transactions, the cluster itself.
     runner.wait_within(2 * PATIENCE).with_code(0);
 
+    place.verified();
     let wanted: Vec<i64> = rows.iter().map(|row| row.n).collect();
     let numbers = |rows: Vec<Value>| rows.iter().map(|row| long(row, "n")).collect::<Vec<_>>();
     assert_each_once_in_order(&numbers(place.committed("copy")), wanted, &format!("without node {node}"));

@@ -70,6 +70,7 @@ fn i9_two_clusters_of_a_pipeline_that_is_killed_have_everything_once() {
     let (kills, _) = place.killed_until_done(&mut random, 0..700);
     assert!(kills >= 2, "it was killed {kills} times only: give it more records");
 
+    place.verified();
     let wanted: Vec<i64> = rows.iter().map(|row| row.n).collect();
     assert_each_once_in_order(&numbers(&place.committed(&near)), wanted.clone(), "rows in the near cluster");
     assert_each_once_in_order(&numbers(&clusters.far("copy")), wanted.clone(), "rows in the far cluster");
@@ -116,6 +117,7 @@ fn i18_a_cluster_that_is_away_holds_the_other_up_only_at_the_limit_and_catches_u
     assert!(ahead < ROWS - 10_000, "the near cluster has {ahead} of {ROWS} rows: nothing held it up");
     clusters.far.start_again();
     runner.wait_within(4 * PATIENCE).with_code(0);
+    clusters.place.verified();
     let wanted: Vec<i64> = (0..ROWS).map(|n| n % 2 * PER_PARTITION + n / 2).collect();
     assert_each_once_in_order(&numbers(&clusters.place.committed(&near)), wanted.clone(), "rows in the near cluster");
     assert_each_once_in_order(&numbers(&clusters.far("copy")), wanted, "rows in the far cluster");

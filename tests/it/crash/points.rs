@@ -201,16 +201,19 @@ fn ends(topic: &str) -> (i64, i64) {
 #[test]
 fn i15_a_process_that_was_suspended_beyond_its_transaction_goes_on_in_place() {
     let place = Place::new("suspended");
-    let (input, output) = (servers::topic("suspended-in", 1), servers::topic("suspended-out", 1));
+    let [input, output, windows] = ["in", "out", "windows"].map(|end| servers::topic(&format!("suspended-{end}"), 1));
     let begin = now_ms() - 100_000;
-    let row = |n: i64| Row { partition: 0, time: begin + n, n, k: "k".into(), v: 0 };
+    let row = |n: i64| Row { partition: 0, time: begin + n * 10, n, k: format!("k{}", n % 3), v: 0 };
     let rows: Vec<Row> = (0..2_000).map(row).collect();
     fill_in_batches(10, &input, rows.iter().map(record));
     place.spec(&format!(
         "  epoch: {{ max_bytes: 2KiB, min: 1ms }}
   sources: {{ rows: {{ kafka: {{ topic: {input}, until: end, properties: {} }}, format: json, columns: {COLUMNS} }} }}
+  transforms:
+    per_k: {{ from: rows, window: {{ tumbling: 1s }}, group_by: [k], aggregate: {{ cnt: count(*), total: sum(n) }} }}
   sinks:
     copy: {{ from: rows, kafka: {{ topic: {output}, properties: {{ transaction.timeout.ms: \"3000\" }} }}, format: json }}
+    windows: {{ from: per_k, kafka: {{ topic: {windows} }}, format: json }}
     lines: {{ from: rows, file: {{ path: out.jsonl }}, format: json }}
 ",
         SLOWLY
@@ -243,4 +246,6 @@ fn i15_a_process_that_was_suspended_beyond_its_transaction_goes_on_in_place() {
     let wanted: Vec<i64> = (0..2_000).collect();
     assert!(numbers(place.committed(&output)) == wanted, "rows in Kafka");
     assert!(numbers(place.lines("out.jsonl")) == wanted, "rows in the file");
+    assert_same(&windows_written(&place.committed(&windows)), &windows_of(rows.iter(), 1_000), "windows");
+    place.verified();
 }

@@ -136,6 +136,8 @@ fn kill_nine_under_everything_at_once() {
 
     let begun = Instant::now();
     let mut commits = place.watched_journal();
+    // A replay commits nothing, and may be as long as the input.
+    commits.patience *= u32::try_from(records / RECORDS).unwrap().max(1);
     let mut witness = Witness::of(topics.clone());
     let mut kills = 0;
     loop {
@@ -157,5 +159,5 @@ fn kill_nine_under_everything_at_once() {
     assert_same(&witness.windows, &wanted.windows, "windows");
     assert_same(&witness.newest, &wanted.totals, "the table");
     assert_same(&windows_written(&place.lines("out/windows.jsonl")), &wanted.windows, "windows in the file");
-    place.verified();
+    place.verified_within(3 * commits.patience);
 }

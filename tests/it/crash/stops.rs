@@ -87,6 +87,10 @@ fn a_second_interrupt_ends_at_once() {
 #[test]
 fn an_open_transaction_of_a_dead_instance_does_not_block_the_restart() {
     let (place, input, windows) = windowed("open-transaction");
+    let (spec, copy) = (std::fs::read_to_string(place.path("spec.yaml")).unwrap(), servers::topic("stop-copy", 1));
+    let sinks = format!("  sinks: {{ a_copy: {{ from: rows, kafka: {{ topic: {copy} }}, format: json }},");
+    assert!(spec.contains("  sinks: {"));
+    std::fs::write(place.path("spec.yaml"), spec.replace("  sinks: {", &sinks)).unwrap();
     let mut commits = place.watched_journal();
     fill(servers::kafka(), &input, &seconds(0..6));
     let runner = place.apply();
@@ -96,6 +100,7 @@ fn an_open_transaction_of_a_dead_instance_does_not_block_the_restart() {
     let dead = servers::transactional_producer(&format!("runner.default.{}.0", place.name));
     rdkafka::producer::Producer::begin_transaction(&dead).unwrap();
     servers::send(&dead, &windows, &TestRecord::to(0, "never committed"));
+    servers::send(&dead, &copy, &TestRecord::to(0, "never committed"));
     servers::send(&dead, &place.journal(), &TestRecord::to(0, "never committed"));
     rdkafka::producer::Producer::flush(&dead, PATIENCE).unwrap();
 
@@ -106,6 +111,9 @@ fn an_open_transaction_of_a_dead_instance_does_not_block_the_restart() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     runner.signal(libc::SIGINT);
     runner.wait().with_code(0);
+    let numbers: Vec<i64> = place.committed(&copy).iter().map(|row| long(row, "n")).collect();
+    assert_eq!(numbers, (0..12).collect::<Vec<_>>());
+    place.verified();
     let wanted = windows_of(seconds(0..10).iter(), 10_000);
     let written: Vec<Value> = written.iter().map(|record| json(&record.text())).collect();
     assert_same(&windows_written(&written), &wanted, "windows");
