@@ -16,6 +16,7 @@ mod full_disk;
 mod journal_gone;
 mod large;
 mod points;
+mod recovering;
 mod refusals;
 mod restart;
 mod scale;

@@ -3,7 +3,9 @@
 //! Everything it prints is kept, line by line, so that a failing test can show it. No wait is without a
 //! bound. A child cannot outlive its `Runner`, nor the test's thread, however that ends.
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::os::fd::FromRawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -71,8 +73,21 @@ impl Runner {
         Runner::heard(Runner::of(Command::new(BINARY), arguments, dir, variables))
     }
 
+    /// The same with a terminal for its standard error. What it draws over a line is a line of its own here.
+    pub fn spawn_on_terminal(arguments: &[&str], dir: &Path) -> Runner {
+        let (ours, its) = terminal();
+        let mut command = Command::new(BINARY);
+        command.stderr(its).env("TERM", "xterm").env_remove("NO_COLOR");
+        let child = started(&mut command, arguments, dir, &[]);
+        // With it goes our handle of its side: what we read ends when the child does.
+        drop(command);
+        let output = Arc::new(Output::default());
+        listen(ours, Stream::Stderr, b"\r\n", output.clone());
+        Runner::heard(Runner { child, output, arguments: arguments.join(" ") })
+    }
+
     fn heard(mut runner: Runner) -> Runner {
-        listen(runner.child.stdout.take().expect("it is a pipe"), Stream::Stdout, runner.output.clone());
+        listen(runner.child.stdout.take().expect("it is a pipe"), Stream::Stdout, b"\n", runner.output.clone());
         runner
     }
 
@@ -84,18 +99,9 @@ impl Runner {
     }
 
     fn of(mut command: Command, arguments: &[&str], dir: &Path, variables: &[(&str, &str)]) -> Runner {
-        command.args(arguments).current_dir(dir).envs(variables.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // SAFETY: prctl is a system call; nothing is allocated between fork and exec.
-        unsafe {
-            command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                0 => Ok(()),
-                _ => Err(std::io::Error::last_os_error()),
-            });
-        }
-        let mut child = command.spawn().expect("the binary was built for this test");
+        let mut child = started(command.stderr(Stdio::piped()), arguments, dir, variables);
         let output = Arc::new(Output::default());
-        listen(child.stderr.take().expect("it is a pipe"), Stream::Stderr, output.clone());
+        listen(child.stderr.take().expect("it is a pipe"), Stream::Stderr, b"\n", output.clone());
         Runner { child, output, arguments: arguments.join(" ") }
     }
 
@@ -216,13 +222,41 @@ fn joined(lines: &[String]) -> String {
     lines.iter().flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Keeps each line as it comes, until the pipe is closed.
-fn listen(pipe: impl Read + Send + 'static, stream: Stream, output: Arc<Output>) {
+fn started(command: &mut Command, arguments: &[&str], dir: &Path, variables: &[(&str, &str)]) -> Child {
+    command.args(arguments).current_dir(dir).envs(variables.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    // SAFETY: prctl is a system call; nothing is allocated between fork and exec.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    command.spawn().expect("the binary was built for this test")
+}
+
+/// Both sides of a terminal of 24 lines: ours, and that of a child.
+fn terminal() -> (File, File) {
+    let (mut ours, mut its) = (-1, -1);
+    let size = libc::winsize { ws_row: 24, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the pointers are to locals, or null, which stands for a default.
+    let failed = unsafe { libc::openpty(&mut ours, &mut its, std::ptr::null_mut(), std::ptr::null(), &size) } != 0;
+    assert!(!failed, "no terminal: {}", std::io::Error::last_os_error());
+    // No child but by way of its own standard error: it would hold the terminal open.
+    for side in [ours, its] {
+        // SAFETY: the descriptor was just opened.
+        unsafe { libc::fcntl(side, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    // SAFETY: nobody else has them.
+    unsafe { (File::from_raw_fd(ours), File::from_raw_fd(its)) }
+}
+
+/// Keeps each line as it comes, until the pipe is closed (which a terminal says by an error). Lines end with one of these.
+fn listen(pipe: impl Read + Send + 'static, stream: Stream, ends: &'static [u8], output: Arc<Output>) {
     std::thread::spawn(move || {
-        let mut pipe = BufReader::new(pipe);
         let mut line = Vec::new();
-        while matches!(pipe.read_until(b'\n', &mut line), Ok(read) if read > 0) {
-            let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
+        let keep = |line: &mut Vec<u8>| {
+            let text = String::from_utf8_lossy(line).into_owned();
             line.clear();
             let mut said = output.said.lock().unwrap();
             match stream {
@@ -230,6 +264,15 @@ fn listen(pipe: impl Read + Send + 'static, stream: Stream, output: Arc<Output>)
                 Stream::Stderr => said.stderr.push(text),
             }
             output.changed.notify_all();
+        };
+        for byte in BufReader::new(pipe).bytes().map_while(Result::ok) {
+            match ends.contains(&byte) {
+                true => keep(&mut line),
+                false => line.push(byte),
+            }
+        }
+        if !line.is_empty() {
+            keep(&mut line);
         }
         output.said.lock().unwrap().ended += 1;
         output.changed.notify_all();
