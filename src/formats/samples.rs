@@ -47,10 +47,10 @@ impl Registry for Memory {
         }
         Ok(self.schemas.lock().unwrap().get(&id).map(|text| Arc::from(text.as_str())))
     }
-    fn lookup(&self, _: &str, _: &str) -> Result<Option<Registered>, Failure> {
+    fn lookup_as(&self, _: &str, _: &str, _: bool) -> Result<Option<Registered>, Failure> {
         Ok(None)
     }
-    fn register(&self, _: &str, _: &str) -> Result<i32, Failure> {
+    fn register_as(&self, _: &str, _: &str, _: bool) -> Result<i32, Failure> {
         Ok(1)
     }
     fn compatible(&self, _: &str, _: &str) -> Result<Verdict, Failure> {

@@ -10,9 +10,9 @@ use super::converters::{
     header_converter,
 };
 use super::transforms::{Chain, classes};
-use super::{Datum, Header, Record, Schema, Settings, Value};
+use super::{ConfigError, Datum, Header, Kind, Record, Schema, Settings, Struct, Value};
 use crate::registry::avro::Schema as AvroSchema;
-use crate::registry::{Registered, Registry, Side, Verdict};
+use crate::registry::{EmbeddedRegistry, Registered, Registry, Side, Verdict};
 use crate::report::Failure;
 
 fn vectors() -> Json {
@@ -334,10 +334,10 @@ impl Registry for OneSchema {
     fn by_id(&self, id: i32) -> Result<Option<Arc<str>>, Failure> {
         Ok(self.0.lock().unwrap().get(id as usize).map(|(_, text)| text.as_str().into()))
     }
-    fn lookup(&self, _subject: &str, _schema: &str) -> Result<Option<Registered>, Failure> {
+    fn lookup_as(&self, _subject: &str, _schema: &str, _: bool) -> Result<Option<Registered>, Failure> {
         Ok(None)
     }
-    fn register(&self, subject: &str, schema: &str) -> Result<i32, Failure> {
+    fn register_as(&self, subject: &str, schema: &str, _: bool) -> Result<i32, Failure> {
         let mut all = self.0.lock().unwrap();
         all.push((subject.into(), schema.into()));
         Ok(all.len() as i32 - 1)
@@ -348,6 +348,94 @@ impl Registry for OneSchema {
     fn describe(&self) -> String {
         "in memory".into()
     }
+}
+
+/// A value of a struct with one `int`, and as [`EmbeddedRegistry`] has its schema: `named` with more fields before it.
+fn one_int(number: i32) -> Datum {
+    let schema = Arc::new(Schema {
+        name: Some("n.R".into()),
+        ..Schema::of_fields(vec![("a".into(), Schema::new(Kind::Int32).into())])
+    });
+    let row = Struct { schema: schema.clone(), values: vec![Value::Int32(number)] };
+    Datum { schema: Some(schema), value: Value::Struct(row) }
+}
+
+fn registry_with(subjects: &[(&str, &str)]) -> (tempfile::TempDir, Arc<EmbeddedRegistry>) {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = EmbeddedRegistry::open(folder.path()).unwrap();
+    for (subject, schema) in subjects {
+        registry.register(subject, schema).unwrap();
+    }
+    (folder, Arc::new(registry))
+}
+
+fn converter_of(registry: &Arc<EmbeddedRegistry>, settings: &[(&str, &str)]) -> Result<AvroConverter, ConfigError> {
+    let all = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    AvroConverter::new(Settings::new(&all, ""), registry.clone(), Side::Value)
+}
+
+const STRATEGY: &str = "value.subject.name.strategy";
+
+#[test]
+fn subjects_are_named_by_the_strategy() {
+    for (strategy, subject) in [("TopicName", "t-value"), ("RecordName", "n.R"), ("TopicRecordName", "t-n.R")] {
+        let (_folder, registry) = registry_with(&[]);
+        let class = format!("io.confluent.kafka.serializers.subject.{strategy}Strategy");
+        let converter = converter_of(&registry, &[(STRATEGY, &class)]).unwrap();
+        converter.encode("t", &one_int(1)).unwrap();
+        assert!(registry.latest(subject).unwrap().is_some(), "{strategy}");
+        let plain = Datum { schema: Some(Arc::new(Schema::new(Kind::String))), value: Value::String("x".into()) };
+        let plain = converter.encode("t", &plain);
+        match strategy {
+            "TopicName" => assert!(plain.is_err(), "not compatible with the record"),
+            _ => assert!(plain.unwrap_err().message.contains("must only be a record schema")),
+        }
+    }
+    let (_folder, registry) = registry_with(&[]);
+    let wrong = converter_of(&registry, &[(STRATEGY, "com.x.Mine")]).unwrap_err();
+    assert!(wrong.message.contains("Class com.x.Mine could not be found"), "{wrong}");
+}
+
+#[test]
+fn values_are_written_with_the_latest_schema_where_that_is_asked_for() {
+    const LATEST: &str = r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"more","type":["null","string"],"default":null},{"name":"a","type":["long","null"]}]}"#;
+    let (_folder, registry) = registry_with(&[("t-value", LATEST)]);
+    let latest = [("auto.register.schemas", "false"), ("use.latest.version", "true")];
+    let converter = converter_of(&registry, &latest).unwrap();
+    // Null, then the first branch and 7.
+    assert_eq!(converter.encode("t", &one_int(7)).unwrap().unwrap(), b"\0\0\0\0\x01\0\0\x0e");
+    let schema = one_int(7).schema;
+    assert_eq!(converter.form("t", schema.as_ref()), None, "columns would be written with their own schema");
+    let none = converter.encode("other", &one_int(7)).unwrap_err();
+    assert!(none.message.contains("nothing is registered under subject other-value"), "{}", none.message);
+    // Registered is what registers.
+    let first = converter_of(&registry, &[("use.latest.version", "true"), ("normalize.schemas", "true")]).unwrap();
+    assert_eq!(first.encode("new", &one_int(7)).unwrap().unwrap()[4], 2);
+
+    const STRICT: &str = r#"{"type":"record","name":"R","namespace":"n","fields":[{"name":"b","type":"int"},{"name":"a","type":"int"}]}"#;
+    let (_folder, registry) = registry_with(&[("t-value", STRICT)]);
+    let refused = converter_of(&registry, &latest).unwrap().encode("t", &one_int(7)).unwrap_err();
+    assert!(refused.message.contains("cannot read these values") && !refused.away, "{}", refused.message);
+    let lenient = [latest[0], latest[1], ("latest.compatibility.strict", "false")];
+    let refused = converter_of(&registry, &lenient).unwrap().encode("t", &one_int(7)).unwrap_err();
+    assert!(refused.message.contains("field b: null where the latest version has int"), "{}", refused.message);
+}
+
+#[test]
+fn a_time_in_other_units_is_no_value_of_the_latest_schema() {
+    const MICROS: &str = r#"{"type":"long","logicalType":"timestamp-micros"}"#;
+    let (_folder, registry) = registry_with(&[("t-value", MICROS)]);
+    let latest = [("auto.register.schemas", "false"), ("use.latest.version", "true")];
+    let converter = converter_of(&registry, &latest).unwrap();
+    let time = Schema {
+        name: Some("org.apache.kafka.connect.data.Timestamp".into()),
+        version: Some(1),
+        ..Schema::new(Kind::Int64)
+    };
+    let time = Datum { schema: Some(Arc::new(time)), value: Value::Timestamp(1) };
+    assert!(converter.encode("t", &time).is_err());
+    let number = Datum { schema: Some(Arc::new(Schema::new(Kind::Int64))), value: Value::Int64(1) };
+    assert_eq!(converter.encode("t", &number).unwrap().unwrap(), b"\0\0\0\0\x01\x02");
 }
 
 fn avro_converter(registry: &Arc<OneSchema>, settings: &[(&str, &str)]) -> AvroConverter {

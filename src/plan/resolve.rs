@@ -150,11 +150,11 @@ impl Registry for Unasked {
         self.refuse()
     }
 
-    fn lookup(&self, _: &str, _: &str) -> Result<Option<Registered>, Failure> {
+    fn lookup_as(&self, _: &str, _: &str, _: bool) -> Result<Option<Registered>, Failure> {
         self.refuse()
     }
 
-    fn register(&self, _: &str, _: &str) -> Result<i32, Failure> {
+    fn register_as(&self, _: &str, _: &str, _: bool) -> Result<i32, Failure> {
         self.refuse()
     }
 

@@ -105,19 +105,19 @@ impl Registry for EmbeddedRegistry {
         Ok(Some(schema))
     }
 
-    fn lookup(&self, subject: &str, schema: &str) -> Result<Option<Registered>, Failure> {
+    fn lookup_as(&self, subject: &str, schema: &str, normalize: bool) -> Result<Option<Registered>, Failure> {
         let book = self.book()?;
         let asked = book.resolve(&Subject::parse(subject));
-        match book.lookup(&asked, &NewSchema::avro(schema), false, Deleted::Hidden) {
+        match book.lookup(&asked, &NewSchema::avro(schema), normalize, Deleted::Hidden) {
             Ok(found) => registered(&book, found).map(Some),
             Err(refusal) if refusal.status() == 404 => Ok(None),
             Err(refusal) => Err(self.refused(refusal, subject, schema)),
         }
     }
 
-    fn register(&self, subject: &str, schema: &str) -> Result<i32, Failure> {
+    fn register_as(&self, subject: &str, schema: &str, normalize: bool) -> Result<i32, Failure> {
         let asked = Subject::parse(subject).checked().map_err(|refusal| self.refused(refusal, subject, schema))?;
-        let added = self.add(&asked, NewSchema::avro(schema), false);
+        let added = self.add(&asked, NewSchema::avro(schema), normalize);
         added.map(|found| found.id).map_err(|refusal| self.refused(refusal, subject, schema))
     }
 

@@ -302,14 +302,15 @@ impl Registry for HttpRegistry {
         Ok(Some(schema))
     }
 
-    fn lookup(&self, subject: &str, schema: &str) -> Result<Option<Registered>, Failure> {
-        let answer = self.call(Method::POST, &["subjects", subject], &[], Some(&json!({ "schema": schema })))?;
+    fn lookup_as(&self, subject: &str, schema: &str, normalize: bool) -> Result<Option<Registered>, Failure> {
+        let answer =
+            self.call(Method::POST, &["subjects", subject], normal(normalize), Some(&json!({ "schema": schema })))?;
         self.registered(answer.for_schema(subject, schema)?, "look up a schema")
     }
 
-    fn register(&self, subject: &str, schema: &str) -> Result<i32, Failure> {
+    fn register_as(&self, subject: &str, schema: &str, normalize: bool) -> Result<i32, Failure> {
         let body = json!({ "schema": schema });
-        let answer = self.call(Method::POST, &["subjects", subject, "versions"], &[], Some(&body))?;
+        let answer = self.call(Method::POST, &["subjects", subject, "versions"], normal(normalize), Some(&body))?;
         if answer.status == StatusCode::CONFLICT {
             return Err(self.incompatible(subject, schema, &answer.message()));
         }
@@ -521,6 +522,11 @@ fn is_passing(status: StatusCode) -> bool {
     matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS) || status.is_server_error()
 }
 
+/// What asks the registry for the normal form of a schema.
+fn normal(normalize: bool) -> &'static [(&'static str, &'static str)] {
+    if normalize { &[("normalize", "true")] } else { &[] }
+}
+
 fn random_fraction() -> f64 {
     (RandomState::new().hash_one(()) >> 11) as f64 / (1u64 << 53) as f64
 }
@@ -692,6 +698,25 @@ mod tests {
             assert!(request.starts_with("get /base/schemas/ids/7 http/1.1"), "{request}");
             assert!(request.contains("authorization: basic bwu6cebzcw=="), "{request}");
         }
+    }
+
+    #[test]
+    fn the_registry_is_asked_for_the_normal_form() {
+        let (address, thread) = server(&[(200, r#"{"id":3}"#), (404, "{}"), (200, r#"{"id":4}"#)]);
+        let registry = HttpRegistry::new(Settings::new(format!("http://{address}"))).unwrap();
+        assert_eq!(registry.register_as("s", "\"int\"", true).unwrap(), 3);
+        assert_eq!(registry.lookup_as("s", "\"int\"", true).unwrap(), None);
+        assert_eq!(registry.register("s", "\"int\"").unwrap(), 4);
+        let requests = thread.join().unwrap();
+        let asked: Vec<&str> = requests.iter().map(|request| request.split(" http").next().unwrap()).collect();
+        assert_eq!(
+            asked,
+            [
+                "post /subjects/s/versions?normalize=true",
+                "post /subjects/s?normalize=true",
+                "post /subjects/s/versions"
+            ]
+        );
     }
 
     #[test]

@@ -51,11 +51,19 @@ pub trait Registry: Debug + Send + Sync {
     fn version(&self, subject: &str, version: i32) -> Result<Option<Registered>, Failure>;
     /// A schema by id, kept for ever once found. `None`: the registry does not know it (404).
     fn by_id(&self, id: i32) -> Result<Option<Arc<str>>, Failure>;
-    /// The version under which this very schema is registered, if it is.
-    fn lookup(&self, subject: &str, schema: &str) -> Result<Option<Registered>, Failure>;
-    /// Registers a schema; the id, also when it was there already. An incompatible one is a
+    /// The version under which this very schema is registered, if it is; `normalize`: or one of the same normal form.
+    fn lookup_as(&self, subject: &str, schema: &str, normalize: bool) -> Result<Option<Registered>, Failure>;
+    /// Registers a schema, or its normal form; the id, also when it was there already. An incompatible one is a
     /// failure (user, no retry) with code `registry.incompatible`.
-    fn register(&self, subject: &str, schema: &str) -> Result<i32, Failure>;
+    fn register_as(&self, subject: &str, schema: &str, normalize: bool) -> Result<i32, Failure>;
+    /// [`Registry::lookup_as`] it is written.
+    fn lookup(&self, subject: &str, schema: &str) -> Result<Option<Registered>, Failure> {
+        self.lookup_as(subject, schema, false)
+    }
+    /// [`Registry::register_as`] it is written.
+    fn register(&self, subject: &str, schema: &str) -> Result<i32, Failure> {
+        self.register_as(subject, schema, false)
+    }
     /// The check that `register` would make. A subject that does not exist is compatible.
     fn compatible(&self, subject: &str, schema: &str) -> Result<Verdict, Failure>;
     /// For people: its URL without credentials, or the path of the embedded one.

@@ -74,7 +74,7 @@ fn base(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), Connect
     Ok(())
 }
 
-fn block<T>(
+pub fn block<T>(
     items: &[T],
     out: &mut Vec<u8>,
     mut put: impl FnMut(&T, &mut Vec<u8>) -> Result<(), ConnectError>,
@@ -87,12 +87,12 @@ fn block<T>(
     Ok(())
 }
 
-fn bytes(bytes: &[u8], out: &mut Vec<u8>) {
+pub fn bytes(bytes: &[u8], out: &mut Vec<u8>) {
     long(bytes.len() as i64, out);
     out.extend_from_slice(bytes);
 }
 
-fn long(number: i64, out: &mut Vec<u8>) {
+pub fn long(number: i64, out: &mut Vec<u8>) {
     let mut bits = (number << 1 ^ number >> 63) as u64;
     while bits >= 0x80 {
         out.push(bits as u8 | 0x80);

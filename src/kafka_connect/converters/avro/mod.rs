@@ -1,18 +1,19 @@
 //! Avro values in the registry's framing: a zero byte, the schema's id, Avro's binary encoding.
 //!
 //! [`to_avro`] makes the schema that is registered of a Connect schema, [`to_connect`] goes the other way; `encode` and
-//! `decode` are their values. Confluent's converter with its default settings, and without the registry's version in
+//! `decode` are their values, `subjects` asks the registry under which id they are written, `latest` writes them with a
+//! schema that is there. Confluent's converter with its default settings, and without the registry's version in
 //! what is read: schemas have the version that `connect.version` says.
 
 mod decode;
 mod encode;
+mod latest;
+mod subjects;
 mod to_avro;
 mod to_connect;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-
-use serde_json::Value as Json;
 
 use super::super::config::{ConfigError, Settings};
 use super::super::record::{ConnectError, Datum, refused};
@@ -20,9 +21,10 @@ use super::super::schema::{Kind, Schema};
 use super::super::value::Value;
 use super::{Converter, Form};
 use crate::registry::avro::Schema as AvroSchema;
-use crate::registry::{Registry, Side, SubjectStrategy};
+use crate::registry::{Registry, Side};
 use crate::report::Failure;
 
+use subjects::{Subjects, Written};
 pub use to_avro::avro_schema;
 pub use to_connect::connect_schema;
 
@@ -34,16 +36,20 @@ const MAGIC: u8 = 0;
 #[derive(Debug)]
 pub struct AvroConverter {
     registry: Arc<dyn Registry>,
-    side: Side,
-    /// New schemas are registered (`auto.register.schemas`).
-    registers: bool,
+    subjects: Subjects,
     /// Schemas say in properties what Connect knows of them (`connect.meta.data`).
     metadata: bool,
-    /// What was asked of the registry: subjects with schemas, and ids.
-    written: Mutex<HashMap<(String, String), i32>>,
-    /// Of the last value that was written: its topic, its schema and that one's id. Schemas come in long runs.
-    last: Mutex<Option<(String, Arc<Schema>, i32)>>,
+    /// Of the last value that was written. Schemas come in long runs.
+    last: Mutex<Option<Last>>,
     read: Mutex<HashMap<i32, Arc<Known>>>,
+}
+
+/// What a value was written with.
+#[derive(Debug)]
+struct Last {
+    topic: String,
+    schema: Arc<Schema>,
+    written: Arc<Written>,
 }
 
 /// A schema that values were written with.
@@ -63,48 +69,25 @@ impl AvroConverter {
             }
         }
         Ok(AvroConverter {
+            subjects: Subjects::new(settings, registry.clone(), side)?,
             registry,
-            side,
-            registers: settings.boolean("auto.register.schemas", true)?,
             metadata: settings.boolean("connect.meta.data", true)?,
-            written: Mutex::default(),
             last: Mutex::default(),
             read: Mutex::default(),
         })
     }
 
-    fn id_of(&self, topic: &str, schema: &Arc<Schema>) -> Result<i32, ConnectError> {
-        if let Some((known, same, id)) = &*self.last.lock().expect("no holder panics")
-            && known == topic
-            && (Arc::ptr_eq(same, schema) || same == schema)
+    fn written(&self, topic: &str, schema: &Arc<Schema>) -> Result<Arc<Written>, ConnectError> {
+        if let Some(last) = &*self.last.lock().expect("no holder panics")
+            && last.topic == topic
+            && (Arc::ptr_eq(&last.schema, schema) || last.schema == *schema)
         {
-            return Ok(*id);
+            return Ok(last.written.clone());
         }
-        let id = self.id(topic, &avro_schema(schema, self.metadata)?)?;
-        *self.last.lock().expect("no holder panics") = Some((topic.to_owned(), schema.clone(), id));
-        Ok(id)
-    }
-
-    fn id(&self, topic: &str, schema: &Json) -> Result<i32, ConnectError> {
-        let subject = SubjectStrategy::TopicName
-            .subject(topic, self.side, None)
-            .expect("a topic's name is all that this strategy needs");
-        let key = (subject, schema.to_string());
-        if let Some(id) = self.written.lock().expect("no holder panics").get(&key) {
-            return Ok(*id);
-        }
-        let (subject, text) = &key;
-        let doing = format!("Failed to serialize Avro data from topic {topic}");
-        let id = if self.registers {
-            self.registry.register(subject, text).map_err(|failure| unanswered(&doing, &failure))?
-        } else {
-            let found = self.registry.lookup(subject, text).map_err(|failure| unanswered(&doing, &failure))?;
-            let unknown =
-                || ConnectError::new(format!("{doing}: the schema is not registered under subject {subject}"));
-            found.ok_or_else(unknown)?.id
-        };
-        self.written.lock().expect("no holder panics").insert(key, id);
-        Ok(id)
+        let written = self.subjects.written(topic, &avro_schema(schema, self.metadata)?)?;
+        let last = Last { topic: topic.to_owned(), schema: schema.clone(), written: written.clone() };
+        *self.last.lock().expect("no holder panics") = Some(last);
+        Ok(written)
     }
 
     fn known(&self, topic: &str, id: i32) -> Result<Arc<Known>, ConnectError> {
@@ -133,7 +116,11 @@ impl Converter for AvroConverter {
         // Of bytes that are a whole value our own Avro writes no length, as serializers do.
         let schema = schema.filter(|schema| schema.kind != Kind::Bytes)?;
         // Whoever asks for the bytes hears of what the registry refuses.
-        let id = self.id_of(topic, schema).ok()?;
+        let written = self.written(topic, schema).ok()?;
+        if written.latest.is_some() {
+            return None;
+        }
+        let id = written.id;
         Some(Form::Avro { id, schema: avro_schema(schema, self.metadata).ok()?.to_string() })
     }
 
@@ -145,10 +132,13 @@ impl Converter for AvroConverter {
             Some(schema) => schema.clone(),
             None => Arc::new(schemaless(&datum.value)?),
         };
-        let id = self.id_of(topic, &schema)?;
+        let written = self.written(topic, &schema)?;
         let mut bytes = vec![MAGIC];
-        bytes.extend_from_slice(&id.to_be_bytes());
-        encode::value(&schema, &datum.value, &mut bytes)?;
+        bytes.extend_from_slice(&written.id.to_be_bytes());
+        match &written.latest {
+            None => encode::value(&schema, &datum.value, &mut bytes)?,
+            Some(latest) => latest::value(latest, &datum.value, &mut bytes)?,
+        }
         Ok(Some(bytes))
     }
 

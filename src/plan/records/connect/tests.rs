@@ -293,10 +293,10 @@ impl Registry for Ids {
     fn by_id(&self, _: i32) -> Result<Option<Arc<str>>, Failure> {
         Ok(None)
     }
-    fn lookup(&self, _: &str, _: &str) -> Result<Option<Registered>, Failure> {
+    fn lookup_as(&self, _: &str, _: &str, _: bool) -> Result<Option<Registered>, Failure> {
         Ok(None)
     }
-    fn register(&self, _: &str, schema: &str) -> Result<i32, Failure> {
+    fn register_as(&self, _: &str, schema: &str, _: bool) -> Result<i32, Failure> {
         if self.away.load(Ordering::Relaxed) {
             return Err(Failure::outside("registry.unreachable", "nobody answers"));
         }
