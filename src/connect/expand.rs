@@ -125,7 +125,21 @@ fn connection(spec: &ConnectionSpec) -> Json {
     }
     match &spec.registry {
         Some(RegistryConnection::Server(server)) => {
-            written["registry"] = json!({ "url": server.url.value.to_string() });
+            let mut registry = json!({ "url": server.url.value.to_string() });
+            let login = [("username", &server.username), ("password", &server.password), ("token", &server.token)];
+            for (key, secret) in login {
+                if let Some(secret) = secret {
+                    registry[key] = json!(secret.to_string());
+                }
+            }
+            if let Some(tls) = &server.tls {
+                let certificate = tls.certificate.as_ref().map(|text| &text.value);
+                let key = tls.key.as_ref().map(|text| &text.value);
+                let all = [("ca", tls.ca.as_ref()), ("certificate", certificate), ("key", key)];
+                let all = all.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?.to_string()))));
+                registry["tls"] = Json::Object(all.collect());
+            }
+            written["registry"] = registry;
         }
         Some(RegistryConnection::Embedded) => written["registry"] = json!("embedded"),
         None => {}

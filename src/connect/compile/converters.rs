@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json, json};
 use super::super::plugins::{self, PluginKind, find_of_kind};
 use super::Connector;
 use super::draft::Draft;
+use super::registry;
 use crate::kafka_connect::transforms::Chain;
 
 const STRING: &str = "org.apache.kafka.connect.storage.StringConverter";
@@ -52,7 +53,7 @@ impl Converter {
         self.class == STRING
     }
 
-    fn is_avro(&self) -> bool {
+    pub fn is_avro(&self) -> bool {
         self.class == plugins::AVRO
     }
 }
@@ -82,7 +83,7 @@ impl Converters {
         for (side, converter) in [("key", &self.key), ("value", &self.value), ("header", &self.header)] {
             options.insert(format!("{side}.converter"), json!(converter.class));
             // The connection says where the registry is, and who asks.
-            let own = converter.settings.iter().filter(|(name, _)| !is_of_registry(name));
+            let own = converter.settings.iter().filter(|(name, _)| !registry::is_of_registry(name));
             options.extend(own.map(|(name, value)| (format!("{side}.converter.{name}"), json!(value))));
         }
         options.extend(self.chain.iter().map(|(name, value)| (name.clone(), json!(value))));
@@ -90,50 +91,80 @@ impl Converters {
         json!({ "connect": options })
     }
 
-    /// The connection that a connector's own registry makes necessary.
+    /// The connection that a connector's own registry makes necessary, and what it says to nobody.
     pub fn connect(&self, connector: &Connector, draft: &mut Draft) {
-        let named: Vec<(&Converter, &str)> = [&self.key, &self.value]
-            .into_iter()
-            .filter(|converter| converter.is_avro())
-            .filter_map(|converter| Some((converter, converter.setting("schema.registry.url")?)))
-            .collect();
-        let Some((converter, urls)) = named.last() else { return };
-        if named.iter().any(|(_, other)| other != urls) {
-            draft.untranslated.push(format!(
-                "key and value have schema registries of their own: that of the value, {urls}, is used for both"
-            ));
+        let worker = connector.worker.connection.as_ref().map(|connection| &connection["registry"]);
+        let worker = worker.filter(|registry| registry.is_object());
+        draft.unknown_settings("header", &self.header);
+        let mut found: Vec<Json> = Vec::new();
+        for (side, converter) in [("key", &self.key), ("value", &self.value)] {
+            draft.unknown_settings(side, converter);
+            if !converter.is_avro() || !converter.settings.iter().any(|(name, _)| registry::is_of_registry(name)) {
+                continue;
+            }
+            let urls = converter.setting("schema.registry.url");
+            if let Some(urls) = urls
+                && !urls.split(',').any(|url| connector.worker.knows(url.trim()))
+            {
+                let logs_in = converter.settings.iter().any(|(name, _)| name.contains("auth."));
+                let without =
+                    if logs_in { ", without the credentials that the config has for the other one" } else { "" };
+                let note = format!(
+                    "the schema registry {urls} has a name that is not known here: that of the connection is used{without}"
+                );
+                if !draft.notes.contains(&note) {
+                    draft.notes.push(note);
+                }
+                continue;
+            }
+            let mut lost = Vec::new();
+            let known_url = worker.and_then(|registry| registry["url"].as_str());
+            match registry::registry(&converter.settings, known_url, &mut lost) {
+                Some(registry) => found.push(registry),
+                None => draft.untranslated.push(format!(
+                    "`{side}.converter.…` has credentials of a schema registry and no `schema.registry.url`: left out"
+                )),
+            }
+            let said = lost.into_iter().map(|(name, why)| format!("`{side}.converter.{name}`: {why}"));
+            draft.untranslated.extend(said);
         }
-        if !urls.split(',').any(|url| connector.worker.knows(url.trim())) {
-            draft.notes.push(format!(
-                "the schema registry {urls} has a name that is not known here: that of the connection is used"
-            ));
-            return;
+        let Some(registry) = found.pop() else { return };
+        if let Some(other) = found.pop().filter(|other| *other != registry) {
+            let urls = registry["url"].as_str().unwrap_or_default();
+            draft.untranslated.push(match other["url"] == registry["url"] {
+                true => format!(
+                    "key and value log in to the schema registry {urls} differently: as the value does, both do"
+                ),
+                false => format!(
+                    "key and value have schema registries of their own: that of the value, {urls}, is used for both"
+                ),
+            });
         }
-        if connector.worker.connection.as_ref().is_some_and(|known| known["registry"]["url"] == json!(urls)) {
-            return;
+        let registry = match worker {
+            Some(worker) if is_same_url(worker, &registry) => over(worker, registry),
+            _ => registry,
+        };
+        if worker != Some(&registry) {
+            draft.connection(connector.worker)["registry"] = registry;
         }
-        let mut registry = json!({ "url": urls });
-        let user_info = ["basic.auth.user.info", "schema.registry.basic.auth.user.info"];
-        if let Some((user, password)) = user_info.iter().find_map(|key| credentials(converter.setting(key)?)) {
-            registry["username"] = json!(user);
-            registry["password"] = json!(password);
-        }
-        if let Some(token) = converter.setting("bearer.auth.token") {
-            registry["token"] = json!(token);
-        }
-        draft.connection(connector.worker)["registry"] = registry;
     }
 }
 
-/// `user:password`; either may be a `${secret:…}`, whose colons part nothing.
-fn credentials(text: &str) -> Option<(&str, &str)> {
-    let begin = if text.starts_with("${") { text.find('}')? } else { 0 };
-    let colon = begin + text[begin..].find(':')?;
-    Some((&text[..colon], &text[colon + 1..]))
+fn is_same_url(one: &Json, other: &Json) -> bool {
+    let url = |registry: &Json| registry["url"].as_str().map(|url| url.trim_end_matches('/').to_owned());
+    url(one) == url(other)
 }
 
-fn is_of_registry(name: &str) -> bool {
-    ["schema.registry.", "basic.auth.", "bearer.auth."].iter().any(|prefix| name.starts_with(prefix))
+/// What a connector says of the worker's registry, over what the worker says: its login counts as a whole.
+fn over(worker: &Json, own: Json) -> Json {
+    let mut registry = worker.clone();
+    let Json::Object(mut own) = own else { return registry };
+    own.shift_remove("url");
+    if let (true, Some(known)) = (own.keys().any(|key| key != "tls"), registry.as_object_mut()) {
+        known.retain(|key, _| !["username", "password", "token"].contains(&key.as_str()));
+    }
+    own.into_iter().for_each(|(key, value)| registry[key] = value);
+    registry
 }
 
 /// What is told of bad records in the log.

@@ -2,7 +2,34 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::super::keys::converters;
+use super::super::plugins::find_plugin;
 use super::super::worker::Worker;
+use super::converters::Converter;
+use super::registry::is_of_registry;
+
+/// Settings of Confluent's Avro converter that are not here, and the value at which they change nothing; empty: any, for
+/// they are about how it remembers schemas.
+const AVRO_ABSENT: &[(&str, &str)] = &[
+    ("allow.optional.map.keys", "false"),
+    ("avro.reflection.allow.null", "false"),
+    ("avro.remove.java.properties", "false"),
+    ("avro.use.logical.type.converters", "false"),
+    ("discard.type.doc.default", "false"),
+    ("flatten.singleton.unions", "true"),
+    ("ignore.default.for.nullables", "false"),
+    ("latest.cache.size", ""),
+    ("max.schemas.per.subject", ""),
+    ("schemas.cache.config", ""),
+    ("schemas.cache.size", ""),
+    ("specific.avro.reader", "false"),
+    ("use.schema.id", "-1"),
+];
+
+/// A setting of Apache's own converters.
+fn is_of_others(name: &str) -> bool {
+    converters::JSON.iter().chain(converters::STRING).any(|key| key.name == name)
+}
 
 /// A pipeline and its topics.
 pub struct Draft {
@@ -52,6 +79,30 @@ impl Draft {
             }
             connection
         })
+    }
+
+    /// Says which settings of a converter do nothing: those that its class does not have, which mean nothing to Connect
+    /// either, and those of Confluent's that are not here.
+    pub fn unknown_settings(&mut self, side: &str, converter: &Converter) {
+        let short = converter.class.rsplit('.').next().unwrap_or_default();
+        let keys = find_plugin(&converter.class).map_or(&[][..], |plugin| plugin.keys);
+        for (name, value) in &converter.settings {
+            let is_registry = converter.is_avro() && is_of_registry(name);
+            if is_registry || name == "converter.type" || keys.iter().any(|key| key.name == name) {
+                continue;
+            }
+            let setting = format!("`{side}.converter.{name}`");
+            match AVRO_ABSENT.iter().find(|(known, _)| converter.is_avro() && known == name) {
+                // As it is here.
+                Some((_, default)) if value.trim().eq_ignore_ascii_case(default) || default.is_empty() => {}
+                Some(_) => self.untranslated.push(format!("{setting} is not available: it is left out")),
+                // What is another converter's was often left behind, and does nothing in Connect either.
+                None if converter.is_avro() && !is_of_others(name) => {
+                    self.untranslated.push(format!("{setting} is not known here, and has no effect"));
+                }
+                None => self.notes.push(format!("{setting} is no setting of {short}: it has no effect")),
+            }
+        }
     }
 
     /// As YAML, the pipeline first.

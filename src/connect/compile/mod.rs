@@ -8,8 +8,11 @@ mod converters;
 mod datagen;
 mod draft;
 mod files;
+mod registry;
 #[cfg(test)]
 mod tests;
+
+pub use registry::registry;
 
 use super::check::check;
 use super::config::Config;

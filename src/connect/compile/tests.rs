@@ -224,8 +224,13 @@ fn a_registry_of_an_unknown_name_is_that_of_the_connection() {
     let registry = json!({"url": "http://schema-registry:8081", "username": "me", "password": "pass"});
     let kafka = json!({"brokers": "k:9092", "properties": {"security.protocol": "ssl"}});
     assert_eq!(known(&asked), (json!({"kafka": kafka, "registry": registry}), 0));
-    let own = json!({"registry": {"url": "http://schema-registry:8081"}});
-    assert_eq!(known(&Worker { connection: Some(own), ..worker(|_| true) }).0, Json::Null);
+    // It may be the worker's own: who asks is the connector's business.
+    let own = json!({"kafka": {"brokers": "k:9092"}, "registry": {"url": "http://schema-registry:8081/", "token": "t", "tls": {"ca": "ca.pem"}}});
+    let merged =
+        json!({"url": "http://schema-registry:8081/", "tls": {"ca": "ca.pem"}, "username": "me", "password": "pass"});
+    assert_eq!(known(&Worker { connection: Some(own), ..worker(|_| true) }).0["registry"], merged);
+    let same = json!({"registry": {"url": "http://schema-registry:8081", "username": "me", "password": "pass"}});
+    assert_eq!(known(&Worker { connection: Some(same), ..worker(|_| true) }).0, Json::Null);
     // The connection says where the registry is: it is no business of the format.
     let format = compile("x", "x", &pairs, &worker(|_| false)).unwrap().document;
     assert!(!format.contains("schema.registry.url") && !format.contains("me:pass"), "{format}");
@@ -263,4 +268,73 @@ fn exactly_once_is_had_by_asking_for_it() {
     let asked = compiled(&[LINES, ("file", "f"), ("topic", "t"), ("exactly.once.support", "REQUIRED")]);
     let pipeline = &bodies(&asked.document)[0];
     assert_eq!((pipeline.get("state"), pipeline["sinks"]["out"].get("delivery")), (None, None));
+}
+
+/// A generator in Avro, with these settings of its value converter.
+fn avro(more: &[(&str, &str)]) -> Compiled {
+    let base = [("connector.class", "Datagen"), ("kafka.topic", "t"), ("quickstart", "users"), AVRO];
+    compiled(&[&base, more].concat())
+}
+
+#[test]
+fn a_login_without_an_address_is_for_the_workers_registry() {
+    let worker = Worker {
+        connection: Some(json!({"kafka": {"brokers": "k:1"}, "registry": {"url": "https://r"}})),
+        value_converter: (
+            plugins::AVRO.to_owned(),
+            vec![("bearer.auth.token".to_owned(), "t".to_owned()), ("bearer.auth.scope".to_owned(), "s".to_owned())],
+        ),
+        ..worker(|_| true)
+    };
+    let pairs = config(&[("connector.class", "Datagen"), ("kafka.topic", "t"), ("quickstart", "users")]);
+    let compiled = compile("x", "x", &pairs, &worker).unwrap();
+    let registry = bodies(&compiled.document)[0]["connections"]["default"]["registry"].clone();
+    assert_eq!(registry, json!({"url": "https://r", "token": "t"}));
+    assert_eq!(compiled.untranslated.len(), 1, "{:?}", compiled.untranslated);
+    assert!(compiled.untranslated[0].contains("value.converter.bearer.auth.scope"));
+    // There is none to log in at.
+    let embedded = Worker { connection: Some(json!({"registry": "embedded"})), ..worker };
+    let compiled = compile("x", "x", &pairs, &embedded).unwrap();
+    assert!(compiled.untranslated.iter().any(|lost| lost.contains("no `schema.registry.url`")), "{compiled:?}");
+}
+
+#[test]
+fn certificates_of_a_registry_are_the_connections() {
+    let compiled = avro(&[
+        ("value.converter.schema.registry.url", "https://r"),
+        ("value.converter.schema.registry.ssl.truststore.type", "PEM"),
+        ("value.converter.schema.registry.ssl.truststore.location", "ca.pem"),
+        ("value.converter.schema.registry.ssl.keystore.location", "keys.jks"),
+    ]);
+    let registry = bodies(&compiled.document)[0]["connections"]["default"]["registry"].clone();
+    assert_eq!(registry, json!({"url": "https://r", "tls": {"ca": "ca.pem"}}));
+    assert_eq!(compiled.untranslated.len(), 1, "{:?}", compiled.untranslated);
+    assert!(compiled.untranslated[0].contains("ssl.keystore.location"));
+}
+
+#[test]
+fn no_setting_of_a_converter_is_passed_over_in_silence() {
+    let heard = avro(&[
+        ("value.converter.value.subject.name.strategy", "io.confluent.kafka.serializers.subject.RecordNameStrategy"),
+        ("value.converter.use.latest.version", "true"),
+        ("value.converter.auto.register.schemas", "false"),
+        ("value.converter.normalize.schemas", "true"),
+        ("value.converter.schemas.cache.config", "50"),
+        ("value.converter.flatten.singleton.unions", "true"),
+    ]);
+    assert!(heard.untranslated.is_empty() && heard.notes.is_empty(), "{heard:?}");
+    let format = &bodies(&heard.document)[0]["sinks"]["out"]["format"]["connect"];
+    assert_eq!(format["value.converter.use.latest.version"], "true");
+    let lost = avro(&[
+        ("value.converter.discard.type.doc.default", "true"),
+        ("value.converter.rule.executors", "x"),
+        ("key.converter", "StringConverter"),
+        ("key.converter.schemas.enable", "false"),
+    ]);
+    assert_eq!(lost.untranslated.len(), 2, "{lost:?}");
+    assert!(
+        lost.untranslated[0].contains("discard.type.doc.default") && lost.untranslated[1].contains("rule.executors")
+    );
+    // Connect hears nothing of it either.
+    assert_eq!(lost.notes, ["`key.converter.schemas.enable` is no setting of StringConverter: it has no effect"]);
 }

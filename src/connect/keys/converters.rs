@@ -48,7 +48,40 @@ pub const JSON: &[Key] = &[
 pub const AVRO: &[Key] = &[
     key("schema.registry.url", Kind::List, High, "The schema registry; default: the worker's."),
     key("auto.register.schemas", Kind::Boolean, Medium, "New schemas are registered.").or("true"),
+    key(
+        "use.latest.version",
+        Kind::Boolean,
+        Low,
+        "Values are written with the subject's latest schema, if new ones are not registered.",
+    )
+    .or("false"),
+    key(
+        "latest.compatibility.strict",
+        Kind::Boolean,
+        Low,
+        "The latest schema must be able to read what the value's own writes.",
+    )
+    .or("true"),
+    key("normalize.schemas", Kind::Boolean, Low, "Schemas are registered and sought in their normal form.").or("false"),
+    key(
+        "key.subject.name.strategy",
+        Kind::Class,
+        Medium,
+        "How subjects of keys are named: TopicNameStrategy, RecordNameStrategy, TopicRecordNameStrategy.",
+    )
+    .or(TOPIC_NAME),
+    key("value.subject.name.strategy", Kind::Class, Medium, "The same for values.").or(TOPIC_NAME),
     key("connect.meta.data", Kind::Boolean, Low, "Schemas say in properties what Connect knows of them.").or("true"),
-    key("enhanced.avro.schema.support", Kind::Boolean, Medium, "Enums and namespaces survive.").or("false"),
+    key("enhanced.avro.schema.support", Kind::Boolean, Medium, "Enums and namespaces survive; not available.")
+        .or("false"),
+    key(
+        "generalized.sum.type.support",
+        Kind::Boolean,
+        Medium,
+        "Unions keep the places of their branches; not available.",
+    )
+    .or("false"),
     key("scrub.invalid.names", Kind::Boolean, Medium, "Names that Avro refuses are changed.").or("false"),
 ];
+
+const TOPIC_NAME: &str = "io.confluent.kafka.serializers.subject.TopicNameStrategy";
