@@ -3,9 +3,9 @@
 //! Ports are taken first, then the state directory, so that a second server harms nobody. What was submitted before
 //! runs again at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::Common;
 use super::output::{self, Exit, Output};
 use super::specs::{ValueArgs, submission};
 use super::stops::Stops;
-use super::worker::WorkerConfig;
+use super::worker::{Ground, WorkerConfig};
 use crate::connect::Worker;
 use crate::connectors::kafka::Cluster;
 use crate::deploy::levels::Levels;
@@ -49,8 +49,8 @@ pub struct Args {
     /// The Kafka of connectors.
     #[arg(long, value_name = "HOST:PORT,…", default_value = "localhost:9092")]
     brokers: String,
-    /// Defaults of connectors (brokers, converters, registry), as a worker of Kafka Connect has them in a file of
-    /// properties.
+    /// Defaults of connectors (brokers and who we are to them, converters, registry), as a worker of Kafka Connect has
+    /// them in a file of properties.
     #[arg(long, value_name = "FILE")]
     worker_config: Option<PathBuf>,
     /// Let in only who shows a token (`Authorization: Bearer`) of this file: one on each line.
@@ -162,8 +162,12 @@ impl Faces {
             Ok::<_, Failure>((listener, at))
         };
         let worker = args.worker_config.as_deref().map_or_else(|| Ok(WorkerConfig::default()), WorkerConfig::read)?;
-        let brokers = Cluster::new(worker.brokers(&args.brokers), BTreeMap::new())?;
-        let worker = worker.worker(&args.brokers, args.registry.is_some());
+        let folder = args.worker_config.as_deref().and_then(|path| path.parent()).unwrap_or(Path::new("."));
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let Ground { worker, brokers, notes } = worker.ground(&args.brokers, args.registry.is_some(), &folder)?;
+        for note in notes {
+            tracing::warn!("the worker's properties: {note}");
+        }
         let api = listen(&args.listen)?;
         let registry = args.registry.as_deref().map(listen).transpose()?;
         let registry = registry.map(|(listener, at)| {

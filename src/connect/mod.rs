@@ -5,10 +5,11 @@
 //! Nothing is asked but how a registry's host is called here, nothing but files of schemas is read. Keys, orders,
 //! defaults and messages are those of Apache Kafka Connect 4.3, checked against it (`tests.rs`).
 //!
-//! `plugins` are the classes, `keys` their settings; [`expand`] is for connectors that stand in documents, [`import`]
+//! `plugins` are the classes, `keys` their settings, `client` those of Kafka's clients; [`expand`] is for connectors that stand in documents, [`import`]
 //! for those that move here from Connect.
 
 mod check;
+mod client;
 mod compile;
 mod config;
 mod definition;
@@ -24,7 +25,8 @@ mod validation;
 mod worker;
 
 pub use check::{check, check_request};
-pub use compile::{Compiled, compile, pipeline_name};
+pub use client::{ClientSettings, client_settings};
+pub use compile::{Compiled, compile, pipeline_name, registry};
 pub use config::{Config, ConfigProblem, config_of, patch_of};
 pub use definition::{Definition, Importance, Kind, Width};
 pub use expand::{config_of_document, expand};

@@ -13,6 +13,9 @@ pub struct Worker {
     pub value_converter: (String, Vec<(String, String)>),
     /// The same for headers.
     pub header_converter: (String, Vec<(String, String)>),
+    /// Settings of the producers of connectors, and of the consumers, by the names that Java's clients have for them.
+    pub producer: Vec<(String, String)>,
+    pub consumer: Vec<(String, String)>,
     /// The connection `default`, as it stands in a document (`{"kafka": …, "registry": …}`); `None`: the built-in one.
     pub connection: Option<Json>,
     /// Whether a host (`host:port`) is known here by this name.
@@ -27,6 +30,8 @@ impl Default for Worker {
             key_converter: json(),
             value_converter: json(),
             header_converter: ("org.apache.kafka.connect.storage.SimpleHeaderConverter".to_owned(), Vec::new()),
+            producer: Vec::new(),
+            consumer: Vec::new(),
             connection: None,
             resolves: |host| host.to_socket_addrs().is_ok(),
         }

@@ -11,6 +11,7 @@ mod encrypted;
 mod guarded;
 mod many;
 mod metrics;
+mod settings;
 mod shared;
 mod verbs;
 

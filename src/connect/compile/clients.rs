@@ -1,34 +1,15 @@
 //! What connectors of every class share: clients' properties, the topic that is made, what becomes of bad records.
 
+use indexmap::IndexMap;
 use serde_json::{Map, Value as Json, json};
 
+use super::super::client::client_settings;
 use super::super::keys::common;
 use super::super::plugins::{Plugin, PluginKind};
 use super::Connector;
 use super::converters::Converters;
 use super::draft::Draft;
-use crate::connectors::kafka::Properties;
 use crate::kafka_connect::transforms::whole_regex;
-
-/// Settings of Java's clients that mean something to ours under another name, or nothing at all.
-const JAVA_ONLY: &[&str] = &[
-    "buffer.memory",
-    "max.block.ms",
-    "max.poll.records",
-    "key.serializer",
-    "value.serializer",
-    "key.deserializer",
-    "value.deserializer",
-    "partitioner.class",
-    "interceptor.classes",
-    "metric.reporters",
-    "metrics.num.samples",
-    "metrics.sample.window.ms",
-    "metrics.recording.level",
-    "max.request.size",
-    "default.api.timeout.ms",
-    "request.timeout.ms",
-];
 
 /// The sink of a source connector: its topic, with the properties of the producer.
 ///
@@ -44,56 +25,26 @@ pub fn writes(connector: &Connector, topic: &str, draft: &mut Draft) -> Result<(
     Ok(())
 }
 
-/// `producer.override.*` or `consumer.override.*` as properties of librdkafka.
+/// `producer.override.*` or `consumer.override.*`, over what the worker has for all its connectors, as properties of
+/// librdkafka.
 ///
 /// # Errors
 /// A value that the client refuses, in Connect's form.
 pub fn properties(connector: &Connector, prefix: &str, draft: &mut Draft) -> Result<Map<String, Json>, String> {
-    let mut properties = Map::new();
-    for (name, value) in connector.behind(prefix) {
-        let name_here = match name {
-            "max.request.size" => "message.max.bytes",
-            "delivery.timeout.ms" => "message.timeout.ms",
-            other => other,
-        };
-        // The source says both.
-        if name == "auto.offset.reset" || name == "group.id" {
-            continue;
-        }
-        if let Some(credentials) = security(name, value) {
-            let kafka = &mut draft.connection(connector.worker)["kafka"];
-            for (name, value) in credentials {
-                match name {
-                    "bootstrap.servers" => kafka["brokers"] = json!(value),
-                    name => kafka["properties"][name] = json!(value),
-                }
-            }
-            continue;
-        }
-        if name_here == name && JAVA_ONLY.contains(&name) {
-            draft.notes.push(format!("`{prefix}{name}` has no meaning for this client: left out"));
-            continue;
-        }
-        match Properties::wrong(name_here, value, None) {
-            None => drop(properties.insert(name_here.to_owned(), json!(value))),
-            Some(wrong) if wrong.code == "kafka.property" => {
-                return Err(format!("Invalid value {value} for configuration {prefix}{name}: {}", wrong.title));
-            }
-            Some(wrong) => draft.untranslated.push(format!("`{prefix}{name}`: {}", wrong.title)),
-        }
+    let worker = connector.worker;
+    let every = if prefix.starts_with("producer") { &worker.producer } else { &worker.consumer };
+    let every = every.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let own: IndexMap<&str, &str> = every.chain(connector.behind(prefix)).collect();
+    let found = client_settings(prefix, &own)?;
+    for (name, value) in &found.connection {
+        draft.set_kafka(worker, name, value);
     }
-    Ok(properties)
-}
-
-/// Who we are to the brokers, and where they are: that is the connection's, where secrets are kept as such.
-fn security<'v>(name: &'v str, value: &'v str) -> Option<Vec<(&'v str, &'v str)>> {
-    if name == "sasl.jaas.config" {
-        // `…LoginModule required username="me" password="secret";`
-        let quoted = |key: &str| value.split_once(&format!("{key}=\""))?.1.split('"').next();
-        return Some(vec![("sasl.username", quoted("username")?), ("sasl.password", quoted("password")?)]);
-    }
-    let is_known = ["bootstrap.servers", "security.protocol", "sasl.mechanism"].contains(&name);
-    is_known.then(|| vec![(name, value)])
+    // What is the worker's was said when it started.
+    let is_own =
+        |said: &String| connector.behind(prefix).any(|(name, _)| said.starts_with(&format!("`{prefix}{name}`")));
+    draft.notes.extend(found.notes.into_iter().filter(is_own));
+    draft.untranslated.extend(found.untranslated.into_iter().filter(is_own));
+    Ok(found.properties)
 }
 
 /// How often a record may come: `exactly.once.support` of a source.

@@ -81,6 +81,21 @@ impl Draft {
         })
     }
 
+    /// Says where the brokers are (`bootstrap.servers`), or a property of the connection to them, unless the worker says
+    /// the same.
+    pub fn set_kafka(&mut self, worker: &Worker, name: &str, value: &str) {
+        fn place<'j>(kafka: &'j mut Json, name: &str) -> &'j mut Json {
+            if name == "bootstrap.servers" { &mut kafka["brokers"] } else { &mut kafka["properties"][name] }
+        }
+        if !self.connections.contains_key("default") {
+            let mut known = worker.connection.as_ref().map_or(Json::Null, |connection| connection["kafka"].clone());
+            if known.is_object() && *place(&mut known, name) == *value {
+                return;
+            }
+        }
+        *place(&mut self.connection(worker)["kafka"], name) = json!(value);
+    }
+
     /// Says which settings of a converter do nothing: those that its class does not have, which mean nothing to Connect
     /// either, and those of Confluent's that are not here.
     pub fn unknown_settings(&mut self, side: &str, converter: &Converter) {

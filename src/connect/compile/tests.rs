@@ -338,3 +338,31 @@ fn no_setting_of_a_converter_is_passed_over_in_silence() {
     // Connect hears nothing of it either.
     assert_eq!(lost.notes, ["`key.converter.schemas.enable` is no setting of StringConverter: it has no effect"]);
 }
+
+#[test]
+fn what_the_worker_has_for_clients_is_under_what_a_connector_says() {
+    let pairs = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let worker = Worker {
+        connection: Some(json!({"kafka": {"brokers": "k:1", "properties": {"security.protocol": "SSL"}}})),
+        producer: pairs(&[
+            ("linger.ms", "7"),
+            ("batch.size", "1000"),
+            ("security.protocol", "SSL"),
+            ("buffer.memory", "1"),
+        ]),
+        consumer: pairs(&[("fetch.max.wait.ms", "9"), ("sasl.mechanism", "PLAIN")]),
+        ..worker(|_| true)
+    };
+    let base = [LINES, ("file", "f"), ("topic", "t"), ("producer.override.linger.ms", "5")];
+    let source = compile("x", "x", &config(&base), &worker).unwrap();
+    let pipeline = &bodies(&source.document)[0];
+    assert_eq!(pipeline["sinks"]["out"]["kafka"]["properties"], json!({"linger.ms": "5", "batch.size": "1000"}));
+    assert_eq!(pipeline.get("connections"), None, "it is the worker's own");
+    assert!(source.notes.is_empty(), "{:?}", source.notes);
+    let base = [("connector.class", "FileStreamSink"), ("file", "f"), ("topics", "t")];
+    let sink = compile("x", "x", &config(&base), &worker).unwrap();
+    let pipeline = &bodies(&sink.document)[0];
+    assert_eq!(pipeline["sources"]["rows"]["kafka"]["properties"], json!({"fetch.wait.max.ms": "9"}));
+    let properties = json!({"security.protocol": "SSL", "sasl.mechanism": "PLAIN"});
+    assert_eq!(pipeline["connections"]["default"]["kafka"], json!({"brokers": "k:1", "properties": properties}));
+}
