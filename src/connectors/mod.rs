@@ -102,6 +102,19 @@ pub trait Source: Debug + Send + Sync {
         self.topics().iter().any(|known| **known == *topic)
     }
 
+    /// How many partitions a topic of its cluster has; `None`: there is none of that name.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    fn partition_count(&self, _topic: &str) -> Result<Option<usize>, Failure> {
+        Ok(None)
+    }
+
+    /// The topic of a sink that it would come to read by a pattern, if there is one.
+    fn comes_to_read<'s>(&self, _sink: &'s dyn Sink) -> Option<&'s str> {
+        None
+    }
+
     /// Finds the partitions. For those in `known`, `start` is that position (checked: a position
     /// that cannot be read any more is a failure that says how much is missing); for others it is
     /// what `start` of the spec says.

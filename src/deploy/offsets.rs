@@ -2,7 +2,7 @@
 //!
 //! What is set is journaled as a jump behind the last epoch: the next start goes on there (I17).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::open_journal;
 use crate::data::{PartitionName, Position};
@@ -19,15 +19,43 @@ pub type Positions = BTreeMap<String, BTreeMap<PartitionName, Position>>;
 /// By source, then partition: what is to be read next; `None`: what its `start` says.
 pub type Moves = BTreeMap<String, BTreeMap<PartitionName, Option<Position>>>;
 
+/// Where sources stand, and what of it was set.
+#[derive(Debug, Default)]
+pub struct Standing {
+    pub positions: Positions,
+    /// Sources' partitions that were set, though it be to their beginning.
+    pub set: BTreeSet<(String, PartitionName)>,
+}
+
 /// Where the sources of a plan stand. Also while the pipeline runs; nothing is locked.
 ///
 /// # Errors
 /// If the journal cannot be read.
 pub fn positions(plan: &Plan) -> Result<Positions, Failure> {
+    standing(plan).map(|standing| standing.positions)
+}
+
+/// The same, and what of it was set.
+///
+/// # Errors
+/// As [`positions`].
+pub fn standing(plan: &Plan) -> Result<Standing, Failure> {
     let history = History::of(open_journal(plan)?.read()?);
     let mut positions = positions_behind(&history);
     positions.retain(|source, _| plan.sources.iter().any(|known| known.name == *source));
-    Ok(positions)
+    let Some(record) = &history.plan else { return Ok(Standing { positions, ..Standing::default() }) };
+    let of = |(source, partition): (&String, &PartitionName)| (source.clone(), partition.clone());
+    let jumps = record.jumps.iter().flat_map(|(source, jumps)| {
+        jumps
+            .iter()
+            .filter(|(_, jump)| jump.is_set && !jump.to.is_start())
+            .map(move |(partition, _)| (source, partition))
+    });
+    // Of a pipeline that never ran nothing else is known.
+    let starts = record.starts.iter().filter(|_| record.fingerprint.is_empty());
+    let starts = starts.flat_map(|(source, starts)| starts.keys().map(move |partition| (source, partition)));
+    let set = jumps.chain(starts).map(of).collect();
+    Ok(Standing { positions, set })
 }
 
 /// Has the sources of a plan go on elsewhere. It is durable when this returns.

@@ -53,7 +53,9 @@ pub fn sink(connector: &Connector, draft: &mut Draft) -> Result<Made, String> {
         several => ("topics", json!(several)),
     };
     let mut kafka = Map::from_iter([(key.to_owned(), read)]);
-    kafka.extend([("group".to_owned(), json!(group)), ("start".to_owned(), json!(start))]);
+    // A consumer of Connect's begins there as well where its offset is none that the topic has.
+    let starts = [("group", json!(group)), ("start", json!(start)), ("on_expired", json!(start))];
+    kafka.extend(starts.map(|(key, value)| (key.to_owned(), value)));
     let properties = clients::properties(connector, "consumer.override.", draft)?;
     if !properties.is_empty() {
         kafka.insert("properties".into(), Json::Object(properties));

@@ -118,7 +118,7 @@ fn topics_go_to_a_file_by_a_group_of_connects() {
     ]);
     assert_eq!((compiled.kind, compiled.tasks), (PluginKind::Sink, 3));
     let bodies = bodies(&compiled.document);
-    let kafka = json!({"topics": ["a", "b"], "group": "connect-a b", "start": "latest", "properties": {"fetch.max.bytes": "1000000"}});
+    let kafka = json!({"topics": ["a", "b"], "group": "connect-a b", "start": "latest", "on_expired": "latest", "properties": {"fetch.max.bytes": "1000000"}});
     assert_eq!(bodies[0]["sources"]["rows"]["kafka"], kafka);
     let format = &bodies[0]["sinks"]["out"]["format"]["connect"];
     assert_eq!(format["transforms.drop.type"], "org.apache.kafka.connect.transforms.Filter");

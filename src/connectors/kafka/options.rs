@@ -17,7 +17,7 @@ crate::options! {
         pub topic: Option<Spanned<TopicName>>,
         /// Several topics to read as one source, in the place of `topic`: of the same format, and with schemas that can be read as the first topic's. `_topic` says where a row is from. A topic that is added to the list later begins at `start`. Example: `topics: [ratings_eu, ratings_us]`.
         pub topics: Option<Spanned<TopicList>>,
-        /// All topics whose whole name fits a regex, in the place of `topic`. Topics that come while it runs are found: the run ends for them and goes on with them when it is started again, which a server does by itself. Example: `pattern: ratings_.*`.
+        /// All topics whose whole name fits a regex, in the place of `topic`. Topics that come while it runs are found within ten seconds, and read from their first record; one that the pipeline itself writes must not fit. Example: `pattern: ratings_.*`.
         pub pattern: Option<Spanned<String>>,
         /// The consumer group under which the position is shown to lag tools. Default: `runner-PIPELINE`.
         pub group: Option<Spanned<String>>,

@@ -11,9 +11,10 @@ use super::client::Cluster;
 use super::native::Client;
 use super::options::{OnExpired, Start, Until};
 use super::reader::KafkaReader;
+use super::sink::KafkaSink;
 use super::topics::{self, Bounds, SharedTopics, Topics};
 use super::watch::Watch;
-use crate::connectors::{Gone, Known, NEW_TOPICS, PartitionStart, Reader, Reported, Source, Wanted};
+use crate::connectors::{Gone, Known, NEW_TOPICS, PartitionStart, Reader, Reported, Sink, Source, Wanted};
 use crate::data::{Offset, Partition, Position, SourceIndex, partition};
 use crate::kafka_connect::transforms::whole_regex;
 use crate::report::Failure;
@@ -344,6 +345,18 @@ impl Source for KafkaSource {
             Some(pattern) => whole_regex(pattern).is_ok_and(|regex| regex.is_match(topic)),
             None => self.topics.iter().any(|known| **known == *topic),
         }
+    }
+
+    fn partition_count(&self, topic: &str) -> Result<Option<usize>, Failure> {
+        let found = SharedTopics::of(&self.cluster).topics()?.described(&[topic.into()])?;
+        Ok(found.into_iter().find_map(|(_, found)| found).map(|topic| topic.partitions))
+    }
+
+    fn comes_to_read<'s>(&self, sink: &'s dyn Sink) -> Option<&'s str> {
+        let sink = (sink as &dyn std::any::Any).downcast_ref::<KafkaSink>()?;
+        let fits = self.pattern.is_some() && self.cluster.brokers == sink.cluster.brokers;
+        // Where each record names its topic none is known before.
+        (fits && sink.routes.is_none() && self.may_read(&sink.topic)).then_some(sink.topic.as_str())
     }
 
     fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{Described, Expect, Gone, Refused, State, Supervisor, Try};
 use crate::deploy::connector::{Connector, pipeline_of};
-use crate::deploy::offsets::{self, Moves, Positions};
+use crate::deploy::offsets::{self, Moves, Positions, Standing};
 use crate::deploy::store::{Kept, Wanted};
 use crate::deploy::submission::Submission;
 use crate::disk;
-use crate::plan::resolve::Offline;
+use crate::plan::resolve::{Discreet, Offline};
 use crate::plan::{JournalPlace, Plan};
 use crate::report::Failure;
 use crate::time::Millis;
@@ -90,7 +90,27 @@ impl Supervisor {
     /// # Errors
     /// [`Refused`].
     pub fn positions(&self, name: &str) -> Result<Positions, Refused> {
-        offsets::positions(&self.plan_of(name)?).map_err(Refused::Failed)
+        self.standing(name).map(|standing| standing.positions)
+    }
+
+    /// The same, and what of it was set.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn standing(&self, name: &str) -> Result<Standing, Refused> {
+        offsets::standing(&self.plan_of(name)?).map_err(Refused::Failed)
+    }
+
+    /// How many partitions a topic that a connector may read has, by its cluster; `None`: there is none. Blocks for the
+    /// brokers.
+    ///
+    /// # Errors
+    /// [`Refused`]; the brokers are away.
+    pub fn partition_count(&self, name: &str, topic: &str) -> Result<Option<usize>, Refused> {
+        let kept = self.connector(name)?.kept;
+        let (_, plan) = kept.submission.plans(&kept.name, &self.states, &Discreet).map_err(Refused::Wrong)?;
+        let Some(source) = plan.sources.iter().find(|source| source.source.may_read(topic)) else { return Ok(None) };
+        source.source.partition_count(topic).map_err(Refused::Failed)
     }
 
     /// Has the sources of a connector that is stopped go on elsewhere. Blocks for the disk.

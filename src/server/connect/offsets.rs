@@ -19,7 +19,7 @@ use crate::deploy::connector::{Connector, ConnectorKind};
 use crate::deploy::offsets::Moves;
 use crate::deploy::store::Wanted;
 use crate::deploy::supervisor::{Described, State};
-use crate::plan::Plan;
+use crate::plan::{Plan, SourcePlan};
 
 /// A stop may have been asked for just before.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
@@ -27,12 +27,16 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 pub fn show(call: &Call, name: &str) -> Result<Answer, Refusal> {
     let connector = connectors::known(call, name)?;
     let class = Class::of(&connector);
-    let positions = call.face.supervisor.positions(name).map_err(|refused| of_refused(refused, name))?;
-    let shown = positions.values().flatten().filter_map(|(partition, position)| {
-        let offset = class.offset(position)?;
-        Some(json!({ "partition": class.partition(partition), "offset": offset }))
-    });
-    Answer::ok(json!({ "offsets": shown.collect::<Vec<_>>() }))
+    let standing = call.face.supervisor.standing(name).map_err(|refused| of_refused(refused, name))?;
+    let mut shown = Vec::new();
+    for (source, positions) in &standing.positions {
+        for (partition, position) in positions {
+            let is_set = standing.set.contains(&(source.clone(), partition.clone()));
+            let offset = class.offset(position, is_set);
+            shown.extend(offset.map(|at| json!({ "partition": class.partition(partition), "offset": at })));
+        }
+    }
+    Answer::ok(json!({ "offsets": shown }))
 }
 
 pub fn alter(call: &Call, name: &str) -> Result<Answer, Refusal> {
@@ -46,12 +50,13 @@ pub fn alter(call: &Call, name: &str) -> Result<Answer, Refusal> {
     let mut moves = Moves::new();
     for item in &items {
         let (partition, offset) = class.read(item, name)?;
-        let Some(source) = source_of(&plan, &partition) else {
+        let Some(source) = source_of(&plan, &partition).filter(|_| is_there(call, name, &partition)) else {
             return Err(Refusal::new(500, format!("Failed to alter consumer group offsets for connector {name}")));
         };
-        let before = known.get(source).and_then(|known| known.get(&partition));
-        let to = offset.map(|offset| class.position(offset, before)).transpose()?;
-        moves.entry(source.to_owned()).or_default().insert(partition, to);
+        let before = known.get(&source.name).and_then(|known| known.get(&partition)).cloned();
+        let before = before.or_else(|| class.first(source, &partition));
+        let to = offset.map(|offset| class.position(offset, before.as_ref())).transpose()?;
+        moves.entry(source.name.clone()).or_default().insert(partition, to);
     }
     supervisor.set_positions(name, &moves).map_err(refused)?;
     Answer::ok(json!({ "message": "The offsets for this connector have been altered successfully" }))
@@ -120,12 +125,24 @@ fn stopped(call: &Call, name: &str) -> Result<Connector, Refusal> {
 }
 
 /// The source that has a partition.
-fn source_of<'p>(plan: &'p Plan, partition: &PartitionName) -> Option<&'p str> {
-    let has = |source: &&crate::plan::SourcePlan| match &partition.topic {
+fn source_of<'p>(plan: &'p Plan, partition: &PartitionName) -> Option<&'p SourcePlan> {
+    let has = |source: &&SourcePlan| match &partition.topic {
         Some(topic) => source.source.may_read(topic),
         None => source.source.topics().is_empty(),
     };
-    plan.sources.iter().find(has).map(|source| source.name.as_str())
+    plan.sources.iter().find(has)
+}
+
+/// Whether the brokers have the partition of a topic: one that is not there would end the next start.
+fn is_there(call: &Call, name: &str, partition: &PartitionName) -> bool {
+    let Some(topic) = &partition.topic else { return true };
+    match call.face.supervisor.partition_count(name, topic) {
+        Ok(count) => usize::try_from(partition.number).is_ok_and(|number| number < count.unwrap_or(0)),
+        Err(refused) => {
+            tracing::warn!(connector = name, "the partitions of `{topic}` are not known: {refused:?}");
+            false
+        }
+    }
 }
 
 /// Whose words are spoken.
@@ -162,18 +179,29 @@ impl Class {
         }
     }
 
-    /// `None`: nothing was read yet.
-    fn offset(&self, position: &Position) -> Option<Json> {
+    /// `None`: nothing was read yet, and `is_set`: nobody set it either.
+    fn offset(&self, position: &Position, is_set: bool) -> Option<Json> {
         let at = &position.0;
-        let number = |key: &str| at[key].as_i64().filter(|number| *number != 0);
+        let number = |key: &str| at[key].as_i64().filter(|number| *number != 0 || is_set);
         match self {
-            Class::Sink => position.as_offset().filter(|offset| *offset != 0).map(|at| json!({ "kafka_offset": at })),
+            Class::Sink => {
+                let offset = position.as_offset().filter(|offset| *offset != 0 || is_set);
+                offset.map(|at| json!({ "kafka_offset": at }))
+            }
             Class::File { .. } => number("byte").map(|byte| json!({ "position": byte })),
             Class::Datagen => number("record").map(|record| {
                 let generation = at["generation"].as_i64().unwrap_or(0);
                 json!({ "task.generation": generation, "current.iteration": record, "random.seed": at["seed"] })
             }),
         }
+    }
+
+    /// Where a partition begins of which nothing is known yet, as far as positions are made of more than a request says.
+    fn first(&self, source: &SourcePlan, partition: &PartitionName) -> Option<Position> {
+        let Class::Datagen = self else { return None };
+        let starts = source.source.discover(&BTreeMap::new()).ok()?;
+        let start = starts.into_iter().find(|start| source.name_of(start.partition) == *partition)?;
+        Some(start.start)
     }
 
     /// A position of our own, from what is known of the partition.
@@ -199,8 +227,7 @@ impl Class {
             }
         }
         if before.is_none() {
-            let message = "the connector has no offset yet that could be altered: let it run first";
-            return Err(Refusal::new(400, message));
+            return Err(Refusal::new(400, "the connector has no task of this number"));
         }
         Ok(Position(at))
     }
