@@ -3,6 +3,7 @@
 //! A server that is away is named and waited for. Opens with what it found and will do, then one status line a second on a terminal, and ends with
 //! totals. Everything of that goes to stderr: stdout belongs to the console sinks.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use crate::engine::{Job, Metrics, Outcome, RunOptions};
 use crate::plan::resolve::Servers;
 use crate::plan::{Plan, describe};
 use crate::report::{Diagnostics, Failure, to_json};
+use crate::spec::Documents;
 use crate::time::SystemClock;
 
 #[derive(Debug, clap::Args)]
@@ -72,7 +74,13 @@ pub fn run(args: Args, common: &Common) -> Exit {
         Err(failure) => return output::failure(&failure, output),
     };
     let mut patience = Patience::new(&stops, output);
-    let planned = match plans_patiently(&args, output, &stops, &mut patience) {
+    let read = documents(&args.specs, output).and_then(|(mut documents, found)| {
+        if args.until == Some(UntilArg::End) {
+            documents.pipelines.iter_mut().for_each(|pipeline| read_until_end(&mut pipeline.spec, true));
+        }
+        plans_patiently(documents, found, output, &stops, &mut patience)
+    });
+    let mut planned = match read {
         Ok(Some(planned)) => planned,
         Ok(None) => return Exit::Done,
         Err(exit) => return exit,
@@ -82,16 +90,39 @@ pub fn run(args: Args, common: &Common) -> Exit {
         return Exit::Done;
     }
     let voice = Voice { output, status: wants_status(&planned.plans) };
-    voice.plans(&planned);
     let accept_reset = args.accept_reset.iter().cloned().collect();
-    let options = RunOptions {
+    let mut options = RunOptions {
         start: StartOptions { fresh: args.fresh, accept_reset, lanes: args.lanes, ..StartOptions::default() },
     };
-    let ended = patience.until_done(|| prepare(&planned.plans)).and_then(|prepared| {
-        let Some(changes) = prepared else { return Ok(()) };
-        voice.prepared(&changes);
-        run_all(planned.plans, options, &runtime, &voice, &stops, &mut patience)
-    });
+    let mut ran = Ran { metrics: Vec::new(), started: Instant::now() };
+    let ended = loop {
+        voice.plans(&planned);
+        let Planned { documents, plans, .. } = planned;
+        let round = patience.until_done(|| prepare(&plans)).and_then(|prepared| {
+            let Some(changes) = prepared else { return Ok(Vec::new()) };
+            voice.prepared(&changes);
+            run_all(plans, &options, &runtime, &voice, &stops, &mut patience, &mut ran)
+        });
+        let again = match round {
+            Ok(again) if again.is_empty() => break Ok(()),
+            Ok(again) => again,
+            Err(failure) => break Err(failure),
+        };
+        // What was asked of the first start holds for no other one.
+        options.start = StartOptions { lanes: args.lanes, ..StartOptions::default() };
+        planned = match plans_patiently(documents, Diagnostics::default(), output, &stops, &mut patience) {
+            Ok(Some(planned)) => planned,
+            Ok(None) => break Ok(()),
+            Err(exit) => {
+                runtime.shutdown_background();
+                return exit;
+            }
+        };
+        planned.plans.retain(|plan| again.contains(&plan.name));
+    };
+    if !ran.metrics.is_empty() {
+        voice.totals(&ran.metrics, ran.started.elapsed());
+    }
     // A worker that still waits for a server must not hold the process.
     runtime.shutdown_background();
     match ended {
@@ -102,15 +133,12 @@ pub fn run(args: Args, common: &Common) -> Exit {
 
 /// Plans; where servers are away and nothing else is wrong, again until they answer. `None`: Ctrl-C.
 fn plans_patiently(
-    args: &Args,
+    documents: Documents,
+    found: Diagnostics,
     output: Output,
     stops: &Stops,
     patience: &mut Patience,
 ) -> Result<Option<Planned>, Exit> {
-    let (mut documents, found) = documents(&args.specs, output)?;
-    if args.until == Some(UntilArg::End) {
-        documents.pipelines.iter_mut().for_each(|pipeline| read_until_end(&mut pipeline.spec, true));
-    }
     while !stops.asked() {
         let world = Servers::telling(|failure| patience.tell(failure.code, &failure.to_string()));
         let (plans, warnings) = planned(&documents, Diagnostics(found.0.clone()), &world);
@@ -136,17 +164,24 @@ fn wants_status(plans: &[Plan]) -> bool {
     std::io::stderr().is_terminal() && !(console && std::io::stdout().is_terminal())
 }
 
-/// Starts every plan, waits for all of them. The first failure stops the others.
+/// What ran so far, also before starts for more to read.
+struct Ran {
+    metrics: Vec<(String, Arc<Metrics>)>,
+    started: Instant,
+}
+
+/// Starts every plan, waits for all of them. The first failure stops the others. Gives the names of those that are to be
+/// started again because there is more to read now: where it is one, all that have not ended are.
 fn run_all(
     plans: Vec<Plan>,
-    options: RunOptions,
+    options: &RunOptions,
     runtime: &tokio::runtime::Runtime,
     voice: &Voice,
     stops: &Stops,
     patience: &mut Patience,
-) -> Result<(), Failure> {
+    ran: &mut Ran,
+) -> Result<Vec<String>, Failure> {
     let clock = SystemClock::shared();
-    let started = Instant::now();
     let mut jobs = Vec::new();
     let mut outcome = Ok(());
     for plan in plans {
@@ -168,34 +203,47 @@ fn run_all(
             }
         }
     }
-    let ended = runtime.block_on(watch(jobs, voice, stops, started));
+    ran.metrics.extend(jobs.iter().map(|(name, job)| (name.clone(), job.metrics.clone())));
+    let ended = runtime.block_on(watch(jobs, &ran.metrics, voice, stops));
     outcome.and(ended)
 }
 
-async fn watch(jobs: Vec<(String, Job)>, voice: &Voice, stops: &Stops, started: Instant) -> Result<(), Failure> {
-    let metrics: Vec<(String, Arc<Metrics>)> =
-        jobs.iter().map(|(name, job)| (name.clone(), job.metrics.clone())).collect();
+async fn watch(
+    jobs: Vec<(String, Job)>,
+    metrics: &[(String, Arc<Metrics>)],
+    voice: &Voice,
+    stops: &Stops,
+) -> Result<Vec<String>, Failure> {
     let mut waiting: Vec<_> =
         jobs.into_iter().map(|(name, job)| tokio::spawn(async move { (name, job.join().await) })).collect();
     let mut outcome = Ok(());
+    let (mut again, mut has_grown) = (Vec::new(), false);
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
     let mut last = Snapshot::default();
     while !waiting.is_empty() {
         tokio::select! {
-            _ = seconds.tick() => voice.status(&metrics, &mut last),
+            _ = seconds.tick() => voice.status(metrics, &mut last),
             (done, index) = first_done(&mut waiting) => {
                 drop(waiting.remove(index));
-                if let Err(failure) = voice.ended(done) {
-                    stops.stop();
-                    if outcome.is_ok() {
-                        outcome = Err(failure);
+                match voice.ended(done) {
+                    Ok((_, Outcome::Ended)) => {}
+                    Ok((name, Outcome::Stopped)) => again.push(name),
+                    Ok((name, Outcome::Grown)) => {
+                        again.push(name);
+                        has_grown = true;
+                        stops.stop_round();
+                    }
+                    Err(failure) => {
+                        stops.stop();
+                        if outcome.is_ok() {
+                            outcome = Err(failure);
+                        }
                     }
                 }
             }
         }
     }
-    voice.totals(&metrics, started.elapsed());
-    outcome
+    outcome.map(|()| if has_grown && !stops.asked() { again } else { Vec::new() })
 }
 
 type Ended = (String, Result<Outcome, Failure>);
@@ -302,24 +350,28 @@ impl Voice {
         *last = sum;
     }
 
-    fn ended(&self, done: Result<Ended, tokio::task::JoinError>) -> Result<(), Failure> {
+    fn ended(&self, done: Result<Ended, tokio::task::JoinError>) -> Result<(String, Outcome), Failure> {
         let (name, outcome) = done.map_err(|error| Failure::bug("job.panic", "a job panicked").because(error))?;
         let outcome = outcome?;
         if !self.output.is_json() {
             let what = match outcome {
                 Outcome::Ended => "its sources have ended",
                 Outcome::Stopped => "stopped; the next apply resumes here",
+                Outcome::Grown => "there is more to read: goes on with it",
             };
             eprintln!("{}{name}: {what}", if self.status { "\r\x1b[2K" } else { "" });
         }
-        Ok(())
+        Ok((name, outcome))
     }
 
     fn totals(&self, metrics: &[(String, Arc<Metrics>)], elapsed: Duration) {
         let sum = sum(metrics);
         if self.output.is_json() {
-            let by_pipeline: serde_json::Map<String, serde_json::Value> =
-                metrics.iter().map(|(name, metrics)| (name.clone(), serde_json::json!(metrics.snapshot()))).collect();
+            let mut by_pipeline: BTreeMap<&str, Snapshot> = BTreeMap::new();
+            for (name, metrics) in metrics {
+                let known = by_pipeline.remove(name.as_str()).unwrap_or_default();
+                by_pipeline.insert(name, known.plus(metrics.snapshot()));
+            }
             let seconds = elapsed.as_secs_f64();
             let report = serde_json::json!({ "totals": sum, "pipelines": by_pipeline, "seconds": seconds });
             return self.output.print(&report);

@@ -59,6 +59,12 @@ impl Stops {
         self.told.notify_one();
     }
 
+    /// Stops what runs, so that it can be started again: nobody asked for an end.
+    pub fn stop_round(&self) {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.drain(..).for_each(|job| job.stop());
+    }
+
     /// Waits until it is asked for. For one task.
     pub async fn wait(&self) {
         while !self.asked() {

@@ -63,6 +63,8 @@ pub enum Outcome {
     Ended,
     /// It was asked to stop; everything taken in is committed.
     Stopped,
+    /// It stopped by itself, as if it had been asked to: its sources have come to more, which a new start finds.
+    Grown,
 }
 
 /// A pipeline that runs.
@@ -100,6 +102,17 @@ enum ToCoordinator {
         source: usize,
         partitions: Vec<PartitionStart>,
     },
+    /// The run is to end as if it had been asked to stop, for this reason.
+    End(Ending),
+    Failed(Failure),
+}
+
+/// Why a run ends by itself, with all that it took in committed.
+#[derive(Debug)]
+enum Ending {
+    /// There is more to read than at the start.
+    Grown,
+    /// What is committed by now says that it may not go on.
     Failed(Failure),
 }
 
@@ -167,6 +180,8 @@ struct Behind {
     due: Option<Millis>,
     /// What all steps hold.
     state_bytes: usize,
+    /// Why the run may not go on behind it.
+    failing: Option<Failure>,
 }
 
 enum ToCommitter {
@@ -225,6 +240,8 @@ struct Threads {
     positions: Arc<Mutex<Reached>>,
     targets: Arc<Mutex<Targets>>,
     lineage: String,
+    /// Why it ends by itself.
+    ending: Option<Ending>,
     workers: JoinSet<()>,
 }
 
@@ -340,6 +357,7 @@ impl Threads {
             positions,
             targets: Arc::new(Mutex::new(targets)),
             lineage: report.lineage.clone(),
+            ending: None,
             workers,
         };
         let coordinator = runtime.spawn(threads.coordinate().in_current_span());

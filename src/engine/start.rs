@@ -335,6 +335,9 @@ pub fn start(
     took.sources_ms = laps.next();
     let replayed_rows = replay.run(&mut committer)?;
     let last = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?.max(recovery.last);
+    if let Some(failure) = trunk.failing() {
+        return Err(failure);
+    }
     if trunk.state_bytes() > memory.shares.state {
         return Err(memory.full(&plan.name));
     }

@@ -53,6 +53,8 @@ pub struct Trunk {
     steps: BTreeMap<usize, Stateful>,
     dead_letters: Option<Box<dyn RecordEncoder>>,
     errors: ErrorBudget,
+    /// Why the run is to end behind the epoch that is given.
+    failing: Option<Failure>,
     metrics: Arc<Metrics>,
     waits: Waits,
     /// What one commit carries (I10).
@@ -162,6 +164,7 @@ impl Trunk {
             steps,
             dead_letters,
             errors,
+            failing: None,
             metrics,
             waits: Waits::default(),
             piece_bytes,
@@ -305,6 +308,11 @@ impl Trunk {
             open_ends: self.open_ends(),
             due: self.due(),
         })
+    }
+
+    /// Why the run is to end once the epoch that was given is committed; said once.
+    pub fn failing(&mut self) -> Option<Failure> {
+        self.failing.take()
     }
 
     /// True if more of an epoch's output is to be given.
@@ -487,7 +495,8 @@ impl Trunk {
         }
         // Those of an epoch that is resumed may stand behind its cursor, and then nobody has looked at them yet.
         if reading != Reading::Replay {
-            self.errors.check(self.plan.errors, rows_read, &dead)?;
+            let failing = self.errors.check(self.plan.errors, rows_read, &dead)?;
+            self.failing = self.failing.take().or(failing);
         }
         match (&mut self.dead_letters, self.plan.dead_letter, dead.is_empty()) {
             (Some(encoder), Some(sink), false) => Ok(Some((sink, encoder.encode_dead(&dead)?))),
@@ -554,14 +563,19 @@ struct ErrorBudget {
 }
 
 impl ErrorBudget {
-    fn check(&mut self, policy: ErrorPolicy, rows: u64, dead: &[DeadLetter]) -> Result<(), Failure> {
+    /// Gives why the run is to end behind this epoch.
+    ///
+    /// # Errors
+    /// Why it ends before it.
+    fn check(&mut self, policy: ErrorPolicy, rows: u64, dead: &[DeadLetter]) -> Result<Option<Failure>, Failure> {
         let bad = dead.iter().filter(|dead| dead.code != "late").count() as u64;
         match policy {
-            ErrorPolicy::Skip | ErrorPolicy::DeadLetter => Ok(()),
+            ErrorPolicy::Skip | ErrorPolicy::DeadLetter => Ok(None),
             ErrorPolicy::Fail => match dead.first() {
                 Some(dead) => Err(first_bad_record(dead)),
-                None => Ok(()),
+                None => Ok(None),
             },
+            ErrorPolicy::KeepThenFail => Ok(dead.iter().find(|dead| dead.code != "late").map(kept_bad_record)),
             ErrorPolicy::FailAbove(share) => {
                 self.add(rows, bad);
                 if self.bad as f64 > share * ERROR_WINDOW_ROWS as f64 {
@@ -572,7 +586,7 @@ impl ErrorBudget {
                     return Err(Failure::user("errors.too_many", message)
                         .hint("mend what is wrong with them, or raise `errors.fail_above`"));
                 }
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -596,6 +610,11 @@ impl ErrorBudget {
 fn first_bad_record(dead: &DeadLetter) -> Failure {
     Failure::user("record.bad", described(dead))
         .hint("give the pipeline a `dead_letter:` sink to keep such records, or `errors: {skip: true}` to count and skip them")
+}
+
+/// The first bad record, which its dead letter keeps, ends the run behind its epoch.
+fn kept_bad_record(dead: &DeadLetter) -> Failure {
+    Failure::user("record.bad", described(dead)).hint("the dead letter has it: a new start goes on behind it")
 }
 
 /// Who refused which record, why, and its bytes.

@@ -204,6 +204,7 @@ fn journal(plan: &Plan) -> String {
 fn errors(plan: &Plan) -> String {
     match plan.errors {
         ErrorPolicy::Fail => "the first one ends the run".into(),
+        ErrorPolicy::KeepThenFail => "to `dead_letter`, and the first one ends the run then".into(),
         ErrorPolicy::Skip => "counted and skipped".into(),
         ErrorPolicy::FailAbove(share) => format!("to `dead_letter`; more than {}% end the run", share * 100.0),
         ErrorPolicy::DeadLetter => "to `dead_letter`, however many".into(),

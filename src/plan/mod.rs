@@ -288,6 +288,8 @@ pub enum ErrorPolicy {
     Fail,
     /// Counted, and the run goes on.
     Skip,
+    /// Dead letters are written; the first one ends the run once it is there.
+    KeepThenFail,
     /// Dead letters are written; above this share of the last 10,000 rows read the run ends.
     FailAbove(f64),
     /// Dead letters are written, however many.

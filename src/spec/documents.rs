@@ -327,6 +327,8 @@ pub enum Idle {
 pub enum ErrorsSpec {
     /// `{skip: true}`: counted, and the run goes on.
     Skip,
+    /// `{keep_then_fail: true}`: the first one ends the run, once its dead letter is there.
+    KeepThenFail,
     /// `{fail_above: 1%}`: a share between 0 and 1 of the last 10,000 rows read.
     FailAbove(f64),
 }

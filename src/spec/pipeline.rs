@@ -221,17 +221,20 @@ fn is_local(store: &str) -> bool {
 impl FromNode for ErrorsSpec {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
         match node.entries() {
-            Some([entry]) if entry.key == "skip" => match bool::from_node(&entry.value, out)? {
-                true => Some(ErrorsSpec::Skip),
-                false => wrong_type(&entry.value, "`true`, or no `errors` at all", out),
-            },
+            Some([entry]) if entry.key == "skip" || entry.key == "keep_then_fail" => {
+                match bool::from_node(&entry.value, out)? {
+                    true if entry.key == "skip" => Some(ErrorsSpec::Skip),
+                    true => Some(ErrorsSpec::KeepThenFail),
+                    false => wrong_type(&entry.value, "`true`, or no `errors` at all", out),
+                }
+            }
             Some([entry]) if entry.key == "fail_above" => read_share(&entry.value, out).map(ErrorsSpec::FailAbove),
             Some([_, second, ..]) => {
-                let title = "`errors` has one of `skip` and `fail_above`";
+                let title = "`errors` has one of `skip`, `keep_then_fail` and `fail_above`";
                 out.push(Diagnostic::error("errors.two", title).at(&second.key_place));
                 None
             }
-            _ => wrong_choice(node, &[], &["skip", "fail_above"], out),
+            _ => wrong_choice(node, &[], &["skip", "keep_then_fail", "fail_above"], out),
         }
     }
 
@@ -239,6 +242,11 @@ impl FromNode for ErrorsSpec {
         let share = Share::schema(generator);
         let maps = vec![
             single_key_schema("skip", json_schema!({ "const": true }), &["Bad rows are counted, and the run goes on."]),
+            single_key_schema(
+                "keep_then_fail",
+                json_schema!({ "const": true }),
+                &["The first bad row ends the run, once it is in `dead_letter`; a new start goes on behind it."],
+            ),
             single_key_schema(
                 "fail_above",
                 share,

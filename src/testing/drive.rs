@@ -398,6 +398,9 @@ impl Drive<'_> {
             if self.variant.crash == Some(CrashAt::After(epoch)) && !std::mem::replace(&mut self.died_after, true) {
                 return Err(Failure::outside(DIED, "the process dies here").no_retry());
             }
+            if let (false, Some(failure)) = (more, self.stage()?.trunk.failing()) {
+                return Err(failure);
+            }
             if !more {
                 self.take_snapshot(epoch, rows_read)?;
                 return Ok(Event::Committed { epoch, open_ends: piece.open_ends, due: piece.due, state_bytes });

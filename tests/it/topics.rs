@@ -1,6 +1,7 @@
 //! Sources of several topics, and topics that change underneath a pipeline: on real servers, by the product's binary.
 
 mod alike;
+mod fitting;
 mod replaced;
 mod retention;
 

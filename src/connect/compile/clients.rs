@@ -169,7 +169,7 @@ pub fn errors(connector: &Connector, is_sink: bool, draft: &mut Draft) {
             let sink = json!({ "kafka": { "topic": topic }, "delivery": "at_least_once", "format": format });
             draft.dead_letter = Some(sink);
             if !tolerates {
-                draft.errors = Some(json!({ "fail_above": "0%" }));
+                draft.errors = Some(json!({ "keep_then_fail": true }));
             }
             let factor = connector.number("errors.deadletterqueue.topic.replication.factor").unwrap_or(3);
             let mut spec = json!({ "partitions": 1 });

@@ -114,6 +114,11 @@ impl Keeper {
             };
             let trouble = match outcome {
                 Ok(Outcome::Ended) => return self.turn(State::Ended, None),
+                // No failure, and nobody waits: what it read is committed, and there is more now.
+                Ok(Outcome::Grown) => {
+                    pause = FIRST_PAUSE;
+                    continue;
+                }
                 // Only because something else is wanted.
                 Ok(Outcome::Stopped) => return wishes.mark_changed(),
                 Err(trouble) => trouble,

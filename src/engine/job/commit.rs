@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
-use super::{Behind, PROGRESS_EVERY, Positions, Reached, ToCommitter, ToCoordinator, kept_bytes, until};
+use super::{Behind, Ending, PROGRESS_EVERY, Positions, Reached, ToCommitter, ToCoordinator, kept_bytes, until};
 use crate::engine::commit::{Commit, Committer};
 use crate::engine::coordinator::Event;
 use crate::engine::memory::Gauge;
@@ -55,7 +55,10 @@ impl CommitWorker {
                     news_are_due = None;
                     self = pool.run("the committer", move || self.commit(*commit)).await??;
                     // I10: no row of the next epoch is merged before the last piece of this one is committed.
-                    let Some(Behind { open_ends, due, state_bytes }) = done else { continue };
+                    let Some(Behind { open_ends, due, state_bytes, failing }) = done else { continue };
+                    if let Some(failure) = failing {
+                        let _ = self.events.send(ToCoordinator::End(Ending::Failed(failure))).await;
+                    }
                     let done = ToCoordinator::Event(Event::Committed { epoch, open_ends, due, state_bytes });
                     if self.events.send(done).await.is_err() {
                         break;

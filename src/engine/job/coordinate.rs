@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{NEIGHBOUR_GONE, Outcome, PROGRESS_EVERY, Threads, ToCoordinator, ToLane, ToTrunk, gone, until};
+use super::{Ending, NEIGHBOUR_GONE, Outcome, PROGRESS_EVERY, Threads, ToCoordinator, ToLane, ToTrunk, gone, until};
 use crate::connectors::{NEW_TOPICS, PartitionStart};
 use crate::engine::coordinator::{Action, Event};
 use crate::engine::reported;
@@ -53,6 +53,10 @@ impl Threads {
             }
             match event {
                 ToCoordinator::Failed(failure) => break Err(failure),
+                ToCoordinator::End(ending) => {
+                    self.ending.get_or_insert(ending);
+                    self.stop.stop();
+                }
                 ToCoordinator::Added { source, partitions } => self.add(source, partitions),
                 ToCoordinator::Event(event) => match self.handle(event) {
                     Ok(Some(outcome)) => break Ok(outcome),
@@ -61,7 +65,12 @@ impl Threads {
                 },
             }
         };
-        self.shut_down(outcome).await
+        let ending = self.ending.take();
+        self.shut_down(outcome).await.and_then(|outcome| match ending {
+            None => Ok(outcome),
+            Some(Ending::Grown) => Ok(Outcome::Grown),
+            Some(Ending::Failed(failure)) => Err(failure),
+        })
     }
 
     fn handle(&mut self, event: Event) -> Result<Option<Outcome>, Failure> {
@@ -158,8 +167,13 @@ impl Threads {
                 match source.source.look() {
                     Ok(partitions) if partitions.is_empty() => {}
                     Ok(partitions) => drop(events.blocking_send(ToCoordinator::Added { source: index, partitions })),
+                    // A new start reads them too. Until then nothing is lost.
+                    Err(failure) if failure.code == NEW_TOPICS => {
+                        tracing::info!(source = source.name, "goes on with more to read: {failure}");
+                        return drop(events.blocking_send(ToCoordinator::End(Ending::Grown)));
+                    }
                     // A server that is away is waited for, and named, by whoever reads.
-                    Err(failure) if failure.retry && failure.code != NEW_TOPICS => {
+                    Err(failure) if failure.retry => {
                         tracing::debug!(source = source.name, "{failure}");
                     }
                     Err(failure) => return drop(events.blocking_send(ToCoordinator::Failed(failure))),

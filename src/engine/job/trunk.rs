@@ -90,7 +90,10 @@ impl TrunkWorker {
             let more = record.cursor.is_some();
             let commit = Commit { record, rows: piece.rows };
             self.kept.add(kept_bytes(&commit));
-            let done = (!more).then_some(Behind { open_ends: piece.open_ends, due: piece.due, state_bytes });
+            let done = (!more).then(|| {
+                let (open_ends, due, failing) = (piece.open_ends, piece.due, self.trunk.failing());
+                Behind { open_ends, due, state_bytes, failing }
+            });
             let epoch = commit.record.epoch;
             room.send(ToCommitter::Commit { commit: Box::new(commit), done });
             if more {

@@ -17,7 +17,33 @@ use crate::plan::{
     fingerprint,
 };
 use crate::report::{Diagnostic, Diagnostics};
-use crate::spec::Port;
+use crate::spec::{Document, PipelineSpec, Port};
+
+/// A pattern that fits a topic which the pipeline writes: it would read its own output, for ever.
+fn refuse_own_output(
+    pipeline: &Document<PipelineSpec>,
+    sources: &[(SourcePlan, Shape)],
+    sinks: &[SinkPlan],
+    out: &mut Diagnostics,
+) {
+    for (source, _) in sources {
+        let found = sinks.iter().find_map(|sink| Some((sink, source.source.comes_to_read(&*sink.sink)?)));
+        let Some((sink, topic)) = found else { continue };
+        let place = pipeline
+            .spec
+            .sources
+            .iter()
+            .find(|known| known.name.value == source.name)
+            .map(|known| &known.connector.place);
+        let title = format!("the pattern of `{}` fits `{topic}`, which `{}` writes", source.name, sink.name);
+        out.push(
+            Diagnostic::error("kafka.own_output", title)
+                .at(place.unwrap_or(&pipeline.place))
+                .label("the pipeline would read its own output")
+                .hint("choose a pattern that does not fit it (`in-.*`), or name the topics: `topics: [a, b]`"),
+        );
+    }
+}
 
 impl PipelineCheck<'_> {
     #[expect(clippy::too_many_arguments, reason = "the parts of a plan, put together once")]
@@ -89,6 +115,7 @@ impl PipelineCheck<'_> {
             dead_letter_index = Some(plans.len());
             plans.push(draft.plan_dead(&mut self.outline)?);
         }
+        refuse_own_output(self.scope.pipeline, &sources, &plans, out);
         let restart = match self.scope.extent {
             Extent::InUse => self.restart(&wiring, &sources, &steps, &plans, out)?,
             Extent::Everything => RestartPlan::Journal,

@@ -14,6 +14,7 @@ pub(super) fn error_policy(pipeline: &Document<PipelineSpec>, out: &mut Diagnost
         (None, None) => ErrorPolicy::Fail,
         (None, Some(_)) => ErrorPolicy::DeadLetter,
         (Some(ErrorsSpec::FailAbove(share)), Some(_)) => ErrorPolicy::FailAbove(share),
+        (Some(ErrorsSpec::KeepThenFail), Some(_)) => ErrorPolicy::KeepThenFail,
         (Some(ErrorsSpec::Skip), None) => ErrorPolicy::Skip,
         (Some(ErrorsSpec::Skip), Some(dead)) => {
             out.push(
@@ -23,15 +24,19 @@ pub(super) fn error_policy(pipeline: &Document<PipelineSpec>, out: &mut Diagnost
             );
             ErrorPolicy::Skip
         }
-        (Some(ErrorsSpec::FailAbove(share)), None) => {
+        (Some(wanted @ (ErrorsSpec::FailAbove(_) | ErrorsSpec::KeepThenFail)), None) => {
             let place = errors.map_or(&pipeline.place, |errors| &errors.place);
+            let (key, policy) = match wanted {
+                ErrorsSpec::FailAbove(share) => ("fail_above", ErrorPolicy::FailAbove(share)),
+                _ => ("keep_then_fail", ErrorPolicy::KeepThenFail),
+            };
             out.push(
-                Diagnostic::error("errors.no_dead_letter", "`fail_above` needs a `dead_letter`")
+                Diagnostic::error("errors.no_dead_letter", format!("`{key}` needs a `dead_letter`"))
                     .at(place)
                     .note("without one the first bad record ends the run")
                     .hint("add `dead_letter: {file: {path: dead.jsonl}}`"),
             );
-            ErrorPolicy::FailAbove(share)
+            policy
         }
     }
 }

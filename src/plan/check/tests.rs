@@ -376,6 +376,36 @@ fn records_name_their_topics_only_where_no_transaction_promises_anything() {
 }
 
 #[test]
+fn a_pattern_fits_nothing_that_the_pipeline_writes() {
+    let codes = |pattern: &str, more: &str| {
+        let spec = format!(
+            "  sources: {{ rows: {{ kafka: {{ pattern: '{pattern}' }}, format: json, columns: {{ n: int }} }} }}
+  sinks: {{ out: {{ from: rows, kafka: {{ topic: orders-copy }}, format: json{more} }} }}
+  dead_letter: {{ kafka: {{ topic: dead }} }}
+  connections: {{ far: {{ kafka: {{ brokers: \"far:9092\" }} }} }}\n"
+        );
+        built(&format!("{HEAD}{spec}")).1
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(codes("orders.*", ""), ["kafka.own_output"]);
+    assert_eq!(codes("dead|x", ""), ["kafka.own_output"], "dead letters are output, too");
+    assert_eq!(codes("orders", ""), none, "it fits whole names");
+    assert_eq!(codes("orders.*", ", connection: far"), none, "another cluster has topics of its own");
+}
+
+#[test]
+fn what_is_kept_of_the_first_bad_record_needs_a_place() {
+    let codes = |more: &str| {
+        of_ratings(&format!(
+            "  sinks: {{ out: {{ from: ratings, console: {{}} }} }}\n  errors: {{ keep_then_fail: true }}\n{more}"
+        ))
+        .1
+    };
+    assert_eq!(codes(""), ["errors.no_dead_letter"]);
+    assert_eq!(codes("  dead_letter: { file: { path: dead.jsonl }, format: json }\n"), [] as [&str; 0]);
+}
+
+#[test]
 fn a_pattern_of_topics_is_a_regex_and_stands_alone() {
     let source = |kafka: &str| {
         let spec = format!(

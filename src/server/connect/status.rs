@@ -18,6 +18,7 @@ use crate::connect::find_plugin;
 use crate::deploy::connector::Connector;
 use crate::deploy::store::Wanted;
 use crate::deploy::supervisor::{Described, Reason, State};
+use crate::kafka_connect::DATA_EXCEPTION;
 
 pub fn show(call: &Call, name: &str) -> Result<Answer, Refusal> {
     let described = described(call, name)?;
@@ -88,7 +89,7 @@ fn task_state(described: &Described, connector: &Connector) -> (&'static str, Op
         // It is about to be, or was never run.
         State::Stopped => ("UNASSIGNED", None),
         State::Paused => ("PAUSED", None),
-        State::Failed => ("FAILED", Some(trace_of(described.status.reason.as_ref()))),
+        State::Failed => ("FAILED", Some(trace_of(described.status.reason.as_ref(), connector))),
         State::Ended => match &connector.at_end {
             Some(line) => ("FAILED", Some(format!("{line}\n"))),
             None => ("RUNNING", None),
@@ -96,12 +97,29 @@ fn task_state(described: &Described, connector: &Connector) -> (&'static str, Op
     }
 }
 
-/// What stands where Connect has the trace of a Java exception.
-fn trace_of(reason: Option<&Reason>) -> String {
-    let Some(reason) = reason else { return "org.apache.kafka.connect.errors.ConnectException\n".to_owned() };
-    let hint = reason.hint.as_ref().map_or(String::new(), |hint| format!("hint: {hint}\n"));
-    let class = "org.apache.kafka.connect.errors.ConnectException";
-    format!("{class}: {}\n{hint}\tat runner ({})\n", reason.message, reason.code)
+/// What stands where Connect has the trace of a Java exception: its first lines are those that alerts look for.
+fn trace_of(reason: Option<&Reason>, connector: &Connector) -> String {
+    const CLASS: &str = "org.apache.kafka.connect.errors.ConnectException";
+    let Some(reason) = reason else { return format!("{CLASS}\n") };
+    let Reason { code, message, hint, .. } = reason;
+    let hint = hint.as_ref().map_or(String::new(), |hint| format!("hint: {hint}\n"));
+    let queue = connector.config.get("errors.deadletterqueue.topic.name").map(|topic| topic.trim());
+    let queue = queue.filter(|topic| !topic.is_empty() && message.contains(&format!("`{topic}`")));
+    match (code.as_str(), queue) {
+        ("record.bad" | "errors.too_many", _) => {
+            // Connect says why, and we also which record it was.
+            let why = message.split_once(" refused a record").and_then(|(_, rest)| Some(rest.split_once(": ")?.1));
+            let cause = format!("Caused by: {DATA_EXCEPTION}: {}\n", why.unwrap_or(message));
+            format!(
+                "{CLASS}: Tolerance exceeded in error handler\n\tat runner ({code})\n{cause}{hint}\t... {message}\n"
+            )
+        }
+        ("kafka.create_topic", Some(queue)) => {
+            let first = format!("{CLASS}: Could not initialize dead letter queue with topic={queue}\n");
+            format!("{first}\tat runner ({code})\nCaused by: {message}\n{hint}")
+        }
+        _ => format!("{CLASS}: {message}\n{hint}\tat runner ({code})\n"),
+    }
 }
 
 fn version(connector: &Connector) -> &'static str {
