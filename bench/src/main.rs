@@ -5,7 +5,7 @@
 //!     [--runner PATH] [--seconds 95] [--json FILE]
 //! ```
 //!
-//! `WORK` is `all` or some of the names in `work::WORKS` and `work::OTHERS`; `--seconds` is how long `snapshots` measures. A Kafka broker and a schema registry are started as for the
+//! `WORK` is `all` or some of the names in `work::WORKS` and `work::OTHERS`; `--seconds` is how long `snapshots` and `rest` measure. A Kafka broker and a schema registry are started as for the
 //! tests (`tests/servers`), or named by `RUNNER_TEST_KAFKA` and `RUNNER_TEST_REGISTRY`. Without `--runner` the project is
 //! built in release mode first.
 //!
@@ -23,6 +23,7 @@ mod latency;
 mod measure;
 mod recovery;
 mod report;
+mod rest;
 mod servers;
 mod snapshots;
 mod start;

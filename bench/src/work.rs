@@ -9,7 +9,7 @@ use crate::client::Admin;
 use crate::measure::{Used, ask_self, run};
 use crate::report::{Figure, Report};
 use crate::servers::Servers;
-use crate::{Result, killed, latency, recovery, snapshots, start};
+use crate::{Result, killed, latency, recovery, rest, snapshots, start};
 
 pub const PARTITIONS: i32 = 6;
 
@@ -79,7 +79,7 @@ pub const WORKS: &[Work] = &[
 ];
 
 /// What is measured in rooms of their own, or without a topic.
-pub const OTHERS: [&str; 6] = ["datagen", "start", "latency", "recovery", "killed", "snapshots"];
+pub const OTHERS: [&str; 7] = ["datagen", "start", "latency", "recovery", "killed", "snapshots", "rest"];
 
 /// What fills a topic, and how many records of it are wanted.
 const FILLS: &[(&str, &str)] =
@@ -155,6 +155,9 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     }
     if wanted.wants("snapshots") {
         report.more("snapshots", snapshots::measure(&bench, wanted.runs, wanted.seconds)?);
+    }
+    if wanted.wants("rest") {
+        report.more("rest", rest::measure(&bench, wanted.runs, wanted.seconds)?);
     }
     if let Some(path) = &wanted.json {
         std::fs::write(path, report.json())?;
