@@ -21,7 +21,7 @@ use crate::engine::carry::Fate;
 use crate::engine::metrics::Snapshot;
 use crate::engine::start::{StartOptions, StartReport};
 use crate::engine::{Job, Metrics, Outcome, RunOptions};
-use crate::plan::resolve::Servers;
+use crate::plan::resolve::{Connections, Servers};
 use crate::plan::{Plan, describe};
 use crate::report::{Diagnostics, Failure, to_json};
 use crate::spec::Documents;
@@ -80,7 +80,7 @@ pub fn run(args: Args, common: &Common) -> Exit {
         }
         plans_patiently(documents, found, output, &stops, &mut patience)
     });
-    let mut planned = match read {
+    let (mut planned, mut connections) = match read {
         Ok(Some(planned)) => planned,
         Ok(None) => return Exit::Done,
         Err(exit) => return exit,
@@ -103,6 +103,8 @@ pub fn run(args: Args, common: &Common) -> Exit {
             voice.prepared(&changes);
             run_all(plans, &options, &runtime, &voice, &stops, &mut patience, &mut ran)
         });
+        // So far they asked by these.
+        drop(connections);
         let again = match round {
             Ok(again) if again.is_empty() => break Ok(()),
             Ok(again) => again,
@@ -110,7 +112,8 @@ pub fn run(args: Args, common: &Common) -> Exit {
         };
         // What was asked of the first start holds for no other one.
         options.start = StartOptions { lanes: args.lanes, ..StartOptions::default() };
-        planned = match plans_patiently(documents, Diagnostics::default(), output, &stops, &mut patience) {
+        (planned, connections) = match plans_patiently(documents, Diagnostics::default(), output, &stops, &mut patience)
+        {
             Ok(Some(planned)) => planned,
             Ok(None) => break Ok(()),
             Err(exit) => {
@@ -138,10 +141,11 @@ fn plans_patiently(
     output: Output,
     stops: &Stops,
     patience: &mut Patience,
-) -> Result<Option<Planned>, Exit> {
+) -> Result<Option<(Planned, Connections)>, Exit> {
     while !stops.asked() {
         let world = Servers::telling(|failure| patience.tell(failure.code, &failure.to_string()));
         let (plans, warnings) = planned(&documents, Diagnostics(found.0.clone()), &world);
+        let connections = world.connections();
         drop(world);
         if warnings.may_all_pass() {
             let away = warnings.0.iter().filter(|diagnostic| diagnostic.may_pass);
@@ -153,7 +157,7 @@ fn plans_patiently(
             return Err(exit);
         }
         patience.over();
-        return Ok(Some(Planned { documents, plans, warnings }));
+        return Ok(Some((Planned { documents, plans, warnings }, connections)));
     }
     Ok(None)
 }

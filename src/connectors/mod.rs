@@ -69,6 +69,8 @@ pub struct Wanted {
     pub headers: bool,
     /// Bytes that a client may fetch ahead for one lane; 0: as it likes.
     pub queue_bytes: usize,
+    /// Whether somebody waits for an end to be seen: a step that looks at the watermark.
+    pub ends: bool,
 }
 
 /// A report of progress, as the world shows it.

@@ -196,10 +196,14 @@ type Tell<'a> = Box<dyn Fn(&Failure) + 'a>;
 pub struct Servers<'a> {
     tell: Option<Tell<'a>>,
     /// By brokers and settings: a client, or what was wrong.
-    clusters: Asked<Cluster, Arc<Topics>>,
+    clusters: Asked<Cluster, (Arc<SharedTopics>, Arc<Topics>)>,
     /// The same of registries.
     registries: Asked<Settings, Registries>,
 }
+
+/// Connections to clusters, open as long as somebody has this.
+#[derive(Debug)]
+pub struct Connections(#[expect(dead_code, reason = "held, and looked at by nobody")] Vec<Arc<SharedTopics>>);
 
 /// A failure that can be told again.
 #[derive(Debug, Clone)]
@@ -240,6 +244,12 @@ impl<'a> Servers<'a> {
         Servers { tell: Some(Box::new(tell)), ..Servers::default() }
     }
 
+    /// What was connected to. Whoever starts the plans holds it until they run: else each question on the way connects anew.
+    pub fn connections(&self) -> Connections {
+        let clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
+        Connections(clusters.iter().filter_map(|(_, known)| Some(known.as_ref().ok()?.0.clone())).collect())
+    }
+
     fn away(&self, failure: Failure) -> Away {
         if let (Some(tell), true) = (&self.tell, failure.retry) {
             tell(&failure);
@@ -250,11 +260,12 @@ impl<'a> Servers<'a> {
     fn topics(&self, cluster: &Cluster) -> Result<Arc<Topics>, Failure> {
         let mut clusters = self.clusters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, known)) = clusters.iter().find(|(known, _)| known == cluster) {
-            return known.clone().map_err(Failure::from);
+            return known.clone().map(|(_, topics)| topics).map_err(Failure::from);
         }
-        let found = SharedTopics::of(&cluster.client()).topics().map_err(|failure| self.away(failure));
+        let shared = SharedTopics::of(&cluster.client());
+        let found = shared.topics().map(|topics| (shared, topics)).map_err(|failure| self.away(failure));
         clusters.push((cluster.clone(), found.clone()));
-        found.map_err(Failure::from)
+        found.map(|(_, topics)| topics).map_err(Failure::from)
     }
 }
 
@@ -291,8 +302,7 @@ impl World for Servers<'_> {
 
     fn topic(&self, cluster: &Cluster, topic: &str) -> Result<Answer<Option<TopicInfo>>, Failure> {
         let topics = self.topics(cluster)?;
-        let Some(partitions) = topics.partitions(topic)? else { return Ok(Answer::Known(None)) };
-        let config = topics.config(topic)?;
+        let Some((partitions, config)) = topics.with_config(topic)? else { return Ok(Answer::Known(None)) };
         let is = |name: &str, word: &str| config.get(name).is_some_and(|value| value.contains(word));
         let number = |name: &str| config.get(name).and_then(|value| value.parse::<i64>().ok());
         Ok(Answer::Known(Some(TopicInfo {

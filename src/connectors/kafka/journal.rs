@@ -33,7 +33,7 @@ use self::place::Place;
 use super::client::Cluster;
 use super::native::{NativeError, Refused};
 use super::producer::{Producer, refusal};
-use super::topics::{NewTopic, Topics};
+use super::topics::{NewTopic, SharedTopics, Topics};
 use crate::data::{EncodedRows, Epoch, Offset};
 use crate::faults;
 use crate::journal::{Appended, Journal, Record, SinkRows, Watch, gone};
@@ -379,7 +379,7 @@ impl Journal for KafkaJournal {
     fn acquire(&mut self) -> Result<Vec<Record>, Failure> {
         // A producer that is gone cannot fence its successor, whatever it still had in mind.
         self.producer = None;
-        let topics = Topics::connect(&self.cluster)?;
+        let topics = SharedTopics::of(&self.cluster).topics()?;
         // Another one of its name would be taken for a log that was never begun.
         match &mut self.place {
             Some(place) => place.look_by(&topics)?,
@@ -403,7 +403,7 @@ impl Journal for KafkaJournal {
     }
 
     fn read(&mut self) -> Result<Vec<Record>, Failure> {
-        let topics = Topics::connect(&self.cluster)?;
+        let topics = SharedTopics::of(&self.cluster).topics()?;
         if topics.partitions(&self.topic)?.is_none() {
             return Ok(Vec::new());
         }

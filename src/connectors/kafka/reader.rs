@@ -22,15 +22,18 @@ use super::consumer::{Consumer, Message};
 use super::native::NativeError;
 use super::options::OnExpired;
 use super::source::{KafkaSource, expired, expired_place, known_offset, recreated, topics_in_words};
-use super::topics::Topics;
+use super::topics::SharedTopics;
 use super::watch::Watch;
 use crate::connectors::{Fetched, Input, PartitionStart, PartitionStatus, Payload, Reader, Wanted};
 use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex, partition};
 use crate::report::Failure;
 use crate::time::Millis;
 
-/// How long after the last record an end behind a marker is seen.
+/// How long after the last record an end behind a marker is seen, where somebody waits for it.
 const END_WITHIN: Duration = Duration::from_millis(200);
+/// The same where nobody does. A broker holds a fetch that finds nothing for so long, and answers at once when something
+/// comes: the longer, the less an idle partition costs. What is taken off and put back waits for that answer, though.
+const QUIET_END_WITHIN: Duration = Duration::from_millis(500);
 /// The same, where there is an end to stop at: nothing is asked for in vain before it.
 const LAST_END_WITHIN: Duration = Duration::from_millis(10);
 /// So often it is polled even where its client tells of nothing: a lost bell would cost everything, a look nothing.
@@ -196,7 +199,11 @@ impl KafkaReader {
         wanted: Wanted,
     ) -> Result<KafkaReader, Failure> {
         let KafkaSource { cluster, topics, group, watch, .. } = of;
-        let end_within = if share.iter().all(|part| part.end.is_some()) { LAST_END_WITHIN } else { END_WITHIN };
+        let end_within = match wanted.ends {
+            _ if share.iter().all(|part| part.end.is_some()) => LAST_END_WITHIN,
+            true => END_WITHIN,
+            false => QUIET_END_WITHIN,
+        };
         let consumer = Consumer::open(cluster, topics, group, end_within, wanted.queue_bytes)?;
         let mut slots = Slots::default();
         for part in share {
@@ -298,7 +305,7 @@ impl KafkaReader {
         let (next, max_timestamp) = (slot.next, slot.max_timestamp);
         // What another topic of this name holds was never meant.
         self.watch.ask(&self.topics)?;
-        let topics = Topics::connect(&self.cluster)?;
+        let topics = SharedTopics::of(&self.cluster).topics()?;
         let bounds = topics.existing(&topic).and_then(|count| topics.bounds(&topic, count))?;
         let bounds = bounds.get(number as usize).copied().filter(|bounds| next <= bounds.high);
         // Brokers without ids of topics: the next start decides about what another topic of this name holds.

@@ -12,7 +12,7 @@ use super::client::Cluster;
 use super::native::NativeError;
 use super::producer::{Producer, refusal};
 use super::routes::Routes;
-use super::topics::Topics;
+use super::topics::SharedTopics;
 use crate::connectors::{EpochRows, SinkProgress, Writer};
 use crate::data::EncodedRows;
 use crate::report::Failure;
@@ -40,7 +40,7 @@ impl RoutedWriter {
     }
 
     fn open_producer(&mut self) -> Result<Producer, Failure> {
-        let topics = Topics::connect(&self.cluster)?;
+        let topics = SharedTopics::of(&self.cluster).topics()?;
         for (topic, limit) in self.topics.iter_mut().filter(|(_, limit)| limit.is_none()) {
             if topics.partitions(topic)?.is_none() {
                 topics.create(&self.routes.new_topic(topic))?;

@@ -132,7 +132,7 @@ impl KafkaSource {
     /// Where the group stands. A partition that is missing has no position (or it expired): that
     /// means nothing. One whose metadata is not ours was moved by somebody (I16).
     pub fn group_position(&self) -> Result<BTreeMap<Partition, GroupPosition>, Failure> {
-        let topics = Topics::connect(&self.cluster)?;
+        let topics = SharedTopics::of(&self.cluster).topics()?;
         let mut positions = BTreeMap::new();
         for (index, topic) in self.topics.iter().enumerate() {
             let partitions = topics.existing(topic)?;
@@ -360,7 +360,7 @@ impl Source for KafkaSource {
     }
 
     fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure> {
-        let topics = Topics::connect(&self.cluster)?;
+        let topics = SharedTopics::of(&self.cluster).topics()?;
         let all = self.now(&topics)?;
         let known = known_offsets(known)?;
         self.check_known(&known, &all)?;
@@ -383,7 +383,7 @@ impl Source for KafkaSource {
     }
 
     fn at_time(&self, time: Millis) -> Result<BTreeMap<Partition, Position>, Failure> {
-        let topics = Topics::connect(&self.cluster)?;
+        let topics = SharedTopics::of(&self.cluster).topics()?;
         let mut found = BTreeMap::new();
         for now in self.now(&topics)? {
             let offsets = topics.offsets_at(now.name, now.bounds.len(), time)?;
@@ -411,7 +411,7 @@ impl Source for KafkaSource {
         if self.on_expired == OnExpired::Fail || known.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let topics = Topics::connect(&self.cluster)?;
+        let topics = SharedTopics::of(&self.cluster).topics()?;
         let all = self.now(&topics)?;
         let mut found = BTreeMap::new();
         for (partition, known) in known {

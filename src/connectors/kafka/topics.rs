@@ -7,7 +7,7 @@ mod shared;
 
 use std::collections::BTreeMap;
 use std::ffi::c_char;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::bindings as rd;
@@ -31,6 +31,13 @@ const NAMED_WITHIN: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_millis(300), Duration::from_millis(1_400)];
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Whoever has answered so lately is taken to be there still.
+const ANSWERED: Duration = Duration::from_millis(250);
+/// Between two looks whether a topic has come: at first, and at last.
+const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+
+/// What is in force for a topic, by Kafka's names: `cleanup.policy`, `retention.ms`, …
+pub type TopicConfig = BTreeMap<String, String>;
 
 /// First offset kept, and the end for readers of committed records (the last stable offset).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +84,8 @@ enum Asked {
 pub struct Topics {
     client: Client,
     cluster: Cluster,
+    /// When it answered last.
+    answered: Mutex<Instant>,
 }
 
 impl std::fmt::Debug for Topics {
@@ -110,7 +119,7 @@ impl Topics {
     }
 
     fn answering(client: Client, cluster: &Cluster) -> Result<Topics, Failure> {
-        let topics = Topics { client, cluster: cluster.clone() };
+        let topics = Topics { client, cluster: cluster.clone(), answered: Mutex::new(Instant::now()) };
         topics.answers().map(|()| topics)
     }
 
@@ -124,6 +133,15 @@ impl Topics {
             }
         }
         outcome
+    }
+
+    /// It has answered just now. A start asks several things, one after the other.
+    fn has_answered(&self) -> bool {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ANSWERED
+    }
+
+    fn note_answer(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// The id of the cluster.
@@ -157,11 +175,13 @@ impl Topics {
 
     /// The same, but a topic that does not exist is a failure.
     pub fn existing(&self, topic: &str) -> Result<usize, Failure> {
-        self.partitions(topic)?.ok_or_else(|| {
-            let at = &self.cluster.brokers;
-            Failure::user("kafka.unknown_topic", format!("there is no topic `{topic}` at `{at}`"))
-                .hint("create it, or correct the name")
-        })
+        self.partitions(topic)?.ok_or_else(|| self.unknown(topic))
+    }
+
+    fn unknown(&self, topic: &str) -> Failure {
+        let at = &self.cluster.brokers;
+        Failure::user("kafka.unknown_topic", format!("there is no topic `{topic}` at `{at}`"))
+            .hint("create it, or correct the name")
     }
 
     /// The topics whose whole names fit a regex, in their order; not those that brokers, or pipelines, keep for themselves.
@@ -191,6 +211,7 @@ impl Topics {
         let code = unsafe { rd::rd_kafka_metadata(self.client.ptr(), all, only, &mut metadata, ms(timeout)) };
         NativeError::check_code(code).map_err(|error| self.failure("ask for topics", error))?;
         self.client.events().was_let_in();
+        self.note_answer();
         // SAFETY: on success the answer is there, with as many topics as it says.
         unsafe {
             let answer = &*metadata;
@@ -365,12 +386,14 @@ impl Topics {
     /// Creation and deletion reach the brokers after the call has returned.
     fn wait_for(&self, topic: &str, present: bool) -> Result<(), Failure> {
         let deadline = Instant::now() + TIMEOUT;
+        let [mut pause, longest] = PAUSES;
         while self.partitions(topic)?.is_some_and(|count| count > 0) != present {
             if Instant::now() > deadline {
                 let state = if present { "there" } else { "gone" };
                 return Err(Failure::outside("kafka.topic", format!("topic `{topic}` is still not {state}")));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(longest);
         }
         Ok(())
     }
@@ -402,7 +425,7 @@ impl Topics {
 
     /// A topic's configuration as it is in force: `cleanup.policy`, `retention.ms`, … Empty, with a
     /// warning, where this user may not see it: many clusters allow writing and not that.
-    pub fn config(&self, topic: &str) -> Result<BTreeMap<String, String>, Failure> {
+    pub fn config(&self, topic: &str) -> Result<TopicConfig, Failure> {
         let doing = format!("ask for the configuration of topic `{topic}`");
         match self.describe(topic, &doing) {
             Err(failure) if failure.code == "kafka.not_allowed" => {
@@ -413,7 +436,7 @@ impl Topics {
         }
     }
 
-    fn describe(&self, topic: &str, doing: &str) -> Result<BTreeMap<String, String>, Failure> {
+    fn describe(&self, topic: &str, doing: &str) -> Result<TopicConfig, Failure> {
         let name = c_string(topic);
         // SAFETY: the string ends with a zero; the object is destroyed below.
         let mut resource = unsafe {
@@ -449,10 +472,22 @@ impl Topics {
         Ok(config)
     }
 
+    /// How many partitions a topic has, and its [`Topics::config`]: both are asked for at once. `None`: there is no such topic.
+    pub fn with_config(&self, topic: &str) -> Result<Option<(usize, TopicConfig)>, Failure> {
+        let span = tracing::Span::current();
+        let (partitions, config) = std::thread::scope(|scope| {
+            let config = scope.spawn(|| span.in_scope(|| self.config(topic)));
+            (self.partitions(topic), config.join())
+        });
+        // Of a topic that is not there nothing else is asked.
+        let Some(partitions) = partitions? else { return Ok(None) };
+        let panicked = |_| Err(Failure::bug("kafka.panic", "a question to a cluster panicked"));
+        config.unwrap_or_else(panicked).map(|config| Some((partitions, config)))
+    }
+
     /// What a topic takes.
     pub fn limits(&self, topic: &str) -> Result<SinkLimits, Failure> {
-        let partitions = self.existing(topic)?;
-        let config = self.config(topic)?;
+        let (partitions, config) = self.with_config(topic)?.ok_or_else(|| self.unknown(topic))?;
         let append_time = config.get("message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime");
         let number = |name: &str| config.get(name).and_then(|value| value.parse::<i64>().ok());
         Ok(SinkLimits {

@@ -181,6 +181,9 @@ impl Seating<'_> {
         watermark: Watermark,
         times: &BTreeMap<String, BTreeMap<PartitionName, Reached>>,
     ) -> Result<Vec<Seat>, Failure> {
+        // I5: an idle partition stands at its end. That is of interest to steps which look at the watermark, whose sources
+        // are aligned too.
+        let ends: Vec<bool> = timing(self.plan).iter().map(|of| of.align_ms.is_some()).collect();
         let mut seats = Vec::new();
         for ((index, partitions), lanes) in discovered.iter().enumerate().zip(self.lanes.iter().copied()) {
             let source = &self.plan.sources[index];
@@ -189,7 +192,7 @@ impl Seating<'_> {
             for lane in 0..lanes {
                 let share: Vec<PartitionStart> = partitions.iter().skip(lane).step_by(lanes).cloned().collect();
                 let opened = Lane::open(self.plan, self.graph, index, &share, self.metrics.clone())?;
-                let wanted = Wanted { queue_bytes: self.queue_bytes, ..source.wanted };
+                let wanted = Wanted { queue_bytes: self.queue_bytes, ends: ends[index], ..source.wanted };
                 let reader = source.source.open(index as crate::data::SourceIndex, &share, wanted)?;
                 let mut seat = Seat::new(index, opened, reader, &share, self.clock.clone());
                 seat.resume(watermark, &times);

@@ -65,6 +65,9 @@ impl SharedTopics {
     pub fn topics(&self) -> Result<Arc<Topics>, Failure> {
         let known = lock(&self.current).clone();
         if let Some(known) = known {
+            if known.has_answered() {
+                return Ok(known);
+            }
             match known.answers() {
                 Ok(()) => return Ok(known),
                 Err(failure) => {
