@@ -7,6 +7,7 @@ mod commercials;
 mod conformance;
 mod connect;
 mod connectors;
+mod datagen;
 mod encrypted;
 mod guarded;
 mod many;

@@ -35,6 +35,28 @@ impl Iteration {
         }
     }
 
+    /// The value behind so many records that moved it once each, as the genuine generator goes on with it.
+    pub fn behind(&self, records: u64) -> i64 {
+        if records == 0 {
+            return self.first();
+        }
+        let moved = |start: i64, step: i64, initial: i64| {
+            i128::from(initial) - i128::from(start) + i128::from(records) * i128::from(step)
+        };
+        match *self {
+            Iteration::Boolean { start } => i64::from(start != (records % 2 == 1)),
+            Iteration::Whole { start, step, span, initial } => {
+                let offset = moved(start, step, initial).abs();
+                let offset = span.map_or(offset, |span| offset % span);
+                (i128::from(start) + i128::from(step.signum()) * offset) as i64
+            }
+            Iteration::Decimal { start, step, span, initial, .. } => {
+                let offset = moved(start, step, initial);
+                (i128::from(start) + span.map_or(offset, |span| offset % span)) as i64
+            }
+        }
+    }
+
     /// The value behind `value`.
     pub fn after(&self, value: i64) -> i64 {
         let moved = |start: i64, step: i64| i128::from(value) - i128::from(start) + i128::from(step);

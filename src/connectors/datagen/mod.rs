@@ -244,7 +244,7 @@ impl Source for Datagen {
         let start = |task: u32| -> Result<PartitionStart, Failure> {
             let partition = task as Partition;
             let start = match known.get(&partition) {
-                Some(position) => TaskPosition::read(position, self.rules.iterations.len())?.position(),
+                Some(position) => TaskPosition::counted(position, &self.iterations(task))?.position(),
                 None => self.first_position(seed, task),
             };
             Ok(PartitionStart { partition, start, end: None, max_timestamp: None })

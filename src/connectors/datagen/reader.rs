@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Datagen;
 use super::generate::{Draw, RowBuilder};
+use super::iteration::Iteration;
 use super::pace::Schedule;
 use super::random::Random;
 use crate::connectors::{Fetched, Input, PartitionStart, PartitionStatus, Payload, Reader};
@@ -26,7 +27,8 @@ pub struct TaskPosition {
     /// How many records the task has made.
     pub record: u64,
     pub seed: i64,
-    /// Next value of each counter; units of the counter's last decimal.
+    /// Next value of each counter; units of the counter's last decimal. One that somebody set has none.
+    #[serde(default)]
     pub counters: Vec<i64>,
     /// How often it has gone on where an earlier run had stopped.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -42,13 +44,27 @@ impl TaskPosition {
         Position(serde_json::to_value(self).expect("numbers are JSON"))
     }
 
+    /// Reads a position back; in one without counters they are where so many records bring them that move each once.
+    ///
+    /// # Errors
+    /// As [`TaskPosition::read`].
+    pub fn counted(position: &Position, iterations: &[Iteration]) -> Result<Self, Failure> {
+        let read = Self::read(position, iterations.len())?;
+        match position.0.get("counters") {
+            Some(_) => Ok(read),
+            None => {
+                Ok(TaskPosition { counters: iterations.iter().map(|one| one.behind(read.record)).collect(), ..read })
+            }
+        }
+    }
+
     /// Reads a position back.
     ///
     /// # Errors
     /// `datagen.position` if it is not one of a generator with this many counters.
     pub fn read(position: &Position, counters: usize) -> Result<Self, Failure> {
         match Self::deserialize(&position.0) {
-            Ok(read) if read.counters.len() == counters => Ok(read),
+            Ok(read) if read.counters.len() == counters || position.0.get("counters").is_none() => Ok(read),
             Ok(read) => {
                 let was = read.counters.len();
                 let message = format!("the generator counted with {was} iteration rules and now has {counters}");
@@ -95,9 +111,10 @@ struct Task {
 impl TaskReader {
     pub fn new(datagen: &Datagen, share: &[PartitionStart]) -> Result<Self, Failure> {
         let task = |start: &PartitionStart| -> Result<Task, Failure> {
-            let position = TaskPosition::read(&start.start, datagen.rules.iterations.len())?;
             let number = start.partition as u32;
-            let mut draw = Draw::new(&datagen.iterations(number), position.seed);
+            let iterations = datagen.iterations(number);
+            let position = TaskPosition::counted(&start.start, &iterations)?;
+            let mut draw = Draw::new(&iterations, position.seed);
             draw.counters = position.counters;
             Ok(Task {
                 partition: start.partition,

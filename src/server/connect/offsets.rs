@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | sinks | `kafka_topic`, `kafka_partition` | `kafka_offset` |
 //! | FileStreamSource | `filename` | `position`, in bytes |
-//! | Datagen | `task.id` | `task.generation`, `current.iteration`, `random.seed` |
+//! | Datagen | `task.id` | `task.generation` of the next start, `current.iteration`, `random.seed` |
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -190,7 +190,8 @@ impl Class {
             }
             Class::File { .. } => number("byte").map(|byte| json!({ "position": byte })),
             Class::Datagen => number("record").map(|record| {
-                let generation = at["generation"].as_i64().unwrap_or(0);
+                // That of the start which goes on from here.
+                let generation = at["generation"].as_i64().unwrap_or(0) + i64::from(record > 0);
                 json!({ "task.generation": generation, "current.iteration": record, "random.seed": at["seed"] })
             }),
         }
@@ -218,11 +219,13 @@ impl Class {
             }
             Given::Datagen { generation, iteration, seed } => {
                 at["record"] = iteration.into();
+                // Iteration rules go on from so many records.
+                at.as_object_mut().map(|at| at.remove("counters"));
                 if let Some(seed) = seed {
                     at["seed"] = seed.into();
                 }
                 if let Some(generation) = generation {
-                    at["generation"] = generation.into();
+                    at["generation"] = (generation - i64::from(iteration > 0)).into();
                 }
             }
         }
