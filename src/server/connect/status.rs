@@ -64,7 +64,12 @@ pub fn body(call: &Call, described: &Described, connector: &Connector) -> Json {
 
 /// Those that are being stopped are there still.
 fn tasks_shown(described: &Described, connector: &Connector) -> u32 {
-    let still_runs = matches!(described.status.state, State::Running | State::Stopping);
+    let still_runs = match described.status.state {
+        State::Running | State::Stopping => true,
+        // A start that was under way comes to its end before it is stopped.
+        State::Starting => described.has_run,
+        _ => false,
+    };
     if described.kept.wanted == Wanted::Stopped && still_runs { connector.tasks_max } else { connector.tasks }
 }
 
