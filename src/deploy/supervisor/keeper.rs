@@ -160,7 +160,8 @@ impl Keeper {
         let span = tracing::Span::current();
         let start = move || {
             let _within = span.entered();
-            let plans = kept.submission.plans(&kept.name, &supervisor.states, &Servers::default());
+            let servers = Servers::default();
+            let plans = kept.submission.plans(&kept.name, &supervisor.states, &servers);
             // Connect's sinks wait for topics that are to come. A schema comes with the first records of whoever writes the
             // topic, a connector that was submitted just before perhaps.
             let to_come = |code| code == NO_SCHEMA || (code == NO_TOPIC && kept.connector.is_some());
@@ -181,6 +182,8 @@ impl Keeper {
             let clock = supervisor.clock.clone();
             let job = Job::start(plan, journal, options, clock, &supervisor.runtime);
             let job = job.map_err(|failure| of_failure(&failure, true))?;
+            // Until now it asked by these connections.
+            drop(servers);
             supervisor.has_started(&kept);
             Ok(job)
         };
@@ -250,11 +253,22 @@ fn of_failure(failure: &Failure, is_start: bool) -> Trouble {
     let reason = Reason {
         code: failure.code.to_owned(),
         message: failure.to_string(),
-        hint: failure.hint.clone(),
+        hint: failure.hint.as_deref().map(of_a_server),
         diagnostics: None,
     };
     // A bug of ours may not meet the same moment again, and a pipeline that stands still helps nobody.
     Trouble { reason, retry: failure.retry || failure.blame == Blame::Us, waits: is_start && failure.retry }
+}
+
+/// A hint with what its commands are here.
+fn of_a_server(hint: &str) -> String {
+    if !hint.contains("`--fresh`") {
+        return hint.to_owned();
+    }
+    format!(
+        "{hint}. A server takes no `--fresh`: `runner delete` the pipeline, run it by `runner apply --fresh` in the server's folder \
+         until it has started, and submit it again (a connector: stop it, and DELETE its offsets)"
+    )
 }
 
 fn errors(wrong: &Diagnostics) -> impl Iterator<Item = &Diagnostic> {

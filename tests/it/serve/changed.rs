@@ -91,3 +91,36 @@ fn i14_state_is_given_up_over_http_by_whoever_says_so_and_once() {
     let accepted = apply(&["--accept-reset", "beside"]).with_code(0);
     assert_eq!(accepted.stdout, "counts: changed; running\n");
 }
+
+/// What is refused hints at `--fresh`, which no request has: what does the same on a server is said too, and is true.
+#[test]
+fn a_pipeline_of_a_server_begins_anew_as_its_hint_says() {
+    let folder = Folder::new();
+    let server = Server::start(folder.path(), &[]);
+    let put = |text: &str| assert!(server.put_yaml("counts", text).status().is_success());
+    put(&counts("sum(n)"));
+    server.until_rows("counts", 300);
+    put(&counts("max(n)"));
+    let failed = assert_refused(&server, "beside");
+    let hint = failed["reason"]["hint"].as_str().unwrap();
+    assert!(hint.contains("A server takes no `--fresh`: `runner delete` the pipeline"), "{hint}");
+    let counted = newest(&folder, "all.jsonl", "cnt");
+    assert!(counted > 100, "{counted}");
+    run(&["delete", "counts", "--server", &server.api], folder.path()).with_code(0);
+    folder.write("counts.yaml", &counts("max(n)"));
+    let fresh = Runner::spawn(&["apply", "--fresh", "counts.yaml"], folder.path());
+    let deadline = Instant::now() + PATIENCE;
+    let begun = loop {
+        let begun = newest(&folder, "all.jsonl", "cnt");
+        if begun < counted {
+            break begun;
+        }
+        assert!(Instant::now() < deadline, "{}", fresh.stderr());
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    fresh.signal(libc::SIGINT);
+    fresh.wait().with_code(0);
+    put(&counts("max(n)"));
+    server.until_state("counts", "running");
+    server.until("counts", "it goes on", |_| newest(&folder, "all.jsonl", "cnt") > begun);
+}
