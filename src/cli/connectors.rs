@@ -1,6 +1,8 @@
-//! `apply --server` of connectors: each is put to the server's API of Kafka Connect, under its own name.
+//! `apply --server` of connectors: each is put to the server's API of Kafka Connect, under its own name; and `serve PATH`, which
+//! has the server in its own process.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -11,8 +13,12 @@ use super::output::say;
 use super::remote::Remote;
 use crate::connect::{Config, config_of_document};
 use crate::deploy::connector::pipeline_of;
+use crate::deploy::store::Wanted;
 use crate::deploy::submission::Name;
+use crate::deploy::supervisor::Supervisor;
 use crate::report::Failure;
+use crate::server;
+use crate::server::connect::WorkerFace;
 use crate::spec::{ConnectorSpec, ConnectorState, Document, Documents};
 
 /// How long a connector may take to start.
@@ -53,6 +59,21 @@ impl Sent {
     /// The pipeline that it would be.
     pub fn pipeline(&self) -> Name {
         pipeline_of(&self.name)
+    }
+
+    /// Gives it to the server that this process is.
+    ///
+    /// # Errors
+    /// `serve.connector`: what the API would answer.
+    pub fn submit(&self, worker: &WorkerFace, supervisor: &Arc<Supervisor>) -> Result<(), Failure> {
+        let wanted = match self.state {
+            ConnectorState::Running => Wanted::Running,
+            ConnectorState::Paused => Wanted::Paused,
+            ConnectorState::Stopped => Wanted::Stopped,
+        };
+        server::connect::submit(worker, supervisor, &self.name, self.config.clone(), wanted).map_err(|refusal| {
+            Failure::user("serve.connector", format!("the connector `{}` is refused: {}", self.name, refusal.message))
+        })
     }
 
     /// Puts it, has it be in its state, and waits until it is; false if it failed.

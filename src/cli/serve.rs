@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use super::Common;
 use super::output::{self, Exit, Output};
-use super::specs::{ValueArgs, submission};
+use super::specs::{ValueArgs, beside_connectors};
 use super::stops::Stops;
 use super::worker::{Ground, WorkerConfig};
-use crate::connect::Worker;
 use crate::connectors::kafka::Cluster;
 use crate::deploy::levels::Levels;
 use crate::deploy::logs::Logs;
@@ -28,10 +27,13 @@ use crate::time::SystemClock;
 
 /// Answers that are under way have so long when the server ends.
 const LAST_ANSWERS: Duration = Duration::from_secs(3);
+/// A thread that waited for a disk or a server ends so long behind its last work. Short, because each piece of work wakes the one
+/// that has waited longest: idle pipelines, which look at their topics now and then, would keep all that a busy moment made.
+const UNUSED_THREADS: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Specs to submit at the start: files, or folders that are searched for *.yaml and *.yml. What was submitted
+    /// Specs and connectors to submit at the start: files, or folders that are searched for *.yaml and *.yml. What was submitted
     /// before runs too.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
@@ -40,6 +42,10 @@ pub struct Args {
     /// Where the API is.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8083")]
     listen: String,
+    /// Where others reach it, if that is another address than `--listen` (0.0.0.0, a container, a proxy): what `Location` and
+    /// `worker_id` say.
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    advertise: Option<String>,
     /// What was submitted, journals and the embedded registry are kept here.
     #[arg(long, value_name = "DIR", default_value = ".runner")]
     state_dir: PathBuf,
@@ -78,6 +84,21 @@ impl Args {
     }
 }
 
+/// `HOST:PORT`, as it stands in a URL.
+fn host_and_port(text: &str) -> Result<String, String> {
+    let Some((host, port)) = text.rsplit_once(':') else { return Err("expected `HOST:PORT`".into()) };
+    let is_host = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let is_name = !host.is_empty() && host.chars().all(is_host);
+    let is_ipv6 = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if !is_name && is_ipv6.is_none_or(|address| address.parse::<std::net::Ipv6Addr>().is_err()) {
+        return Err(format!("`{host}` is neither the name of a host nor its address"));
+    }
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(text.to_owned()),
+        _ => Err(format!("`{port}` is no port")),
+    }
+}
+
 /// What the process logs, for whoever asks the server.
 pub struct Logging {
     pub kept: Option<Logs>,
@@ -86,10 +107,10 @@ pub struct Logging {
 
 pub fn run(args: Args, logging: Logging, common: &Common) -> Exit {
     let output = if common.output.is_json() { Output::JsonBesideRows } else { Output::Text };
-    let specs = match args.paths.is_empty() {
-        true => None,
-        false => match submission(&args.paths, &args.values, output) {
-            Ok(submission) => Some(submission),
+    let (specs, connectors) = match args.paths.is_empty() {
+        true => (None, Vec::new()),
+        false => match beside_connectors(&args.paths, &args.values, output) {
+            Ok(given) => given,
             Err(exit) => return exit,
         },
     };
@@ -97,17 +118,19 @@ pub fn run(args: Args, logging: Logging, common: &Common) -> Exit {
     let clock = SystemClock::shared();
     let Logging { kept, levels } = logging;
     let logs = kept.unwrap_or_else(|| Logs::new(clock.clone()));
-    let served = Faces::open(&args).and_then(|faces| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let served = Faces::open(&args, levels).and_then(|faces| {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().thread_keep_alive(UNUSED_THREADS).enable_all().build();
         let runtime = runtime
             .map_err(|error| Failure::outside("engine.thread", "cannot start a thread").no_retry().because(error))?;
         let supervisor = Supervisor::open(&args.state_dir, clock, logs, runtime.handle().clone())?;
         if let Some(specs) = specs {
             supervisor.submit(&specs, None, &BTreeSet::new(), &Expect::Anything).map_err(of_refused)?;
         }
+        connectors.iter().try_for_each(|connector| connector.submit(&faces.worker, &supervisor))?;
         let stops = Stops::watching_on(runtime.handle())?;
         faces.announce(output, &supervisor);
-        let ended = runtime.block_on(faces.answer(supervisor, levels, &stops));
+        let ended = runtime.block_on(faces.answer(supervisor, &stops));
         runtime.shutdown_background();
         ended
     });
@@ -139,6 +162,10 @@ fn of_refused(refused: Refused) -> Failure {
     }
 }
 
+fn scheme(tls: Option<&Tls>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
+}
+
 /// What is listened on.
 struct Faces {
     api: (TcpListener, SocketAddr),
@@ -146,12 +173,11 @@ struct Faces {
     credentials: Credentials,
     tls: Option<Arc<Tls>>,
     /// Of connectors.
-    brokers: Cluster,
-    worker: Worker,
+    worker: WorkerFace,
 }
 
 impl Faces {
-    fn open(args: &Args) -> Result<Faces, Failure> {
+    fn open(args: &Args, levels: Levels) -> Result<Faces, Failure> {
         let credentials = Credentials::read(args.token_file.as_deref(), args.users_file.as_deref())?;
         let tls = args.tls()?;
         let listen = |address: &str| {
@@ -168,17 +194,21 @@ impl Faces {
         for note in notes {
             tracing::warn!("the worker's properties: {note}");
         }
+        // The connection of connectors, as their pipelines name it: they ask by the same client.
+        let brokers = Cluster { connection: "default".into(), ..brokers };
         let api = listen(&args.listen)?;
         let registry = args.registry.as_deref().map(listen).transpose()?;
         let registry = registry.map(|(listener, at)| {
             let registry = EmbeddedRegistry::open(registry_folder(&args.state_dir))?;
             Ok::<_, Failure>((listener, at, Arc::new(registry)))
         });
-        Ok(Faces { api, registry: registry.transpose()?, credentials, tls, brokers, worker })
+        let advertised = args.advertise.clone().unwrap_or_else(|| api.1.to_string());
+        let worker = WorkerFace::new(worker, brokers, advertised, scheme(tls.as_deref()), levels);
+        Ok(Faces { api, registry: registry.transpose()?, credentials, tls, worker })
     }
 
     fn announce(&self, output: Output, supervisor: &Supervisor) {
-        let scheme = self.scheme();
+        let scheme = scheme(self.tls.as_deref());
         let api = format!("{scheme}://{}", self.api.1);
         let registry = self.registry.as_ref().map(|(_, at, _)| format!("{scheme}://{at}"));
         let pipelines = supervisor.list().len();
@@ -198,23 +228,18 @@ impl Faces {
         }
     }
 
-    fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
-    }
-
     /// Answers until a stop is asked for; then every job commits, while questions are answered still.
-    async fn answer(self, supervisor: Arc<Supervisor>, levels: Levels, stops: &Stops) -> Result<(), Failure> {
+    async fn answer(self, supervisor: Arc<Supervisor>, stops: &Stops) -> Result<(), Failure> {
         let (over, _) = tokio::sync::watch::channel(false);
         let end = |over: &tokio::sync::watch::Sender<bool>| {
             let mut over = over.subscribe();
             async move { drop(over.wait_for(|over| *over).await) }
         };
         let guard = |at| Arc::new(Guard::new(self.credentials.clone(), at));
-        let (scheme, tls) = (self.scheme(), self.tls);
+        let tls = self.tls;
         let (listener, at) = self.api;
         let mut faces = tokio::task::JoinSet::new();
-        let worker = WorkerFace::new(self.worker, self.brokers, at, scheme, levels);
-        let face = server::router(supervisor.clone(), worker, guard(at));
+        let face = server::router(supervisor.clone(), self.worker, guard(at));
         faces.spawn(server::answer(listener, face, tls.clone(), end(&over)));
         if let Some((listener, at, registry)) = self.registry {
             let face = guard(at).before(server::registry::router(registry));

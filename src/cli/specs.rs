@@ -102,18 +102,7 @@ pub fn read_until_end(pipeline: &mut PipelineSpec, always: bool) {
     }
 }
 
-/// The specs under these paths as a server takes them. What is wrong with them as text is printed.
-pub fn submission(paths: &[PathBuf], values: &ValueArgs, output: Output) -> Result<Submission, Exit> {
-    let values = values_of(values, output)?;
-    let (mut documents, mut found) = spec::load(paths, &values);
-    found.0.extend(expand(&mut documents, &Worker::default()).0);
-    match output::diagnostics(&found, output) {
-        Some(exit) => Err(exit),
-        None => Ok(Submission::of_files(files(&documents), values)),
-    }
-}
-
-/// The same without the connectors among them, which a server has under their own names; `None`: there is nothing else.
+/// Specs to be submitted, and the connectors among them, which a server has under their own names; `None`: there is nothing else.
 pub fn beside_connectors(
     paths: &[PathBuf],
     values: &ValueArgs,

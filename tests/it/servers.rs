@@ -6,7 +6,7 @@
 //!
 //! A server cannot outlive the tests: its script watches a pipe that the kernel closes with this process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -450,6 +450,23 @@ pub fn consumed_at(brokers: &str, topic: &str, count: usize) -> Vec<Pair> {
     let bytes = |text: &str| (text != "null").then(|| unescaped(text));
     let pair = |line: &str| line.split_once('\t').map(|(key, value)| (bytes(key), bytes(value))).expect(line);
     said.lines().map(pair).collect()
+}
+
+/// How far a group is, as Apache's own kafka-consumer-groups shows it: by topic and partition its offset, the end, and the lag.
+pub fn group(name: &str) -> BTreeMap<(String, i32), [String; 3]> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/groups.sh");
+    let output = Command::new("bash").arg(script).args([kafka(), name]).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let lines = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let of_partition = |words: Vec<&str>| match words.as_slice() {
+        [group, topic, partition, at, end, lag, ..] if *group == name => {
+            let partition = partition.parse().expect(partition);
+            Some((((*topic).to_owned(), partition), [*at, *end, *lag].map(str::to_owned)))
+        }
+        _ => None,
+    };
+    lines.filter_map(of_partition).collect()
 }
 
 /// `\x41` and printable ASCII as bytes.

@@ -31,6 +31,7 @@ use axum::response::{IntoResponse, Response};
 use self::answer::Answer;
 pub use self::answer::Refusal;
 use self::path::Resource;
+pub use self::submit::submit;
 pub use self::worker::WorkerFace;
 use super::BODY_BYTES_MAX;
 use super::body::{self, Unread};

@@ -2,15 +2,18 @@
 //!
 //! A configuration is checked, compiled to a pipeline and kept, fsynced, before it is answered.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 
 use super::Call;
 use super::answer::{Answer, Refusal, of_refused};
 use super::connectors::{info, known, object};
+use super::worker::WorkerFace;
 use crate::connect::{Config, ConfigProblem, check, list_of_errors, patch_of, with_secrets};
 use crate::deploy::connector::{Connector, pipeline_of};
 use crate::deploy::store::Wanted;
-use crate::deploy::supervisor::{Described, Expect, Refused};
+use crate::deploy::supervisor::{Described, Expect, Refused, Supervisor};
 use crate::kafka_connect::json::Json as Given;
 
 /// What a request to make a connector may have.
@@ -127,13 +130,42 @@ fn changed(name: &str, described: &Described, before: &Connector) -> Result<Answ
 
 /// Checks a configuration, compiles it, and has it kept and run.
 fn put(call: &Call, name: &str, config: Config, wanted: Wanted, expect: &Expect) -> Result<(Described, bool), Refusal> {
-    let errors = check(&config, &call.face.worker.worker)?.errors();
+    take(&call.face.worker, &call.face.supervisor, name, config, wanted, expect)
+}
+
+fn take(
+    worker: &WorkerFace,
+    supervisor: &Arc<Supervisor>,
+    name: &str,
+    config: Config,
+    wanted: Wanted,
+    expect: &Expect,
+) -> Result<(Described, bool), Refusal> {
+    let errors = check(&config, &worker.worker)?.errors();
     if !errors.is_empty() {
         return Err(Refusal::new(400, list_of_errors(&errors)));
     }
-    let (connector, document) = call.face.worker.compile(name, config)?;
-    let done = call.face.supervisor.put_connector(connector, &document, wanted, expect);
+    let (connector, document) = worker.compile(name, config)?;
+    let done = supervisor.put_connector(connector, &document, wanted, expect);
     done.map_err(|refused| of_refused(refused, name))
+}
+
+/// Takes a connector in that no request brought: as PUT `/connectors/NAME/config` would, in the state that is wanted if it is
+/// new. One that is there stays as somebody wanted it. Blocks for the disk.
+///
+/// # Errors
+/// What PUT would answer.
+pub fn submit(
+    worker: &WorkerFace,
+    supervisor: &Arc<Supervisor>,
+    name: &str,
+    mut config: Config,
+    wanted: Wanted,
+) -> Result<(), Refusal> {
+    let before = supervisor.connector(name).ok().and_then(|known| known.kept.connector.clone());
+    config.insert("name".into(), name.to_owned());
+    let config = with_secrets(config, before.as_ref().map(|before| &before.config))?;
+    take(worker, supervisor, name, config, wanted, &Expect::Anything).map(drop)
 }
 
 /// 201: with no tasks yet, and its config in the order of the request.

@@ -1,16 +1,15 @@
 //! What the server is to Connect's clients: a worker with a version, on a Kafka cluster.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::Call;
 use super::answer::{Answer, Refusal};
 use crate::connect::{Config, PluginKind, VERSION, Worker, compile};
-use crate::connectors::kafka::{Cluster, Topics};
+use crate::connectors::kafka::{Cluster, SharedTopics};
 use crate::deploy::connector::{Connector, ConnectorKind, pipeline_of};
 use crate::deploy::levels::Levels;
 use crate::deploy::offsets::Positions;
@@ -18,34 +17,39 @@ use crate::deploy::submission::{SpecFile, Submission};
 
 /// How long an answer waits for the cluster's id. Once it is known nobody waits.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// Between two looks whether it is.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The worker that this server is.
 pub struct WorkerFace {
     pub worker: Worker,
     pub levels: Levels,
-    /// Where it listens.
-    at: SocketAddr,
+    /// Where others reach it: `host:port`.
+    at: String,
     /// `http` or `https`.
     scheme: &'static str,
     cluster: Arc<KafkaCluster>,
 }
 
 struct KafkaCluster {
-    brokers: Cluster,
+    /// Open as long as the server is, so that a connector which is its first does not wait for it.
+    connection: Arc<SharedTopics>,
     id: OnceLock<String>,
     /// Somebody asks for it.
     is_asked: AtomicBool,
 }
 
 impl WorkerFace {
-    pub fn new(worker: Worker, brokers: Cluster, at: SocketAddr, scheme: &'static str, levels: Levels) -> Self {
-        let cluster = KafkaCluster { brokers, id: OnceLock::new(), is_asked: AtomicBool::new(false) };
-        WorkerFace { worker, levels, at, scheme, cluster: Arc::new(cluster) }
+    pub fn new(worker: Worker, brokers: Cluster, at: String, scheme: &'static str, levels: Levels) -> Self {
+        let connection = SharedTopics::of(&brokers);
+        let cluster = Arc::new(KafkaCluster { connection, id: OnceLock::new(), is_asked: AtomicBool::new(false) });
+        cluster.ask();
+        WorkerFace { worker, levels, at, scheme, cluster }
     }
 
     /// As statuses name it.
     pub fn id(&self) -> String {
-        self.at.to_string()
+        self.at.clone()
     }
 
     pub fn url(&self) -> String {
@@ -93,20 +97,29 @@ impl WorkerFace {
     /// The cluster's id; `None` while it is away. A broker that hangs holds nobody up.
     fn cluster_id(&self) -> Option<String> {
         let cluster = &self.cluster;
-        if cluster.id.get().is_none() && !cluster.is_asked.swap(true, Ordering::AcqRel) {
-            let (done, answered) = mpsc::channel();
-            let cluster = cluster.clone();
-            std::thread::spawn(move || {
-                match Topics::connect(&cluster.brokers).and_then(|topics| topics.cluster_id()) {
-                    Ok(id) => drop(cluster.id.set(id)),
-                    Err(failure) => tracing::debug!("the cluster's id is not known: {failure}"),
-                }
-                cluster.is_asked.store(false, Ordering::Release);
-                let _ = done.send(());
-            });
-            let _ = answered.recv_timeout(PATIENCE);
+        cluster.ask();
+        let deadline = Instant::now() + PATIENCE;
+        while cluster.id.get().is_none() && cluster.is_asked.load(Ordering::Acquire) && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
         }
         cluster.id.get().cloned()
+    }
+}
+
+impl KafkaCluster {
+    /// Has its id asked for, unless it is known or somebody asks already.
+    fn ask(self: &Arc<Self>) {
+        if self.id.get().is_some() || self.is_asked.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let cluster = self.clone();
+        std::thread::spawn(move || {
+            match cluster.connection.topics().and_then(|topics| topics.cluster_id()) {
+                Ok(id) => drop(cluster.id.set(id)),
+                Err(failure) => tracing::debug!("the cluster's id is not known: {failure}"),
+            }
+            cluster.is_asked.store(false, Ordering::Release);
+        });
     }
 }
 

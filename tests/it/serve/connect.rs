@@ -53,6 +53,27 @@ fn a_server_is_a_worker_of_kafka_connect() {
     assert_eq!(page.send().unwrap().status(), 403);
 }
 
+/// A server that is reached by another name says that one.
+#[test]
+fn places_and_workers_have_the_address_that_is_advertised() {
+    let folder = Folder::new();
+    folder.write("lines.txt", "");
+    let place = "pipelines.example.com:8443";
+    let server = Server::start(folder.path(), &["--advertise", place, "--brokers", crate::servers::kafka()]);
+    let config = super::connectors::lines(&crate::servers::topic("advertised", 1));
+    let body = json!({ "name": "a b", "config": config }).to_string();
+    let request = server.request(Method::POST, "/connectors").header("Content-Type", "application/json");
+    let made = request.body(body).send().unwrap();
+    assert_eq!(made.status(), 201);
+    assert_eq!(made.headers()["location"], format!("http://{place}/connectors/a%20b"));
+    let status = super::connectors::until_task(&server, "a%20b", "RUNNING");
+    assert_eq!((&status["connector"]["worker_id"], &status["tasks"][0]["worker_id"]), (&json!(place), &json!(place)));
+    for wrong in ["host", "host:", "host:0", "host:99999", ":8083", "http://host:1", "[::1:8083"] {
+        let ended = crate::runner::run(&["serve", "--listen", "127.0.0.1:0", "--advertise", wrong], folder.path());
+        assert!(ended.with_code(2).stderr.contains("--advertise"), "{wrong}");
+    }
+}
+
 /// More is logged from then on.
 #[test]
 fn levels_of_the_log_are_set_over_http() {

@@ -1,11 +1,13 @@
 //! Connectors over Kafka Connect's REST API: that they run, survive kill -9, and that bad input harms nobody.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::Server;
 use super::conformance::{Answer, send};
+use super::many::{held, many};
 use crate::runner::PATIENCE;
 use crate::specs::Folder;
 
@@ -277,35 +279,99 @@ fn a_registry_that_is_away_is_waited_for() {
 }
 
 /// How long a connector takes to run, how long questions take meanwhile, and whether anything is left behind.
+/// `RUNNER_CONNECTORS=1000` lets more of them come and go.
 #[test]
 fn connectors_come_and_go_quickly_and_without_a_trace() {
+    const WARM: usize = 10;
     let folder = Folder::new();
     folder.write("lines.txt", "one\n");
     let topic = crate::servers::topic("quick", 1);
     let server = worker(&folder);
-    let count = |kind: &str| std::fs::read_dir(format!("/proc/{}/{kind}", server.runner.pid())).unwrap().count();
-    let rounds: usize = std::env::var("RUNNER_CONNECTORS").ok().and_then(|count| count.parse().ok()).unwrap_or(40);
-    let mut took = Vec::new();
+    let pid = server.runner.pid();
+    let rounds = many("RUNNER_CONNECTORS", 40);
+    let mut runs = Vec::new();
     let mut round = |number: usize| {
         let body = json!({ "name": format!("c{number}"), "config": lines(&topic) });
         let start = Instant::now();
         done(&server, "POST /connectors", Some(&body), 201);
         until_task(&server, &format!("c{number}"), "RUNNING");
-        took.push(start.elapsed());
+        runs.push(start.elapsed());
         done(&server, &format!("DELETE /connectors/c{number}"), None, 204);
     };
-    (0..10).for_each(&mut round);
-    let before = (count("fd"), count("task"));
-    (10..10 + rounds).for_each(&mut round);
-    took.sort_unstable();
-    println!("POST to RUNNING: median {:?}, 99 of 100 {:?}", took[took.len() / 2], took[took.len() * 99 / 100]);
+    // What is taken once, and kept, is taken by then.
+    let warm = WARM + rounds / 2;
+    (0..warm).for_each(&mut round);
+    let before = (held(pid), sockets(pid));
+    let over = AtomicBool::new(false);
+    let mut answers = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut took = Vec::new();
+            while !over.load(Relaxed) {
+                let start = Instant::now();
+                done(&server, "GET /connectors?expand=status&expand=info", None, 200);
+                took.push(start.elapsed());
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            took
+        });
+        let _ends = Ends(&over);
+        (warm..warm + rounds).for_each(&mut round);
+        over.store(true, Relaxed);
+        asking.join().unwrap()
+    });
+    let runs = Percentiles::of(&mut runs[warm..]);
+    let answers = Percentiles::of(&mut answers);
+    println!("{rounds} connectors: POST to RUNNING {runs:?}; a GET meanwhile {answers:?}");
+    // On a quiet machine, a release build takes a tenth of it and less.
+    assert!(runs.median <= Duration::from_secs(1), "POST to RUNNING {runs:?}");
+    assert!(answers.median <= Duration::from_millis(200), "a GET meanwhile {answers:?}");
     let deadline = Instant::now() + PATIENCE;
-    while server.get("/v1/pipelines")["pipelines"] != json!([]) || count("task") > before.1 + 8 {
-        assert!(Instant::now() < deadline, "threads: {before:?}, then {}", count("task"));
+    let after = loop {
+        let after = (held(pid), sockets(pid));
+        let is_quiet = server.get("/v1/pipelines")["pipelines"] == json!([]);
+        if is_quiet && after.0.threads <= before.0.threads + 8 && after.1 <= before.1 + 4 {
+            break after;
+        }
+        assert!(Instant::now() < deadline, "left behind by {rounds}: {before:?}, then {after:?}");
         std::thread::sleep(Duration::from_millis(50));
-    }
-    assert!(count("fd") <= before.0 + 16, "files: {before:?}, then {}", count("fd"));
+    };
+    println!("held before and after: {before:?}, {after:?}");
+    assert!(after.0.files <= before.0.files + 8, "files: {before:?}, then {after:?}");
+    assert!(after.0.rss_kib <= before.0.rss_kib + 48 * 1024, "memory: {before:?}, then {after:?}");
+    let left = std::fs::read_dir(folder.path().join(".runner/pipelines/connect")).unwrap().count();
+    assert_eq!(left, 0, "files of connectors that are gone");
     assert_eq!(done(&server, "GET /connectors?expand=status", None, 200), json!({}));
+}
+
+/// Ends what waits for it, also where an assertion fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// What of many came in the middle, and after all but a hundredth.
+#[derive(Debug)]
+struct Percentiles {
+    median: Duration,
+    #[expect(dead_code, reason = "printed")]
+    p99: Duration,
+}
+
+impl Percentiles {
+    fn of(took: &mut [Duration]) -> Percentiles {
+        took.sort_unstable();
+        Percentiles { median: took[took.len() / 2], p99: took[took.len() * 99 / 100] }
+    }
+}
+
+/// How many sockets a process has open.
+fn sockets(pid: u32) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// `topics.regex`: topics that come while it runs are read, too, from their first record.
@@ -359,4 +425,90 @@ fn a_sink_reads_the_topics_that_fit_and_those_that_come_to_fit() {
     done(&server, "PUT /connectors/fits/resume", None, 202);
     until_lines(&["one", "three", "three", "two"]);
     done(&server, "DELETE /connectors/fits", None, 204);
+}
+
+/// Who watches a connector's lag asks for the group `connect-NAME`, with Kafka's own tool for example.
+#[test]
+fn kafkas_own_tool_shows_how_far_a_sink_is() {
+    let folder = Folder::new();
+    let server = worker(&folder);
+    let topic = crate::servers::topic("watched", 2);
+    let name = crate::servers::unique("watched");
+    let rows = |partition: i32, count: usize| -> Vec<crate::servers::TestRecord> {
+        (0..count).map(|row| crate::servers::TestRecord::to(partition, format!("{row}"))).collect()
+    };
+    crate::servers::produce(&topic, &[rows(0, 3), rows(1, 5)].concat());
+    let sink = json!({
+        "connector.class": "FileStreamSink", "topics": topic, "file": "out.txt",
+        "value.converter": "org.apache.kafka.connect.storage.StringConverter",
+        "key.converter": "org.apache.kafka.connect.storage.StringConverter",
+    });
+    done(&server, &format!("PUT /connectors/{name}/config"), Some(&sink), 201);
+    let until_shown = |ends: [usize; 2], lags: [usize; 2]| {
+        let line = |partition: usize| {
+            let at = ends[partition] - lags[partition];
+            let words = [at, ends[partition], lags[partition]].map(|number| number.to_string());
+            ((topic.clone(), partition as i32), words)
+        };
+        let expected = std::collections::BTreeMap::from([line(0), line(1)]);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let shown = crate::servers::group(&format!("connect-{name}"));
+            if shown == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{shown:?}, not {expected:?}\n{}", server.runner.stderr());
+        }
+    };
+    until_shown([3, 5], [0, 0]);
+    // What comes while it is stopped is its lag.
+    done(&server, &format!("PUT /connectors/{name}/stop"), None, 204);
+    crate::servers::produce(&topic, &rows(1, 4));
+    until_shown([3, 9], [0, 4]);
+    done(&server, &format!("PUT /connectors/{name}/resume"), None, 202);
+    until_shown([3, 9], [0, 0]);
+}
+
+/// `serve PATH`: what is named at the start is taken in as a POST would take it, and what people made of it since stays.
+#[test]
+fn a_server_starts_with_the_connectors_that_it_is_given() {
+    let folder = Folder::new();
+    folder.write("specs/lines.txt", "one\n");
+    let (of_file, of_rows) = (crate::servers::topic("given-lines", 1), crate::servers::topic("given-rows", 1));
+    folder.write("specs/lines.json", &json!({ "name": "a lines", "config": lines(&of_file) }).to_string());
+    let generated = ratings(&of_rows, 1_000_000).as_object().unwrap().clone();
+    let class = generated["connector.class"].clone();
+    let own = ["connector.class", "tasks.max"];
+    let config: serde_json::Map<_, _> = generated.into_iter().filter(|(key, _)| !own.contains(&key.as_str())).collect();
+    let spec = json!({ "class": class, "tasksMax": 1, "state": "paused", "config": config });
+    folder.write(
+        "specs/rows.yaml",
+        &json!({ "apiVersion": "runner/v1", "kind": "KafkaConnector", "metadata": { "name": "rows" }, "spec": spec })
+            .to_string(),
+    );
+    let start = || {
+        let given = ["specs/lines.json", "specs/rows.yaml"];
+        Server::start(folder.path(), &[&["--brokers", crate::servers::kafka()][..], &given].concat())
+    };
+    let server = start();
+    assert_eq!(done(&server, "GET /connectors", None, 200), json!(["a lines", "rows"]));
+    until_task(&server, "a%20lines", "RUNNING");
+    // A path in a file begins at the file.
+    crate::specs::read_when(&of_file, 1);
+    let config = done(&server, "GET /connectors/a%20lines/config", None, 200);
+    assert_eq!((&config["name"], &config["topic"]), (&json!("a lines"), &json!(of_file)));
+    assert_eq!(done(&server, "GET /connectors/rows/status", None, 200)["connector"]["state"], "PAUSED");
+    done(&server, "PUT /connectors/rows/resume", None, 202);
+    done(&server, "PUT /connectors/a%20lines/stop", None, 204);
+    until_task(&server, "rows", "RUNNING");
+    drop(server.runner.kill());
+    let server = start();
+    until_task(&server, "rows", "RUNNING");
+    assert_eq!(done(&server, "GET /connectors/a%20lines/status", None, 200)["connector"]["state"], "STOPPED");
+    drop(server.runner.kill());
+
+    folder.write("specs/wrong.json", &json!({ "name": "wrong", "config": { "connector.class": "Nope" } }).to_string());
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--state-dir", "other", "specs/wrong.json"];
+    let ended = crate::runner::run(&arguments, folder.path());
+    assert!(ended.code != Some(0) && ended.stderr.contains("Failed to find any class"), "{}", ended.stderr);
 }
