@@ -115,6 +115,63 @@ fn generators_in_the_pages_make_what_the_pages_say() {
     assert_eq!(ids(&lines("tasks.yaml", "rows.jsonl"), "id"), (1..=1000).collect());
 }
 
+/// `trouble.yaml` of the page on generated data, and a reader of its topic: what is no value is counted and kept, and what is
+/// one has the lateness, the nulls and the skew that its rules say.
+#[test]
+fn trouble_that_the_page_makes_is_met_and_counted() {
+    let topic = crate::servers::topic("readings", 1);
+    let folder = crate::specs::Folder::connected();
+    let block = blocks(&root().join("docs/datagen.md")).into_iter().find(|block| block.starts_with("# trouble.yaml"));
+    let text = block.expect("docs/datagen.md has no trouble.yaml");
+    // Its topic is the test's own; a minute of it has to come in seconds.
+    let text = text.replace("topic: readings", &format!("topic: {topic}"));
+    folder.write("trouble.yaml", &text.replace("rate: 1000", "rate: 4000").replace("rate: 1 }", "rate: 10 }"));
+    let arguments = ["apply", "connection.yaml", "trouble.yaml"];
+    let makes = crate::runner::Runner::spawn(&arguments, folder.path());
+    let is_poison = |record: &crate::servers::TestRecord| {
+        let value = record.value.as_deref().unwrap_or_default();
+        serde_json::from_slice::<serde_json::Value>(value).ok().filter(serde_json::Value::is_object).is_none()
+    };
+    let records = crate::specs::read_until(&topic, "5,000 rows and 20 that are none", |records| {
+        records.len() > 5_000 && records.iter().filter(|record| is_poison(record)).count() >= 20
+    });
+    makes.signal(libc::SIGINT);
+    makes.wait().with_code(0);
+    let (poison, rows): (Vec<_>, Vec<_>) = crate::servers::read(&topic).into_iter().partition(is_poison);
+    assert!(poison.len() + rows.len() >= records.len());
+    let rows: Vec<serde_json::Value> =
+        rows.iter().map(|record| serde_json::from_slice(record.value.as_ref().unwrap()).unwrap()).collect();
+    let share =
+        |is: &dyn Fn(&serde_json::Value) -> bool| rows.iter().filter(|row| is(row)).count() as f64 / rows.len() as f64;
+    let nulls = share(&|row| row["value"].is_null());
+    assert!((0.002..0.03).contains(&nulls), "{nulls} of the values are null");
+    let [often, rarely] = ["a", ""].map(|sensor| share(&|row| row["sensor"] == sensor));
+    assert!(often > 2.0 * rarely && rarely > 0.0, "zipf: {often} and {rarely}");
+
+    folder.write(
+        "reader.yaml",
+        &format!(
+            "apiVersion: runner/v1
+kind: Pipeline
+metadata: {{ name: reader }}
+spec:
+  sources: {{ readings: {{ kafka: {{ topic: {topic} }}, format: json, columns: {{ at: timestamp, sensor: string, value: double? }} }} }}
+  sinks: {{ out: {{ from: readings, file: {{ path: out.jsonl }}, format: json }} }}
+  dead_letter: {{ kafka: {{ topic: {topic}-dead }} }}
+"
+        ),
+    );
+    let read = run(&["apply", "--until", "end", "connection.yaml", "reader.yaml"], folder.path()).with_code(0);
+    let all = rows.len() + poison.len();
+    let totals = format!("{all} rows in, {all} rows out, 0 late, {} dead", poison.len());
+    assert!(read.stderr.contains(&totals), "{totals}\n{}", read.stderr);
+    let dead = crate::servers::read(&format!("{topic}-dead"));
+    let values = |records: &[crate::servers::TestRecord]| -> Vec<_> {
+        records.iter().map(|record| record.value.clone()).collect()
+    };
+    assert_eq!(values(&dead), values(&poison), "each as it was");
+}
+
 #[test]
 fn links_between_the_pages_lead_somewhere() {
     let mut wrong = String::new();

@@ -178,6 +178,67 @@ fn the_protocol_is_answered_with_its_bodies_and_codes() {
     assert_eq!(r.good(get, "/contexts", None), json!([".", ".dev"]));
 }
 
+/// What cannot be deleted, and what is refused of an id, of rules and of a context, has a code of its own.
+#[test]
+fn deletes_in_the_wrong_order_and_what_does_not_fit_have_codes_of_their_own() {
+    let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
+    let r = Asked::new();
+    r.good(post.clone(), "/subjects/s/versions", Some(&schema(&record(A))));
+    r.good(post.clone(), "/subjects/s/versions", Some(&schema(&record(&format!("{A},{B0}")))));
+    r.refused(delete.clone(), "/subjects/s/versions/2?permanent=true", None, 404, 40407);
+    assert_eq!(r.good(delete.clone(), "/subjects/s/versions/2", None), json!(2));
+    r.refused(delete.clone(), "/subjects/s/versions/2", None, 404, 40406);
+    r.refused(delete.clone(), "/subjects/s?permanent=true", None, 404, 40405);
+    assert_eq!(r.good(delete.clone(), "/subjects/s", None), json!([1]));
+    r.refused(delete.clone(), "/subjects/s", None, 404, 40404);
+    assert_eq!(r.good(delete.clone(), "/subjects/s?permanent=true", None), json!([1, 2]));
+    r.refused(delete.clone(), "/subjects/s?permanent=true", None, 404, 40401);
+
+    let part = r#"{"type":"record","name":"Part","fields":[{"name":"a","type":"int"}]}"#;
+    r.good(post.clone(), "/subjects/part/versions", Some(&schema(part)));
+    let mut whole = schema(r#"{"type":"record","name":"Whole","fields":[{"name":"part","type":"Part"}]}"#);
+    whole["references"] = json!([{ "name": "Part", "subject": "part", "version": 1 }]);
+    r.good(post.clone(), "/subjects/whole/versions", Some(&whole));
+    r.refused(delete.clone(), "/subjects/part/versions/1", None, 422, 42206);
+    r.refused(delete.clone(), "/subjects/part", None, 422, 42206);
+    // A referrer that is deleted softly still refers.
+    r.good(delete.clone(), "/subjects/whole", None);
+    r.refused(delete.clone(), "/subjects/part", None, 422, 42206);
+    r.good(delete.clone(), "/subjects/whole?permanent=true", None);
+    assert_eq!(r.good(delete.clone(), "/subjects/part", None), json!([1]));
+
+    r.good(post.clone(), "/contexts/.dev/subjects/s/versions", Some(&schema(part)));
+    r.refused(delete.clone(), "/contexts/.dev", None, 422, 42211);
+    r.good(delete.clone(), "/subjects/:.dev:s", None);
+    r.good(delete.clone(), "/subjects/:.dev:s?permanent=true", None);
+    r.good(delete, "/contexts/.dev", None);
+    assert_eq!(r.good(get, "/contexts", None), json!(["."]));
+
+    r.good(put, "/mode/i", Some(&json!({ "mode": "IMPORT" })));
+    let mut given = schema(part);
+    given["id"] = json!(7);
+    assert_eq!(r.good(post.clone(), "/subjects/i/versions", Some(&given))["id"], 7);
+    given = schema("\"int\"");
+    given["id"] = json!(7);
+    r.refused(post, "/subjects/i/versions", Some(&given), 422, 42205);
+}
+
+/// Its folder is not there: nothing was changed, and the next change that can be kept is.
+#[test]
+fn what_cannot_be_kept_is_a_store_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let r = Asked::at(serve(folder.path()));
+    r.good(Method::POST, "/subjects/s/versions", Some(&schema(&record(A))));
+    let aside = folder.path().with_extension("aside");
+    std::fs::rename(folder.path(), &aside).unwrap();
+    let second = schema(&record(&format!("{A},{B0}")));
+    r.refused(Method::POST, "/subjects/s/versions", Some(&second), 500, 50001);
+    r.refused(Method::DELETE, "/subjects/s", None, 500, 50001);
+    std::fs::rename(&aside, folder.path()).unwrap();
+    assert_eq!(r.good(Method::GET, "/subjects/s/versions", None), json!([1]));
+    assert_eq!(r.good(Method::POST, "/subjects/s/versions", Some(&second))["version"], 2);
+}
+
 #[test]
 fn rules_metadata_aliases_and_modes_are_asked_for_by_what_they_are() {
     let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);

@@ -5,6 +5,7 @@
 //! waited for (`until`, at a place of an answer). `same: status`: only the status is compared, because the body is a
 //! matter of the process or another test's. `ours`: what we answer where Connect has a defect.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -86,9 +87,15 @@ fn unchunked(mut rest: &[u8]) -> Vec<u8> {
 struct Play<'a> {
     at: &'a str,
     folder: &'a Path,
+    /// Answers whose headers are not Connect's.
+    wrong_headers: RefCell<Vec<String>>,
 }
 
-impl Play<'_> {
+impl<'a> Play<'a> {
+    fn new(at: &'a str, folder: &'a Path) -> Play<'a> {
+        Play { at, folder, wrong_headers: RefCell::default() }
+    }
+
     fn run(&self, steps: &[Value]) -> Vec<Value> {
         std::fs::write(self.folder.join("lines.txt"), "").unwrap();
         steps.iter().map(|step| self.step(step)).collect()
@@ -105,6 +112,9 @@ impl Play<'_> {
         } else if let Some(request) = step["send"].as_str() {
             let (method, path) = request.split_once(' ').unwrap();
             let answer = self.answer(method, path, &step);
+            if let Some(wrong) = wrong_headers(method, &answer) {
+                self.wrong_headers.borrow_mut().push(format!("{method} {path}: {wrong}: {:?}", answer.headers));
+            }
             step["answer"] = self.shown(&answer, step["same"] == "status");
         }
         step
@@ -172,6 +182,63 @@ impl Play<'_> {
     }
 }
 
+/// What clients' libraries look at, beside status and place: the type and length of what comes. `None`: nothing is wrong.
+fn wrong_headers(method: &str, answer: &Answer) -> Option<&'static str> {
+    let (kind, length) = (answer.header("content-type"), answer.header("content-length"));
+    let is_chunked = answer.header("transfer-encoding") == Some("chunked");
+    match (answer.status, answer.body.is_empty()) {
+        // They say what GET would.
+        _ if method == "HEAD" || method == "OPTIONS" => None,
+        (204, true) => (kind.is_some() || length.is_some()).then_some("204 has neither length nor type"),
+        (202, true) => {
+            (kind.is_some() || length != Some("0")).then_some("202 without a body has a length of 0 and no type")
+        }
+        (_, true) => Some("there is no body"),
+        (204, false) => Some("204 has a body"),
+        // Refused before Connect looks at it, by its framework, in HTML.
+        (_, false) if kind.is_none_or(|kind| kind != "application/json") => Some("it is JSON"),
+        (_, false) if is_chunked => None,
+        (_, false) => (length != Some(&answer.body.len().to_string())).then_some("the length is another"),
+    }
+}
+
+/// A connector without a class, or with one that nobody has, is refused in Connect's words, and is not there.
+#[test]
+fn a_connector_needs_a_class_that_there_is() {
+    let folder = Folder::new();
+    let server = Server::start(folder.path(), &[]);
+    let at = server.api.strip_prefix("http://").unwrap();
+    let json = [("Content-Type".to_owned(), "application/json".to_owned())];
+    let sent = |method: &str, path: &str, body: Value| {
+        let answer = send(at, method, path, &json, Some(body.to_string().as_bytes()));
+        assert_eq!(wrong_headers(method, &answer), None, "{:?}", answer.headers);
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert_eq!(answer.json()["error_code"], answer.status);
+        (answer.status, message)
+    };
+    let none = (400, "Connector config {name=x} contains no connector type".to_owned());
+    assert_eq!(sent("POST", "/connectors", json!({ "name": "x", "config": {} })), none);
+    assert_eq!(sent("POST", "/connectors", json!({ "name": "x", "config": { "name": "x" } })), none);
+    assert_eq!(sent("PUT", "/connectors/x/config", json!({})), none);
+    let known = ["FileStreamSinkConnector", "FileStreamSourceConnector", "DatagenConnector"];
+    for class in ["com.nope.Nope", ""] {
+        let begin = format!(
+            "Failed to find any class that implements Connector and which name matches {class}, available connectors are: PluginDesc{{klass=class "
+        );
+        let config = json!({ "connector.class": class });
+        for (status, message) in [
+            sent("POST", "/connectors", json!({ "name": "x", "config": config })),
+            sent("PUT", "/connectors/x/config", config.clone()),
+        ] {
+            assert!(status == 400 && message.starts_with(&begin), "{status} {message}");
+            assert!(known.iter().all(|known| message.contains(known)), "{message}");
+        }
+    }
+    let (status, message) = sent("PUT", "/connector-plugins/com.nope.Nope/config/validate", json!({}));
+    assert!(status == 500 && message.contains("contains no connector type"), "{status} {message}");
+    assert_eq!(send(at, "GET", "/connectors", &[], None).json(), json!([]));
+}
+
 fn recorded() -> (PathBuf, Vec<Value>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(RECORDED);
     let steps = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
@@ -184,15 +251,16 @@ fn every_request_is_answered_as_kafka_connect_answers_it() {
     let (path, mut steps) = recorded();
     if std::env::var("BLESS").is_ok() {
         let genuine = crate::servers::Connect::start();
-        steps = Play { at: &genuine.address, folder: folder.path() }.run(&steps);
+        steps = Play::new(&genuine.address, folder.path()).run(&steps);
         let lines: Vec<String> = steps.iter().map(Value::to_string).collect();
         std::fs::write(path, format!("[\n{}\n]\n", lines.join(",\n"))).unwrap();
     }
     let broker = crate::servers::Broker::start_with("auto.create.topics.enable=true");
     let server = Server::start(folder.path(), &["--brokers", &broker.address]);
     let at = server.api.strip_prefix("http://").unwrap();
-    let played = Play { at, folder: folder.path() }.run(&steps);
-    let mut wrong = Vec::new();
+    let play = Play::new(at, folder.path());
+    let played = play.run(&steps);
+    let mut wrong = play.wrong_headers.into_inner();
     for (genuine, ours) in steps.iter().zip(&played) {
         let (theirs, ours) = (&genuine["answer"], &ours["answer"]);
         let is_same = match genuine.get("ours") {
