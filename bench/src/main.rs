@@ -28,6 +28,7 @@ mod servers;
 mod snapshots;
 mod start;
 mod started;
+mod tools;
 mod work;
 
 use std::process::ExitCode;

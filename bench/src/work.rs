@@ -9,7 +9,7 @@ use crate::client::Admin;
 use crate::measure::{Used, ask_self, run};
 use crate::report::{Figure, Report};
 use crate::servers::Servers;
-use crate::{Result, killed, latency, recovery, rest, snapshots, start};
+use crate::{Result, killed, latency, recovery, rest, snapshots, start, tools};
 
 pub const PARTITIONS: i32 = 6;
 
@@ -79,7 +79,8 @@ pub const WORKS: &[Work] = &[
 ];
 
 /// What is measured in rooms of their own, or without a topic.
-pub const OTHERS: [&str; 7] = ["datagen", "start", "latency", "recovery", "killed", "snapshots", "rest"];
+pub const OTHERS: [&str; 9] =
+    ["datagen", "start", "latency", "recovery", "killed", "snapshots", "rest", "generate", "verify"];
 
 /// What fills a topic, and how many records of it are wanted.
 const FILLS: &[(&str, &str)] =
@@ -159,6 +160,12 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     if wanted.wants("rest") {
         report.more("rest", rest::measure(&bench, wanted.runs, wanted.seconds)?);
     }
+    if wanted.wants("generate") {
+        report.more("generate", tools::generate(&bench, wanted.runs)?);
+    }
+    if wanted.wants("verify") {
+        report.more("verify", tools::verify(&bench, wanted.runs)?);
+    }
     if let Some(path) = &wanted.json {
         std::fs::write(path, report.json())?;
     }
@@ -221,10 +228,14 @@ impl Bench {
         Ok(room)
     }
 
+    /// A file under `bench/`.
+    pub fn spec(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
     /// What `runner` is called with to do what a spec under `bench/` says.
     pub fn arguments(spec: &str, more: &[&str]) -> Vec<String> {
-        let spec = Path::new(env!("CARGO_MANIFEST_DIR")).join(spec);
-        let words = ["apply", "--fresh", "connection.yaml", &spec.to_string_lossy()].map(str::to_owned);
+        let words = ["apply", "--fresh", "connection.yaml", &Bench::spec(spec).to_string_lossy()].map(str::to_owned);
         words.into_iter().chain(more.iter().map(|word| (*word).to_owned())).collect()
     }
 
