@@ -91,9 +91,16 @@ impl KafkaSource {
     /// `source.new_topics`: a start would find more of them.
     fn look_for_others(&self) -> Result<(), Failure> {
         let Some(pattern) = &self.pattern else { return Ok(()) };
-        let names = SharedTopics::of(&self.cluster).topics()?.matching(pattern)?;
-        let new: Vec<Arc<str>> = names.iter().map(|name| name.as_str().into()).collect();
-        let new: Vec<Arc<str>> = new.into_iter().filter(|name| !self.topics.contains(name)).collect();
+        let topics = SharedTopics::of(&self.cluster).topics()?;
+        let names = topics.matching(pattern)?;
+        let mut new: Vec<Arc<str>> = Vec::new();
+        for name in names.iter().filter(|name| self.topics.iter().all(|known| **known != ***name)) {
+            // One without a record is no news: nothing of it is missed yet, and its schema may still be to come.
+            let Some(partitions) = topics.partitions(name)? else { continue };
+            if topics.bounds(name, partitions)?.iter().any(|bounds| bounds.low < bounds.high) {
+                new.push(name.as_str().into());
+            }
+        }
         if new.is_empty() {
             return Ok(());
         }
@@ -368,9 +375,11 @@ impl Source for KafkaSource {
         for now in &all {
             self.watch.found(now.name, now.bounds.len());
             let is_known = known.keys().any(|partition| partition::topic(*partition) == now.index);
-            let starts = match is_known {
+            let came_since = self.pattern.is_some() && !known.is_empty();
+            let starts = match is_known || came_since {
                 false => self.starts(&topics, now)?,
-                // A partition that was added since holds only records that came since: none may be skipped.
+                // What was added since, a partition or a topic that fits, holds only records that came since: none may be
+                // skipped.
                 true => now.bounds.iter().map(|bounds| bounds.low).collect(),
             };
             for (number, (start, end)) in (0..).zip(starts.into_iter().zip(self.ends(&topics, now)?)) {

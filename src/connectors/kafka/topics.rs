@@ -482,7 +482,12 @@ impl Topics {
         // Of a topic that is not there nothing else is asked.
         let Some(partitions) = partitions? else { return Ok(None) };
         let panicked = |_| Err(Failure::bug("kafka.panic", "a question to a cluster panicked"));
-        config.unwrap_or_else(panicked).map(|config| Some((partitions, config)))
+        match config.unwrap_or_else(panicked) {
+            // It came between the two answers.
+            Err(failure) if failure.code == "kafka.unknown_topic" => self.config(topic),
+            config => config,
+        }
+        .map(|config| Some((partitions, config)))
     }
 
     /// What a topic takes.

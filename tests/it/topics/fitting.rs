@@ -51,3 +51,48 @@ fn a_topic_that_comes_to_fit_is_read_without_a_failure_and_without_a_repeat() {
     let ended = running.wait().with_code(0);
     assert_eq!(counts(), written, "{}", ended.stderr);
 }
+
+/// A start says where to begin with what is there. What comes later is read whole, once there is something in it.
+#[test]
+fn a_topic_that_comes_to_fit_is_read_from_its_first_record_wherever_the_others_began() {
+    let place = Place::new("fitting-latest");
+    let (prefix, out) = (servers::unique("fits-latest"), servers::topic("fitted-latest", 1));
+    let topics = ["a", "b"].map(|name| format!("{prefix}-{name}"));
+    servers::create_topic(servers::kafka(), &topics[0], 1, &[]);
+    numbered(&topics[0], 0, 0..10);
+    place.spec(&format!(
+        "  sources:
+    rows: {{ kafka: {{ pattern: '{prefix}-.*', start: latest }}, format: json, columns: {{ n: int }} }}
+  transforms:
+    placed: {{ from: rows, select: {{ topic: _topic, p: _partition, n: n }} }}
+  sinks:
+    out: {{ from: placed, kafka: {{ topic: {out} }}, format: json }}
+"
+    ));
+    let running = place.apply();
+    running.wait_stderr(": starts");
+    let wait_for = |topic: &str, from: i64| {
+        let deadline = Instant::now() + PATIENCE;
+        while !rows(&out).iter().any(|(of, _, n)| of == topic && *n >= from) {
+            assert!(Instant::now() < deadline, "{:?}\n{}", rows(&out), running.stderr());
+            numbered(&topics[0], 0, 10..11);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    wait_for(&topics[0], 10);
+    // Longer than from one look to the next.
+    servers::create_topic(servers::kafka(), &topics[1], 1, &[]);
+    assert!(!running.ended_within(Duration::from_secs(12)), "{}", running.stderr());
+    assert!(!running.stderr().contains("there is more to read"), "{}", running.stderr());
+    numbered(&topics[1], 0, 0..5);
+    running.wait_stderr("there is more to read");
+    wait_for(&topics[1], 4);
+    running.signal(libc::SIGINT);
+    running.wait().with_code(0);
+    let found: Vec<i64> = rows(&out).into_iter().filter(|(of, ..)| *of == topics[1]).map(|(.., n)| n).collect();
+    assert_eq!(found, [0, 1, 2, 3, 4]);
+    assert!(
+        rows(&out).iter().all(|(of, _, n)| *of == topics[1] || *n == 10),
+        "what was there before the start is not read"
+    );
+}
