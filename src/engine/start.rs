@@ -336,6 +336,8 @@ pub fn start(
     let replayed_rows = replay.run(&mut committer)?;
     let last = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?.max(recovery.last);
     if let Some(failure) = trunk.failing() {
+        // The dead letter that it names is to be out before.
+        committer.finish(None)?;
         return Err(failure);
     }
     if trunk.state_bytes() > memory.shares.state {

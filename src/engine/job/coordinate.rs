@@ -54,7 +54,7 @@ impl Threads {
             match event {
                 ToCoordinator::Failed(failure) => break Err(failure),
                 ToCoordinator::End(ending) => {
-                    self.ending.get_or_insert(ending);
+                    note_ending(&mut self.ending, ending);
                     self.stop.stop();
                 }
                 ToCoordinator::Added { source, partitions } => self.add(source, partitions),
@@ -65,12 +65,7 @@ impl Threads {
                 },
             }
         };
-        let ending = self.ending.take();
-        self.shut_down(outcome).await.and_then(|outcome| match ending {
-            None => Ok(outcome),
-            Some(Ending::Grown) => Ok(Outcome::Grown),
-            Some(Ending::Failed(failure)) => Err(failure),
-        })
+        self.shut_down(outcome).await
     }
 
     fn handle(&mut self, event: Event) -> Result<Option<Outcome>, Failure> {
@@ -195,10 +190,10 @@ impl Threads {
         self.lanes.clear();
         let mut workers = std::mem::take(&mut self.workers);
         let failed = outcome.is_err();
-        let mut outcome = outcome;
+        let (mut outcome, mut ending) = (outcome, self.ending.take());
         let drained = async {
             while let Some(event) = self.events.recv().await {
-                note_failure(&mut outcome, event);
+                note_last(&mut outcome, &mut ending, event);
             }
         };
         tokio::select! {
@@ -211,13 +206,42 @@ impl Threads {
         // Where the job gave up, they end when they can.
         workers.detach_all();
         while let Ok(event) = self.events.try_recv() {
-            note_failure(&mut outcome, event);
+            note_last(&mut outcome, &mut ending, event);
         }
         if let Some(reporting) = self.report_progress() {
             // A broker that is away must not hold up the end.
             let _ = tokio::time::timeout(LAST_REPORT, reporting).await;
         }
-        outcome
+        ended(outcome, ending)
+    }
+}
+
+/// What a run comes to. What is committed by now cannot be taken back: if that says that the run may not go on, no other
+/// reason to end it, which a new start might pass over, counts.
+fn ended(outcome: Result<Outcome, Failure>, ending: Option<Ending>) -> Result<Outcome, Failure> {
+    match (outcome, ending) {
+        (Err(other), Some(Ending::Failed(failure))) => {
+            tracing::warn!("beside what ends the run: {other}");
+            Err(failure)
+        }
+        (Ok(_), Some(Ending::Failed(failure))) => Err(failure),
+        (Ok(_), Some(Ending::Grown)) => Ok(Outcome::Grown),
+        (outcome, _) => outcome,
+    }
+}
+
+/// Keeps the first reason to end, but a failure before any other.
+fn note_ending(known: &mut Option<Ending>, ending: Ending) {
+    if !matches!((&known, &ending), (Some(Ending::Failed(_)), _) | (Some(_), Ending::Grown)) {
+        *known = Some(ending);
+    }
+}
+
+/// What is heard once the run is over.
+fn note_last(outcome: &mut Result<Outcome, Failure>, known: &mut Option<Ending>, event: ToCoordinator) {
+    match event {
+        ToCoordinator::End(ending) => note_ending(known, ending),
+        event => note_failure(outcome, event),
     }
 }
 
@@ -244,5 +268,20 @@ mod tests {
         note_failure(&mut outcome, failed("record.bad"));
         note_failure(&mut outcome, failed("later.one"));
         assert_eq!(outcome.unwrap_err().code, "record.bad");
+    }
+
+    #[test]
+    fn what_was_committed_and_may_not_go_on_wins_over_every_other_end() {
+        let failed = |code| ToCoordinator::End(Ending::Failed(Failure::user(code, "kept and failed")));
+        for before in [Ok(Outcome::Stopped), Ok(Outcome::Ended), Err(Failure::outside("kafka.away", "gone"))] {
+            let (mut outcome, mut ending) = (before, None);
+            note_last(&mut outcome, &mut ending, ToCoordinator::End(Ending::Grown));
+            note_last(&mut outcome, &mut ending, failed("record.bad"));
+            note_last(&mut outcome, &mut ending, ToCoordinator::End(Ending::Grown));
+            note_last(&mut outcome, &mut ending, failed("record.later"));
+            assert_eq!(ended(outcome, ending).unwrap_err().code, "record.bad");
+        }
+        let grown = ended(Ok(Outcome::Stopped), Some(Ending::Grown));
+        assert!(matches!(grown, Ok(Outcome::Grown)), "{grown:?}");
     }
 }
