@@ -17,6 +17,7 @@ use super::worker::{Ground, WorkerConfig};
 use crate::connectors::kafka::Cluster;
 use crate::deploy::levels::Levels;
 use crate::deploy::logs::Logs;
+use crate::deploy::store::Kept;
 use crate::deploy::supervisor::{Expect, Refused, Supervisor};
 use crate::plan::resolve::registry_folder;
 use crate::registry::EmbeddedRegistry;
@@ -123,12 +124,20 @@ pub fn run(args: Args, logging: Logging, common: &Common) -> Exit {
             tokio::runtime::Builder::new_multi_thread().thread_keep_alive(UNUSED_THREADS).enable_all().build();
         let runtime = runtime
             .map_err(|error| Failure::outside("engine.thread", "cannot start a thread").no_retry().because(error))?;
-        let supervisor = Supervisor::open(&args.state_dir, clock, logs, runtime.handle().clone())?;
-        if let Some(specs) = specs {
-            supervisor.submit(&specs, None, &BTreeSet::new(), &Expect::Anything).map_err(of_refused)?;
-        }
-        connectors.iter().try_for_each(|connector| connector.submit(&faces.worker, &supervisor))?;
         let stops = Stops::watching_on(runtime.handle())?;
+        let renew = |kept: &mut Kept| faces.worker.renew(kept);
+        let supervisor = Supervisor::open(&args.state_dir, clock, logs, runtime.handle().clone(), renew)?;
+        let take_in = || {
+            if let Some(specs) = specs {
+                supervisor.submit(&specs, None, &BTreeSet::new(), &Expect::Anything).map_err(of_refused)?;
+            }
+            connectors.iter().try_for_each(|connector| connector.submit(&faces.worker, &supervisor))
+        };
+        if let Err(refused) = take_in() {
+            // What was there before runs already.
+            runtime.block_on(supervisor.shut_down());
+            return Err(refused);
+        }
         faces.announce(output, &supervisor);
         let ended = runtime.block_on(faces.answer(supervisor, &stops));
         runtime.shutdown_background();

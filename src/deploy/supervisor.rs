@@ -246,7 +246,8 @@ impl Measured {
 }
 
 impl Supervisor {
-    /// Opens the store under `states`, whose folders hold the pipelines' states too, and starts what is in it.
+    /// Opens the store under `states`, whose folders hold the pipelines' states too, and starts what is in it, once `renew`
+    /// has given it what only holds as of now.
     ///
     /// # Errors
     /// See [`Store::open`] and [`Store::all`].
@@ -255,9 +256,11 @@ impl Supervisor {
         clock: Arc<dyn Clock>,
         logs: Logs,
         runtime: tokio::runtime::Handle,
+        renew: impl Fn(&mut Kept),
     ) -> Result<Arc<Self>, Failure> {
         let store = Store::open(states)?;
-        let all = store.all()?;
+        let mut all = store.all()?;
+        all.iter_mut().for_each(renew);
         let supervisor = Arc::new(Supervisor {
             store,
             states: states.to_owned(),

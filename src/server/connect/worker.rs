@@ -13,10 +13,13 @@ use crate::connectors::kafka::{Cluster, SharedTopics};
 use crate::deploy::connector::{Connector, ConnectorKind, pipeline_of};
 use crate::deploy::levels::Levels;
 use crate::deploy::offsets::Positions;
+use crate::deploy::store::Kept;
 use crate::deploy::submission::{SpecFile, Submission};
 
 /// How long an answer waits for the cluster's id. Once it is known nobody waits.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// The worker's own connection in a connector's submission.
+const CONNECTION: &str = "worker.json";
 /// Between two looks whether it is.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -69,15 +72,7 @@ impl WorkerFace {
             tracing::info!(connector = name, "{note}");
         }
         let mut documents = Submission::of_text("connector.yaml", compiled.document);
-        if let Some(connection) = &self.worker.connection {
-            let document = json!({
-                "apiVersion": "runner/v1",
-                "kind": "Connection",
-                "metadata": { "name": "default" },
-                "spec": connection,
-            });
-            documents.files.push(SpecFile { name: "worker.json".into(), text: document.to_string() });
-        }
+        documents.files.extend(self.connection());
         let connector = Connector {
             name: name.to_owned(),
             config,
@@ -92,6 +87,25 @@ impl WorkerFace {
             topics_since: Positions::new(),
         };
         Ok((connector, documents))
+    }
+
+    /// The worker's own brokers and registry, and who it is to them, as a document beside each connector's.
+    fn connection(&self) -> Option<SpecFile> {
+        let document = json!({
+            "apiVersion": "runner/v1",
+            "kind": "Connection",
+            "metadata": { "name": "default" },
+            "spec": self.worker.connection.as_ref()?,
+        });
+        Some(SpecFile { name: CONNECTION.into(), text: document.to_string() })
+    }
+
+    /// Gives a connector of before what the worker's own connection is now: a password may be another.
+    pub fn renew(&self, kept: &mut Kept) {
+        let Some(now) = self.connection().filter(|_| kept.connector.is_some()) else { return };
+        if let Some(before) = kept.submission.files.iter_mut().find(|file| file.name == CONNECTION) {
+            *before = now;
+        }
     }
 
     /// The cluster's id; `None` while it is away. A broker that hangs holds nobody up.

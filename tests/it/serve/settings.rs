@@ -75,6 +75,13 @@ fn connectors_run_on_a_kafka_that_asks_the_worker_who_it_is() {
         ask(&server, "GET /connectors/stranger/config", None).json()["producer.override.sasl.jaas.config"]
             == "[hidden]"
     );
+    // What the worker is to the brokers now counts for connectors of before, too.
+    drop(server);
+    for (password, state) in [("outdated", "FAILED"), (PASSWORD, "RUNNING")] {
+        folder.write("secrets/worker.properties", &properties.replace(PASSWORD, password));
+        let server = Server::start(folder.path(), &["--worker-config", "secrets/worker.properties"]);
+        until_task(&server, "from", state);
+    }
 }
 
 /// A connector of plain JSON that meets a record that is none, by what it is to do then.
