@@ -7,6 +7,7 @@
 mod dead_letter;
 mod encoded;
 pub mod fields;
+mod hashed;
 pub mod meta;
 pub mod partition;
 mod position;
@@ -16,6 +17,7 @@ mod size;
 
 pub use dead_letter::dead_letter;
 pub use encoded::{Destinations, EncodedRecord, EncodedRows};
+pub use hashed::HashedMap;
 pub use partition::{Partition, PartitionName};
 pub use position::Position;
 pub use raw::{ConnectStage, DeadLetter, RawBatch, RawBatchBuilder};

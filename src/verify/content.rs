@@ -12,7 +12,7 @@ use super::record::{column, hash, shown};
 use super::report::{EXAMPLES, Finding, Report, partition_of};
 use super::{By, Wanted};
 use crate::connectors::kafka::Scan;
-use crate::data::{Offset, Partition};
+use crate::data::{HashedMap, Offset, Partition};
 use crate::report::Failure;
 
 /// So many records of a sink partition wait behind one that was not expected yet; then their order is looked at without it.
@@ -44,7 +44,7 @@ struct Queue {
 /// What waits on either side.
 #[derive(Default)]
 struct Ledger {
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashedMap<Waiting>,
     queues: BTreeMap<Partition, Queue>,
     /// By source partition: the furthest place that was found.
     reached: BTreeMap<u32, i64>,
@@ -162,7 +162,7 @@ fn explain(
     for (_, waiting) in &missing {
         places.extend(std::iter::once(&waiting.first).chain(&waiting.more).map(|place| (place.part, place.at)));
     }
-    let surplus: HashMap<u64, Waiting> = surplus.into_iter().collect();
+    let surplus: HashedMap<Waiting> = surplus.into_iter().collect();
     let mut doubled: HashMap<u64, String> = HashMap::new();
     let mut compaction = Compaction::new(wanted.compacted);
     let mut missed: Vec<(Place, String)> = Vec::new();

@@ -73,7 +73,14 @@ pub fn column(name: &str, value: Option<&[u8]>) -> Result<u64, Failure> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let found = ColumnOf(name).deserialize(&mut reader).and_then(|found| reader.end().map(|()| found));
     let found = found.map_err(|error| wrong(format!("is not a JSON object with a column `{name}`: {error}")))?;
-    Ok(hash(&[Some(found.to_string().as_bytes())]))
+    Ok(match &found {
+        // As a number's text and a text's own bytes, which nearly all are, without writing them down.
+        serde_json::Value::String(text) => hash(&[Some(b"text"), Some(text.as_bytes())]),
+        serde_json::Value::Number(number) if number.is_i64() => {
+            hash(&[Some(b"long"), Some(&number.as_i64().unwrap_or_default().to_le_bytes())])
+        }
+        found => hash(&[Some(found.to_string().as_bytes())]),
+    })
 }
 
 /// Reads one column and skips the others.
@@ -87,6 +94,29 @@ impl<'de> DeserializeSeed<'de> for ColumnOf<'_> {
     }
 }
 
+/// Whether a name is this one; no name is copied.
+struct IsNamed<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for IsNamed<'_> {
+    type Value = bool;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, reader: D) -> Result<bool, D::Error> {
+        reader.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for IsNamed<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<bool, E> {
+        Ok(name == self.0)
+    }
+}
+
 impl<'de> Visitor<'de> for ColumnOf<'_> {
     type Value = serde_json::Value;
 
@@ -96,8 +126,8 @@ impl<'de> Visitor<'de> for ColumnOf<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = None;
-        while let Some(name) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            if name == self.0 {
+        while let Some(is_it) = map.next_key_seed(IsNamed(self.0))? {
+            if is_it {
                 found = Some(map.next_value()?);
             } else {
                 map.next_value::<IgnoredAny>()?;

@@ -19,8 +19,9 @@ use crate::report::Failure;
 
 /// Yields to the user's properties.
 const DEFAULTS: &[(&str, &str)] = &[
-    // 1000 by default: a full queue would then stall a partition for up to a second.
-    ("fetch.queue.backoff.ms", "10"),
+    // 1000 by default: a full queue would then stall a partition for up to a second. With 10, whoever reads as fast as it
+    // can still waited for a third of its time (`bench verify`).
+    ("fetch.queue.backoff.ms", "3"),
 ];
 
 /// What exactly-once needs.

@@ -3,9 +3,10 @@
 //! A key is hashed once, in the lane; its hash travels with it to the trunk. Nothing depends on the
 //! order of hashes: groups are numbered as they come, and sorted by their bytes when they leave (I2).
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
+
+use crate::data::HashedMap;
 
 /// Of this process: keys come from outside, and must not be able to collide on purpose.
 static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -98,7 +99,7 @@ impl Keys {
 pub(super) struct KeyTable {
     keys: Keys,
     /// By hash, the newest group that has it.
-    newest: HashMap<u64, u32, BuildHasherDefault<HashIsKey>>,
+    newest: HashedMap<u32>,
     /// Per group, the one before it with the same hash.
     older: Vec<u32>,
     /// Groups that [`KeyTable::find`] came to lately, each at its key's spot.
@@ -166,24 +167,6 @@ impl KeyTable {
         let buckets = self.newest.capacity().div_ceil(7) * 8;
         let numbers = self.older.capacity() + self.recent.capacity();
         self.keys.size() + numbers * size_of::<u32>() + buckets * (size_of::<(u64, u32)>() + 1)
-    }
-}
-
-/// The map's keys are hashes already.
-#[derive(Debug, Default)]
-struct HashIsKey(u64);
-
-impl Hasher for HashIsKey {
-    fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("only whole hashes are looked up");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
