@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Shows how far something is; on anything but a terminal nothing.
 pub struct Progress(ProgressBar);
@@ -12,9 +12,15 @@ impl Progress {
     pub fn new(total: u64, shown: bool) -> Progress {
         let target = if shown { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        let style =
-            ProgressStyle::with_template("{wide_bar} {human_pos} of {human_len} records, {per_sec}, {eta} left");
-        bar.set_style(style.expect("the template is right").progress_chars("█▉▊▋▌▍▎▏ "));
+        let style = ProgressStyle::with_template(
+            "{wide_bar} {human_pos} of {human_len} records, {whole_per_second} a second, {eta} left",
+        );
+        // The library's own rate has four digits behind the point.
+        let whole = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
+        };
+        let style = style.expect("the template is right").with_key("whole_per_second", whole);
+        bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
         bar.enable_steady_tick(Duration::from_millis(200));
         Progress(bar)
     }

@@ -51,7 +51,7 @@ fn a_long_replay_says_how_far_it_is() {
 
     let watched = Runner::spawn_on_terminal(&["apply", "spec.yaml"], place.folder.path());
     let all = to_replay(&watched);
-    // The bar is drawn again and again: "█▋      1,234 of 40,000 records, 5,000/s, 7s left".
+    // The bar is drawn again and again: "█▋      1,234 of 40,000 records, 5,000 a second, 7s left".
     let done = |line: &str| {
         let (before, behind) = line.split_once(" of ")?;
         let is_of_all = behind.contains(" records, ") && number_behind(line, " of ") == Some(all);
