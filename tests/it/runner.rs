@@ -74,11 +74,11 @@ impl Runner {
     }
 
     /// The same with a terminal for its standard error. What it draws over a line is a line of its own here.
-    pub fn spawn_on_terminal(arguments: &[&str], dir: &Path) -> Runner {
+    pub fn spawn_on_terminal(arguments: &[&str], dir: &Path, variables: &[(&str, &str)]) -> Runner {
         let (ours, its) = terminal();
         let mut command = Command::new(BINARY);
         command.stderr(its).env("TERM", "xterm").env_remove("NO_COLOR");
-        let child = started(&mut command, arguments, dir, &[]);
+        let child = started(&mut command, arguments, dir, variables);
         // With it goes our handle of its side: what we read ends when the child does.
         drop(command);
         let output = Arc::new(Output::default());

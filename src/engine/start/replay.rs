@@ -16,6 +16,7 @@ use crate::engine::seat::{EpochClock, Seat};
 use crate::engine::snapshots::Pace;
 use crate::engine::telling::{Listener, Told};
 use crate::engine::trunk::{Reading, Trunk};
+use crate::faults;
 use crate::journal::EpochRecord;
 use crate::plan::Plan;
 use crate::report::Failure;
@@ -97,6 +98,7 @@ impl Replay<'_> {
             }
             rows += read;
             self.listener.tell(Told::Replayed { records: rows });
+            faults::point("epoch.replayed");
             if last.cursor.is_none() {
                 self.take_snapshot(last.epoch, read, committer)?;
             }

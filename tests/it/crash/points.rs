@@ -59,8 +59,9 @@ const OF_FILES: &[(&str, u32)] =
 /// Of a pipeline that writes by schemas.
 const OF_SCHEMAS: &[&str] = &["subject.registered", "subject.registered"];
 
-/// Passed where the sink says how far a pipeline is; its test is in `takeover.rs`.
-const OF_RESTARTS: &[&str] = &["origin.read"];
+/// The first is passed where the sink says how far a pipeline is; its test is in `takeover.rs`. That of the second is in
+/// `recovering.rs`.
+const OF_RESTARTS: &[&str] = &["origin.read", "epoch.replayed"];
 
 #[test]
 fn no_point_is_left_out() {
