@@ -18,6 +18,7 @@ use super::stops::Stops;
 use crate::data::size;
 use crate::deploy::{Change, open_journal, prepare};
 use crate::engine::carry::Fate;
+use crate::engine::kept::{self, BAD_RECORD};
 use crate::engine::metrics::Snapshot;
 use crate::engine::start::{StartOptions, StartReport};
 use crate::engine::{Job, Metrics, Outcome, RunOptions};
@@ -98,7 +99,8 @@ pub fn run(args: Args, common: &Common) -> Exit {
     let ended = loop {
         voice.plans(&planned);
         let Planned { documents, plans, .. } = planned;
-        let round = patience.until_done(|| prepare(&plans)).and_then(|prepared| {
+        let prepared = patience.until_done(|| prepare(&plans)).map_err(Failed::of_no_plan);
+        let round = prepared.and_then(|prepared| {
             let Some(changes) = prepared else { return Ok(Vec::new()) };
             voice.prepared(&changes);
             run_all(plans, &options, &runtime, &voice, &stops, &mut patience, &mut ran)
@@ -130,7 +132,20 @@ pub fn run(args: Args, common: &Common) -> Exit {
     runtime.shutdown_background();
     match ended {
         Ok(()) => Exit::Done,
-        Err(failure) => output::failure(&failure, output),
+        Err(Failed { failure, plan }) => {
+            let exit = output::failure(&failure, output);
+            if let Some(plan) = plan.filter(|_| failure.code == BAD_RECORD) {
+                note_told(&plan);
+            }
+            exit
+        }
+    }
+}
+
+/// The next start goes on behind a bad record that this one has named.
+fn note_told(plan: &Plan) {
+    if let Err(failure) = open_journal(plan).and_then(kept::note_told) {
+        tracing::warn!("{failure}; the next start ends with the same error once more");
     }
 }
 
@@ -184,7 +199,7 @@ fn run_all(
     stops: &Stops,
     patience: &mut Patience,
     ran: &mut Ran,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, Failed> {
     let clock = SystemClock::shared();
     let mut jobs = Vec::new();
     let mut outcome = Ok(());
@@ -197,29 +212,29 @@ fn run_all(
             Ok(Some(job)) => {
                 voice.started(&plan.name, &job.report);
                 stops.add(job.stop_handle());
-                jobs.push((plan.name.clone(), job));
+                jobs.push((plan, job));
             }
             Ok(None) => break,
             Err(failure) => {
                 stops.stop();
-                outcome = Err(failure);
+                outcome = Err(Failed { failure, plan: Some(plan) });
                 break;
             }
         }
     }
-    ran.metrics.extend(jobs.iter().map(|(name, job)| (name.clone(), job.metrics.clone())));
+    ran.metrics.extend(jobs.iter().map(|(plan, job)| (plan.name.clone(), job.metrics.clone())));
     let ended = runtime.block_on(watch(jobs, &ran.metrics, voice, stops));
     outcome.and(ended)
 }
 
 async fn watch(
-    jobs: Vec<(String, Job)>,
+    jobs: Vec<(Arc<Plan>, Job)>,
     metrics: &[(String, Arc<Metrics>)],
     voice: &Voice,
     stops: &Stops,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<String>, Failed> {
     let mut waiting: Vec<_> =
-        jobs.into_iter().map(|(name, job)| tokio::spawn(async move { (name, job.join().await) })).collect();
+        jobs.into_iter().map(|(plan, job)| tokio::spawn(async move { (plan, job.join().await) })).collect();
     let mut outcome = Ok(());
     let (mut again, mut has_grown) = (Vec::new(), false);
     let mut seconds = tokio::time::interval(Duration::from_secs(1));
@@ -250,7 +265,20 @@ async fn watch(
     outcome.map(|()| if has_grown && !stops.asked() { again } else { Vec::new() })
 }
 
-type Ended = (String, Result<Outcome, Failure>);
+type Ended = (Arc<Plan>, Result<Outcome, Failure>);
+
+/// Why the command fails.
+struct Failed {
+    failure: Failure,
+    /// Whose failure it is.
+    plan: Option<Arc<Plan>>,
+}
+
+impl Failed {
+    fn of_no_plan(failure: Failure) -> Failed {
+        Failed { failure, plan: None }
+    }
+}
 
 /// The first of the tasks that ends, and its index.
 async fn first_done(tasks: &mut [tokio::task::JoinHandle<Ended>]) -> (Result<Ended, tokio::task::JoinError>, usize) {
@@ -354,9 +382,11 @@ impl Voice {
         *last = sum;
     }
 
-    fn ended(&self, done: Result<Ended, tokio::task::JoinError>) -> Result<(String, Outcome), Failure> {
-        let (name, outcome) = done.map_err(|error| Failure::bug("job.panic", "a job panicked").because(error))?;
-        let outcome = outcome?;
+    fn ended(&self, done: Result<Ended, tokio::task::JoinError>) -> Result<(String, Outcome), Failed> {
+        let panicked = |error| Failed::of_no_plan(Failure::bug("job.panic", "a job panicked").because(error));
+        let (plan, outcome) = done.map_err(panicked)?;
+        let name = plan.name.clone();
+        let outcome = outcome.map_err(|failure| Failed { failure, plan: Some(plan) })?;
         if !self.output.is_json() {
             let what = match outcome {
                 Outcome::Ended => "its sources have ended",

@@ -158,5 +158,6 @@ fn epoch_line(epoch: &EpochRecord) -> String {
     let ended = if epoch.ended { ", sources ended" } else { "" };
     let continues = epoch.continues.map_or(String::new(), |of| format!(", continues epoch {of}"));
     let more = if epoch.cursor.is_some() { ", more of its output follows" } else { "" };
-    format!("epoch {:>5}  {rows} rows, watermark {watermark}{needed}{ended}{continues}{more}", epoch.epoch)
+    let failed = epoch.failed.as_ref().map_or(String::new(), |why| format!(", the run failed behind it: {why}"));
+    format!("epoch {:>5}  {rows} rows, watermark {watermark}{needed}{ended}{continues}{more}{failed}", epoch.epoch)
 }

@@ -94,6 +94,7 @@ fn moved(plan: &Plan, history: &History, moves: &Moves) -> Option<PlanRecord> {
             jumps: BTreeMap::new(),
             topic_ids: BTreeMap::new(),
             parts: None,
+            told_failed: None,
         });
     };
     let mut record = known.clone();

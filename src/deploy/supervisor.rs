@@ -207,6 +207,8 @@ struct Seen {
     past: (Snapshot, Measures),
     plan: Option<Json>,
     has_run: bool,
+    /// Of the failure by a bad record that it has shown last: who has seen that goes on behind the record.
+    told: Option<String>,
 }
 
 impl Supervised {
@@ -483,7 +485,7 @@ impl Supervisor {
             return;
         }
         let status = Status { state: State::Starting, since: self.clock.now(), restarts: 0, reason: None };
-        let seen = Seen { status, running: None, past: <_>::default(), plan: None, has_run: false };
+        let seen = Seen { status, running: None, past: <_>::default(), plan: None, has_run: false, told: None };
         let pipeline = Arc::new(Supervised { wish: watch::Sender::new(Wish::first(kept)), seen: Mutex::new(seen) });
         map.insert(name.clone(), pipeline.clone());
         self.tasks.send_modify(|tasks| *tasks += 1);

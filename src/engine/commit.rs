@@ -379,6 +379,7 @@ mod tests {
             ended: false,
             continues: None,
             cursor: None,
+            failed: None,
         };
         Commit { record, rows: BTreeMap::new() }
     }

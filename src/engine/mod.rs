@@ -15,6 +15,7 @@ mod failed;
 pub mod graph;
 mod headers;
 pub mod job;
+pub mod kept;
 pub mod lane;
 mod learnt;
 pub mod memory;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::data::{EncodedRows, Epoch};
 use crate::journal::{EpochRecord, LastWindow};
 use crate::plan::Plan;
+use crate::report::Failure;
 use crate::time::Millis;
 
 /// Per sink, how many records of an epoch's output have been given.
@@ -31,6 +32,8 @@ pub struct Piece {
     pub open_ends: Vec<Millis>,
     /// The clock at which a step wants an epoch, rows or not. Of the last piece only.
     pub due: Option<Millis>,
+    /// Why the run is to end once this is committed. Of the last piece only.
+    pub failing: Option<Failure>,
 }
 
 /// Records that were made and not given yet.
@@ -197,6 +200,7 @@ impl Chain {
         let named = |(sink, count): (&usize, &u64)| (plan.sinks[*sink].name.clone(), *count);
         record.cursor = piece.cursor.as_ref().map(|cursor| cursor.iter().map(named).collect());
         self.next = record.continuation();
+        record.failed = piece.failing.as_ref().map(|failure| failure.message.clone());
         record
     }
 }

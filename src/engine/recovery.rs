@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use super::carry::{Carried, Fate};
+use super::kept::kept_bad_record;
 use crate::connectors::{Delivery, SinkProgress};
 use crate::data::{Epoch, PartitionName, Position};
 use crate::journal::{EpochRecord, Jump, LastWindow, Owner, Parts, PlanRecord, Record};
@@ -72,6 +73,13 @@ impl History {
     /// The last committed epoch; 0 for none.
     pub fn last(&self) -> Epoch {
         self.epochs.keys().next_back().copied().unwrap_or(0)
+    }
+
+    /// Why the run failed behind the last epoch, if nobody was told so far.
+    pub fn untold(&self) -> Option<Failure> {
+        let (epoch, last) = self.epochs.last_key_value()?;
+        let is_told = self.plan.as_ref().is_some_and(|plan| plan.told_failed == Some(*epoch));
+        last.failed.clone().filter(|_| !is_told).map(kept_bad_record)
     }
 
     /// The oldest epoch that replay must read to rebuild the state behind `epoch`.

@@ -383,6 +383,7 @@ mod tests {
                 jumps: BTreeMap::new(),
                 topic_ids: BTreeMap::new(),
                 parts: None,
+                told_failed: None,
             };
             origin.note(&mut record);
             assert_eq!(noted_starts(&record, "default", "other"), None);

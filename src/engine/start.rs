@@ -152,6 +152,8 @@ pub struct StartOptions {
     pub adopts_outputs: bool,
     /// Steps whose state may be given up, because they are not what they were.
     pub accept_reset: BTreeSet<String>,
+    /// The message of the failure of the last run, as somebody was told it: the run goes on behind that.
+    pub told: Option<String>,
     /// Lanes per source; `None`: the plan's number or as many as cores.
     pub lanes: Option<usize>,
     /// What one commit carries at most, over all sinks (I10); `None`: 16 MiB.
@@ -159,6 +161,13 @@ pub struct StartOptions {
     pub snapshots: SnapshotPlace,
     /// Hears how far the start is.
     pub listener: Listener,
+}
+
+impl StartOptions {
+    /// Why the last run failed behind its last epoch, if nobody was told.
+    fn untold(&self, history: &History) -> Option<Failure> {
+        history.untold().filter(|failure| self.told.as_ref() != Some(&failure.message))
+    }
 }
 
 /// Where snapshots of the state are kept.
@@ -203,6 +212,11 @@ pub fn start(
     let mut origin = restart::origin(plan, options.fresh)?;
     faults::point("origin.read");
     let given_up = if options.fresh { History::lineage_of(&records) } else { None };
+    if origin.is_some()
+        && let Some(failure) = options.untold(&History::of(records.clone()))
+    {
+        return Err(failure);
+    }
     if (options.fresh || origin.is_some()) && !records.is_empty() {
         journal.clear()?;
         records = journal.acquire()?;
@@ -233,6 +247,9 @@ pub fn start(
     targets.refuse_replaced(&history)?;
     let ids = topic_ids(plan, &history, &targets)?;
     recovery.plan_changed |= history.plan.as_ref().is_none_or(|plan| plan.topic_ids != ids);
+    // Who was told goes on for good, whenever this process dies.
+    let goes_on = history.untold().is_some() && options.untold(&history).is_none();
+    recovery.plan_changed |= goes_on;
     let gone = gone(plan, &history, &mut recovery, metrics)?;
     refuse_pieces(&history, &recovery, &gone)?;
     let discovered = Discovered::of(plan, &recovery)?;
@@ -243,6 +260,9 @@ pub fn start(
             PlanRecord { topic_ids: ids.clone(), ..plan_record(plan, &history, &recovery, &discovered.starts) };
         if let Some(origin) = &origin {
             origin.note(&mut record);
+        }
+        if goes_on {
+            record.told_failed = Some(recovery.last);
         }
         faults::point("plan.append");
         must_append(owned.journal(), Record::Plan(record))?;
@@ -334,12 +354,13 @@ pub fn start(
     };
     took.sources_ms = laps.next();
     let replayed_rows = replay.run(&mut committer)?;
-    let last = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?.max(recovery.last);
-    if let Some(failure) = trunk.failing() {
+    let (last, failing) = finish_output(plan, &history, &mut trunk, &mut committer, incarnation)?;
+    if let Some(failure) = failing.or_else(|| options.untold(&history)) {
         // The dead letter that it names is to be out before.
         committer.finish(None)?;
         return Err(failure);
     }
+    let last = last.max(recovery.last);
     if trunk.state_bytes() > memory.shares.state {
         return Err(memory.full(&plan.name));
     }

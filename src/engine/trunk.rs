@@ -20,6 +20,7 @@ use arrow::datatypes::TimestampMillisecondType;
 use super::away::Waits;
 use super::branch::{HELD_BACK, Output, Pass, Running, whole_on_port};
 use super::graph::{Branch, Graph};
+use super::kept::{BAD_RECORD, kept_bad_record};
 use super::memory::{Gauge, Memory};
 use super::metrics::Metrics;
 use super::pieces::{Cursor, Filling, Piece, SinkRuns, Waiting};
@@ -293,6 +294,7 @@ impl Trunk {
                     last_windows: self.last_windows(),
                     open_ends: Vec::new(),
                     due: None,
+                    failing: None,
                 });
             }
             if !self.pull()? {
@@ -307,12 +309,8 @@ impl Trunk {
             last_windows: self.last_windows(),
             open_ends: self.open_ends(),
             due: self.due(),
+            failing: self.failing.take(),
         })
-    }
-
-    /// Why the run is to end once the epoch that was given is committed; said once.
-    pub fn failing(&mut self) -> Option<Failure> {
-        self.failing.take()
     }
 
     /// True if more of an epoch's output is to be given.
@@ -575,7 +573,9 @@ impl ErrorBudget {
                 Some(dead) => Err(first_bad_record(dead)),
                 None => Ok(None),
             },
-            ErrorPolicy::KeepThenFail => Ok(dead.iter().find(|dead| dead.code != "late").map(kept_bad_record)),
+            ErrorPolicy::KeepThenFail => {
+                Ok(dead.iter().find(|dead| dead.code != "late").map(|dead| kept_bad_record(described(dead))))
+            }
             ErrorPolicy::FailAbove(share) => {
                 self.add(rows, bad);
                 if self.bad as f64 > share * ERROR_WINDOW_ROWS as f64 {
@@ -608,13 +608,8 @@ impl ErrorBudget {
 
 /// Without a dead letter the first bad record ends the run with its place and bytes.
 fn first_bad_record(dead: &DeadLetter) -> Failure {
-    Failure::user("record.bad", described(dead))
+    Failure::user(BAD_RECORD, described(dead))
         .hint("give the pipeline a `dead_letter:` sink to keep such records, or `errors: {skip: true}` to count and skip them")
-}
-
-/// The first bad record, which its dead letter keeps, ends the run behind its epoch.
-fn kept_bad_record(dead: &DeadLetter) -> Failure {
-    Failure::user("record.bad", described(dead)).hint("the dead letter has it: a new start goes on behind it")
 }
 
 /// Who refused which record, why, and its bytes.

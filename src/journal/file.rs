@@ -434,6 +434,7 @@ mod tests {
             jumps: BTreeMap::new(),
             topic_ids: BTreeMap::new(),
             parts: None,
+            told_failed: None,
         })
     }
 
@@ -462,6 +463,7 @@ mod tests {
             ended: false,
             continues: None,
             cursor: None,
+            failed: None,
         })
     }
 

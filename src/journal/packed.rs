@@ -212,6 +212,7 @@ mod tests {
             ended: false,
             continues: None,
             cursor: None,
+            failed: None,
         })
     }
 

@@ -70,6 +70,9 @@ pub struct PlanRecord {
     /// What goes on when the plan changes; `None`: a version that did not note it wrote this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parts: Option<Parts>,
+    /// The epoch behind which a run failed ([`EpochRecord::failed`]), which somebody was told: the next start goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_failed: Option<Epoch>,
 }
 
 /// What the parts of a plan are made of, and since when.
@@ -155,6 +158,9 @@ pub struct EpochRecord {
     /// this epoch and those before it; a sink that is not there has none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<BTreeMap<String, u64>>,
+    /// The run failed behind it with this message: a bad record is kept with it, and is not to be passed over in silence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 impl EpochRecord {
@@ -175,6 +181,7 @@ impl EpochRecord {
             learnt: BTreeMap::new(),
             continues: Some(self.continues.unwrap_or(self.epoch)),
             cursor: None,
+            failed: None,
             ..self.clone()
         }
     }

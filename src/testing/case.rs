@@ -184,7 +184,7 @@ fn exchange(
     let name = test.metadata.name.value.clone();
     Some(Case {
         name,
-        given: Given { plan: Arc::new(plan), sources, script, changes: Vec::new() },
+        given: Given { plan: Arc::new(plan), sources, script, changes: Vec::new(), told: None },
         expected: expected?,
     })
 }

@@ -56,6 +56,8 @@ pub struct Given {
     pub script: Vec<Item>,
     /// What the plan becomes at each [`Item::Change`], and the steps whose state may be given up then.
     pub changes: Vec<(Arc<Plan>, BTreeSet<String>)>,
+    /// The message of a failure in which an earlier run ended, as whoever makes the first start was told it.
+    pub told: Option<String>,
 }
 
 /// One way to run a script.
@@ -158,6 +160,7 @@ pub fn run_with(
     };
     let mut drive = Drive {
         given,
+        told: given.told.clone(),
         plan: given.plan.clone(),
         changes: 0,
         variant,
@@ -190,6 +193,8 @@ pub struct Course {
 
 struct Drive<'a> {
     given: &'a Given,
+    /// Until it is started: whoever dies has forgotten.
+    told: Option<String>,
     /// That of now.
     plan: Arc<Plan>,
     /// How many there were before it.
@@ -243,6 +248,7 @@ impl Drive<'_> {
             let accepted = self.changes.checked_sub(1).map(|change| self.given.changes[change].1.clone());
             let options = StartOptions {
                 accept_reset: accepted.unwrap_or_default(),
+                told: self.told.take(),
                 lanes: Some(self.variant.lanes.max(1)),
                 piece_bytes: (self.variant.piece_bytes > 0).then_some(self.variant.piece_bytes),
                 snapshots: self.snapshots.clone(),
@@ -398,7 +404,7 @@ impl Drive<'_> {
             if self.variant.crash == Some(CrashAt::After(epoch)) && !std::mem::replace(&mut self.died_after, true) {
                 return Err(Failure::outside(DIED, "the process dies here").no_retry());
             }
-            if let (false, Some(failure)) = (more, self.stage()?.trunk.failing()) {
+            if let Some(failure) = piece.failing {
                 return Err(failure);
             }
             if !more {

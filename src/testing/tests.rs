@@ -111,7 +111,7 @@ impl Stage {
         }
         plan.sinks.iter_mut().for_each(|sink| sink.sink = Arc::new(MemorySink));
         change(&mut plan);
-        Stage { given: Given { plan: Arc::new(plan), sources, script, changes: Vec::new() }, world }
+        Stage { given: Given { plan: Arc::new(plan), sources, script, changes: Vec::new(), told: None }, world }
     }
 
     /// At the next `Change` of the script the spec is this. It reads what it read, under the same names.

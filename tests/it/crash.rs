@@ -14,6 +14,7 @@ mod clusters;
 mod datagen;
 mod full_disk;
 mod journal_gone;
+mod kept;
 mod large;
 mod points;
 mod recovering;

@@ -413,6 +413,7 @@ fn epoch(epoch: Epoch) -> Record {
         ended: false,
         continues: None,
         cursor: None,
+        failed: None,
     })
 }
 
@@ -434,6 +435,7 @@ fn plan(from_epoch: Epoch) -> Record {
         jumps: BTreeMap::new(),
         topic_ids: BTreeMap::new(),
         parts: None,
+        told_failed: None,
     })
 }
 

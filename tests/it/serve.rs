@@ -10,6 +10,7 @@ mod connectors;
 mod datagen;
 mod encrypted;
 mod guarded;
+mod kept;
 mod many;
 mod metrics;
 mod settings;
@@ -36,7 +37,12 @@ pub struct Server {
 impl Server {
     /// On ports of its own, with its state in `.runner` of the folder.
     pub fn start(folder: &Path, more: &[&str]) -> Server {
-        let runner = Runner::spawn(&[&["serve", "--listen", "127.0.0.1:0"], more].concat(), folder);
+        Server::start_with(folder, more, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub fn start_with(folder: &Path, more: &[&str], variables: &[(&str, &str)]) -> Server {
+        let runner = Runner::spawn_with(&[&["serve", "--listen", "127.0.0.1:0"], more].concat(), folder, variables);
         let line = runner.wait_stderr("serving at ");
         let url = |before: &str| {
             let rest = line.split(before).nth(1)?;

@@ -11,6 +11,7 @@ use crate::deploy::store::{Kept, Wanted};
 use crate::deploy::submission::Name;
 use crate::deploy::{open_journal, prepare};
 use crate::engine::carry::Fate;
+use crate::engine::kept::BAD_RECORD;
 use crate::engine::start::StartOptions;
 use crate::engine::{Job, Outcome, RunOptions};
 use crate::plan::describe;
@@ -176,9 +177,9 @@ impl Keeper {
             let journal = open_journal(&plan).map_err(|failure| of_failure(&failure, true))?;
             // Connectors go by their offsets alone: without any they begin, whatever their output says.
             let adopts_outputs = kept.connector.is_some();
-            let accept_reset = kept.accept_reset.clone();
-            let options =
-                RunOptions { start: StartOptions { adopts_outputs, accept_reset, ..StartOptions::default() } };
+            let (accept_reset, told) = (kept.accept_reset.clone(), pipeline.seen().told.clone());
+            let start = StartOptions { adopts_outputs, accept_reset, told, ..StartOptions::default() };
+            let options = RunOptions { start };
             let clock = supervisor.clock.clone();
             let job = Job::start(plan, journal, options, clock, &supervisor.runtime);
             let job = job.map_err(|failure| of_failure(&failure, true))?;
@@ -243,6 +244,9 @@ impl Keeper {
             seen.status.since = self.supervisor.clock.now();
         }
         seen.status.state = state;
+        if let Some(reason) = reason.as_ref().filter(|reason| state == State::Failed && reason.code == BAD_RECORD) {
+            seen.told = Some(reason.message.clone());
+        }
         if reason.is_some() || matches!(state, State::Paused | State::Stopped | State::Ended) {
             seen.status.reason = reason;
         }

@@ -91,7 +91,7 @@ impl TrunkWorker {
             let commit = Commit { record, rows: piece.rows };
             self.kept.add(kept_bytes(&commit));
             let done = (!more).then(|| {
-                let (open_ends, due, failing) = (piece.open_ends, piece.due, self.trunk.failing());
+                let (open_ends, due, failing) = (piece.open_ends, piece.due, piece.failing);
                 Behind { open_ends, due, state_bytes, failing }
             });
             let epoch = commit.record.epoch;
@@ -198,6 +198,7 @@ pub fn record(
         ended: mark.ended,
         continues: None,
         cursor: None,
+        failed: None,
     }
 }
 

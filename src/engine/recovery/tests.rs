@@ -48,6 +48,7 @@ fn plan_record(sinks: &[(&str, Epoch)]) -> Record {
         jumps: BTreeMap::new(),
         topic_ids: BTreeMap::new(),
         parts: None,
+        told_failed: None,
     })
 }
 
@@ -73,6 +74,7 @@ fn epoch(epoch: Epoch, needed: Epoch) -> Record {
         ended: false,
         continues: None,
         cursor: None,
+        failed: None,
     })
 }
 

@@ -42,6 +42,7 @@ pub(super) fn plan_record(
         jumps: recovery.jumps.clone(),
         topic_ids: BTreeMap::new(),
         parts: Some(recovery.parts.clone()),
+        told_failed: history.plan.as_ref().and_then(|plan| plan.told_failed),
     }
 }
 

@@ -23,15 +23,15 @@ use crate::report::Failure;
 use crate::time::Watermark;
 
 /// I10: commits what is still to come of an epoch in whose output the journal ends, before any row of the next one is
-/// merged. Gives the journal's last epoch then.
+/// merged. Gives the journal's last epoch then, and why the run may not go on behind it.
 pub(super) fn finish_output(
     plan: &Plan,
     history: &History,
     trunk: &mut Trunk,
     committer: &mut Committer,
     incarnation: u64,
-) -> Result<Epoch, Failure> {
-    let mut last = history.last();
+) -> Result<(Epoch, Option<Failure>), Failure> {
+    let (mut last, mut failing) = (history.last(), None);
     if let Some(record) = history.epochs.get(&last).filter(|record| record.cursor.is_some()) {
         let mut chain = Chain::behind(record, incarnation);
         while trunk.is_giving() {
@@ -39,9 +39,10 @@ pub(super) fn finish_output(
             let record = chain.record(plan, &piece);
             last = record.epoch;
             committer.commit(Commit { record, rows: piece.rows })?;
+            failing = piece.failing;
         }
     }
-    Ok(last)
+    Ok((last, failing))
 }
 
 /// Reads the journal's epochs again, with their watermarks and clocks.

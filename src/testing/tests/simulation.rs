@@ -9,6 +9,7 @@
 //! `RUNNER_SIMULATION_SEEDS=10000` runs more of them, `RUNNER_SIMULATION_SEED=17` one again.
 
 mod from_sink;
+mod kept;
 mod lookout;
 mod oracle;
 mod outdoors;
@@ -176,9 +177,13 @@ struct Simulation {
 
 impl Simulation {
     fn new() -> Simulation {
+        Simulation::of(PIPELINE)
+    }
+
+    fn of(text: &str) -> Simulation {
         let (remembered, forgotten) = (Outdoors::new(Delivery::Remembers), Outdoors::new(Delivery::AtLeastOnce));
         let outdoors = [("remembered", remembered.clone()), ("forgotten", forgotten.clone())];
-        let stage = Stage::with(PIPELINE, PARTITIONS, Vec::new(), |plan| {
+        let stage = Stage::with(text, PARTITIONS, Vec::new(), |plan| {
             for (name, sink) in outdoors {
                 plan.sinks.iter_mut().find(|sink| sink.name == name).unwrap().sink = Arc::new(sink);
             }

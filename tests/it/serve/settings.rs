@@ -11,7 +11,7 @@ use crate::servers::{self, PASSWORD, TestRecord, guarded_kafka};
 use crate::specs::Folder;
 
 /// The lines of a topic to a file.
-fn to_file(topic: &str, file: &str) -> Value {
+pub(super) fn to_file(topic: &str, file: &str) -> Value {
     json!({
         "connector.class": "FileStreamSink", "file": file, "topics": topic,
         "value.converter": "org.apache.kafka.connect.storage.StringConverter",
@@ -20,7 +20,7 @@ fn to_file(topic: &str, file: &str) -> Value {
 
 /// Waits until a file holds this.
 #[track_caller]
-fn until_file(server: &Server, folder: &Folder, name: &str, expected: &str) {
+pub(super) fn until_file(server: &Server, folder: &Folder, name: &str, expected: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let text = std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();

@@ -263,6 +263,7 @@ mod tests {
             jumps: BTreeMap::new(),
             topic_ids: BTreeMap::new(),
             parts: None,
+            told_failed: None,
         })
     }
 
@@ -284,6 +285,7 @@ mod tests {
             ended: false,
             continues: None,
             cursor: None,
+            failed: None,
         })
     }
 

@@ -1,6 +1,8 @@
 //! The weather of a run, drawn from its seed, and shared by all of its instances.
 
+use super::kept::KeptRecords;
 use super::*;
+use crate::engine::kept::BAD_RECORD;
 
 /// The weather, shared by all instances of a run.
 #[derive(Debug, Clone)]
@@ -74,18 +76,27 @@ impl Weather {
         stage.given.script = script;
         let source = stage.given.sources[0].clone();
         source.choose(self.polls());
-        let (store, lookout) = (self.exposed_store(), Lookout::over(source));
-        for _ in 0..=RESTARTS_MAX {
-            let open = self.opens(&store, &lookout);
+        let (store, lookout) = (self.exposed_store(), Lookout::over(source.clone()));
+        let mut bad = KeptRecords::of(stage, source.clone());
+        stage.given.told = None;
+        for _ in 0..=RESTARTS_MAX + rows.len() {
+            let open = self.opens(&store, &lookout, &bad);
             match run_with(&stage.given, variant, journal, store.clone(), &open) {
                 Ok(course) => {
                     self.saw("restored", course.restored);
                     self.saw("pauses", course.pauses);
-                    return;
+                    return bad.all_were_told(journal);
                 }
-                Err(failure) => assert_eq!(failure.code, "refused.taken_over", "{failure}"),
+                Err(failure) if failure.code == BAD_RECORD => {
+                    bad.tell(&failure.message, journal, self);
+                    stage.given.told = Some(failure.message);
+                }
+                Err(failure) => {
+                    assert_eq!(failure.code, "refused.taken_over", "{failure}");
+                    stage.given.told = None;
+                }
             }
-            // Whoever took over is gone again. This start finds the rows as they were, and a clock that was set back.
+            // Whoever took over is gone again; who was told of a bad record goes on. This start finds the rows as they were, and a clock that was set back.
             variant = Variant { crash: None, lanes: 1 + self.below(4) as usize, ..variant };
             let cuts = (0..self.below(20)).map(|_| Item::Backlog(1 + self.below(4) as usize));
             stage.given.script = rows.iter().cloned().chain(cuts).collect();
@@ -110,10 +121,16 @@ impl Weather {
     }
 
     /// What each process finds in place of the journal.
-    fn opens(&self, store: &Arc<Store>, lookout: &Lookout) -> impl Fn(MemoryJournal) -> Box<dyn Journal> + use<> {
+    fn opens(
+        &self,
+        store: &Arc<Store>,
+        lookout: &Lookout,
+        bad: &KeptRecords,
+    ) -> impl Fn(MemoryJournal) -> Box<dyn Journal> + use<> {
         let (exposed, store, of_store, lookout) = (self.clone(), store.clone(), self.apart(), lookout.clone());
+        let bad = bad.clone();
         move |journal| {
-            let (weather, lookout, store) = (exposed.clone(), lookout.clone(), store.clone());
+            let (weather, lookout, store, bad) = (exposed.clone(), lookout.clone(), store.clone(), bad.clone());
             store.revive();
             of_store.damage(&store);
             let mut appended = false;
@@ -122,12 +139,20 @@ impl Weather {
                 if store.is_dead() {
                     return Some(Disturbance::Die);
                 }
+                let notes = matches!(records, [Record::Plan(plan)] if plan.told_failed.is_some());
+                if notes && weather.dies("deaths before it is noted who was told", 4) {
+                    return Some(Disturbance::Die);
+                }
                 let epoch = records.iter().find_map(|record| match record {
                     Record::Epoch(epoch) => Some(epoch),
                     _ => None,
                 });
                 if let Some(epoch) = epoch {
                     lookout.look(epoch, &weather);
+                    bad.look(epoch);
+                    if epoch.failed.is_some() && weather.dies("deaths behind a bad record", 4) {
+                        return Some(Disturbance::DieBehind);
+                    }
                     let is_rest = !std::mem::replace(&mut appended, true) && epoch.continues.is_some();
                     if let Some(death) = is_rest.then(|| weather.death_in_the_rest()).flatten() {
                         return Some(death);
