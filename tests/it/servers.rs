@@ -481,6 +481,9 @@ fn unescaped(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// A broker writes the markers of a transaction at once, but for a machine that is very busy.
+const MARKERS_WITHIN: Duration = Duration::from_secs(5);
+
 /// Everything that is committed in a topic of other brokers.
 pub fn read_at(brokers: &str, topic: &str) -> Vec<TestRecord> {
     let mut config = config_at(brokers);
@@ -492,11 +495,11 @@ pub fn read_at(brokers: &str, topic: &str) -> Vec<TestRecord> {
     for partition in 0..partitions as i32 {
         list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
     }
+    // As of now: one that is written all the time would never be at its end.
+    let uncommitted: BaseConsumer = config_at(brokers).set("isolation.level", "read_uncommitted").create().unwrap();
+    let ends: Vec<i64> = (0..partitions as i32).map(|of| committed_end(&consumer, &uncommitted, topic, of)).collect();
     consumer.assign(&list).unwrap();
     let deadline = Instant::now() + TIMEOUT;
-    // As of now: one that is written all the time would never be at its end.
-    let end_of = |partition| consumer.fetch_watermarks(topic, partition, TIMEOUT).map_or(i64::MAX, |(_, end)| end);
-    let ends: Vec<i64> = (0..partitions as i32).map(end_of).collect();
     let mut ended = BTreeSet::new();
     let mut records = Vec::new();
     while ended.len() < partitions {
@@ -524,6 +527,21 @@ pub fn read_at(brokers: &str, topic: &str) -> Vec<TestRecord> {
     }
     records.sort_by_key(|record| (record.partition, record.offset));
     records
+}
+
+/// Where what is committed ends. A transaction is committed before its marker is in each of its partitions, and until then
+/// its records are not given to this consumer: they are waited for, but not one that a dead producer left open.
+fn committed_end(committed: &BaseConsumer, uncommitted: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+    let end = |of: &BaseConsumer| of.fetch_watermarks(topic, partition, TIMEOUT).map_or(i64::MAX, |(_, end)| end);
+    let last = end(uncommitted);
+    let deadline = Instant::now() + MARKERS_WITHIN;
+    loop {
+        let end = end(committed);
+        if end >= last || Instant::now() >= deadline {
+            return end;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn is_away(error: &KafkaError) -> bool {

@@ -33,7 +33,7 @@ fn chaos(place: &Place, more: &[&str]) -> Ended {
 fn whichever_way_it_is_hurt_it_comes_back_and_is_found_whole() {
     let rows: Vec<Row> = rows(&[150_000, 120_000, 90_000], 200_000, 1_000, 3).collect();
     let (place, sinks) = place("chaos", &rows);
-    let how = ["--kill", "stop,term,kill,suspend", "--every", "300ms", "--for", "3s", "--suspended", "300ms"];
+    let how = ["--kill", "stop,term,kill,suspend", "--every", "300ms", "--for", "8s", "--suspended", "300ms"];
     let ended = chaos(&place, &[&how[..], &["--seed", "2", "--output", "json"]].concat()).with_code(0);
 
     let report = json(&ended.stdout);
