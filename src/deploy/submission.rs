@@ -91,18 +91,7 @@ impl Submission {
     /// # Errors
     /// All that is wrong.
     pub fn parts(&self, states: &Path) -> Result<Vec<(Name, Submission)>, Diagnostics> {
-        let (documents, mut found) = self.documents();
-        found.0.extend(deadly(&documents));
-        // Follow-on mistakes of a document that could not be read would only confuse.
-        if !documents.lost {
-            found.0.extend(build_in(&documents, states, &Offline).1.0);
-        }
-        if !found.has_errors() && documents.pipelines.is_empty() {
-            found.push(Diagnostic::error("submission.empty", "there is no `kind: Pipeline` in it"));
-        }
-        if found.has_errors() {
-            return Err(found);
-        }
+        let (documents, _) = self.checked(states)?;
         let shared = shared_files(&documents);
         let needed = with_producers(&documents).into_iter().zip(&documents.pipelines).map(|(needed, pipeline)| {
             let mut names = shared.clone();
@@ -111,6 +100,31 @@ impl Submission {
             (name_of(pipeline), Submission { files, ..self.clone() })
         });
         Ok(needed.collect())
+    }
+
+    /// The plan of one of its pipelines, if nothing is wrong with any that can be found without servers.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub fn checked_plan(&self, name: &Name, states: &Path) -> Result<Plan, Diagnostics> {
+        let (_, plans) = self.checked(states)?;
+        plan_of(name, plans).map(|(_, plan)| plan).ok_or_else(|| Diagnostics(vec![not_in_it(name)]))
+    }
+
+    fn checked(&self, states: &Path) -> Result<(Documents, Vec<Plan>), Diagnostics> {
+        let (documents, mut found) = self.documents();
+        found.0.extend(deadly(&documents));
+        let mut plans = Vec::new();
+        // Follow-on mistakes of a document that could not be read would only confuse.
+        if !documents.lost {
+            let (built, planning) = build_in(&documents, states, &Offline);
+            found.0.extend(planning.0);
+            plans = built;
+        }
+        if !found.has_errors() && documents.pipelines.is_empty() {
+            found.push(Diagnostic::error("submission.empty", "there is no `kind: Pipeline` in it"));
+        }
+        if found.has_errors() { Err(found) } else { Ok((documents, plans)) }
     }
 
     /// The plan of one of its pipelines, and before it the plans of those whose output it reads: what they write
@@ -126,26 +140,29 @@ impl Submission {
             return Err(Diagnostics(deadly));
         }
         let Some(index) = documents.pipelines.iter().position(|pipeline| name_of(pipeline) == *name) else {
-            let title = format!("there is no pipeline `{name}` in it");
-            found.push(Diagnostic::error("submission.other_name", title));
+            found.push(not_in_it(name));
             return Err(found);
         };
         let needed = with_producers(&documents).swap_remove(index);
         let mut indexes = 0..;
         documents.pipelines.retain(|_| indexes.next().is_some_and(|index| needed.contains(&index)));
-        let (mut plans, planning) = build_in(&documents, states, world);
-        let own = plans.iter().position(|plan| plan.namespace == name.namespace && plan.name == name.name);
-        match own {
-            Some(own) => {
-                let plan = plans.remove(own);
-                Ok((plans, plan))
-            }
-            None => {
-                found.0.extend(planning.0);
-                Err(found)
-            }
-        }
+        let (plans, planning) = build_in(&documents, states, world);
+        plan_of(name, plans).ok_or_else(|| {
+            found.0.extend(planning.0);
+            found
+        })
     }
+}
+
+/// The plan of this name, and the others.
+fn plan_of(name: &Name, mut plans: Vec<Plan>) -> Option<(Vec<Plan>, Plan)> {
+    let own = plans.iter().position(|plan| plan.namespace == name.namespace && plan.name == name.name)?;
+    let plan = plans.remove(own);
+    Some((plans, plan))
+}
+
+fn not_in_it(name: &Name) -> Diagnostic {
+    Diagnostic::error("submission.other_name", format!("there is no pipeline `{name}` in it"))
 }
 
 /// What would end the whole server, and not only its own pipeline.

@@ -28,7 +28,7 @@ impl Supervisor {
     ) -> Result<(Described, bool), Refused> {
         let name = pipeline_of(&connector.name);
         // What was compiled is checked as what people write.
-        document.parts(&self.states).map_err(Refused::Wrong)?;
+        let plan = document.checked_plan(&name, &self.states).map_err(Refused::Wrong)?;
         let _changing = self.changing()?;
         let known = self.known(&name);
         expect.check(&name, known.as_deref())?;
@@ -41,8 +41,7 @@ impl Supervisor {
             None => {
                 let kept = Kept::new(name.clone(), document.clone(), self.clock.now());
                 // One of this name may have been here before, and goes on where that was.
-                let plan = document.plans(&name, &self.states, &Offline).ok();
-                let topics_since = plan.and_then(|(_, plan)| offsets::positions(&plan).ok()).unwrap_or_default();
+                let topics_since = offsets::positions(&plan).unwrap_or_default();
                 let connector = Connector { topics_since, ..connector.when(wanted) };
                 Some(Kept { wanted, connector: Some(connector), ..kept })
             }
