@@ -9,6 +9,7 @@ pub mod columns;
 pub mod config;
 pub mod converters;
 pub mod json;
+pub mod pattern;
 pub mod predicates;
 pub mod record;
 pub mod schema;

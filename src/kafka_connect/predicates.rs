@@ -1,17 +1,17 @@
 //! Predicates: which records a transformation is for.
 
-use regex::Regex;
-
 use super::config::{ConfigError, Settings};
-use super::record::Record;
-use super::transforms::whole_regex;
+use super::pattern::Pattern;
+use super::record::{ConnectError, Record};
 
 /// A question about a record.
 pub trait Predicate: Send + Sync {
-    fn test(&self, record: &Record) -> bool;
+    /// # Errors
+    /// A record of which it cannot be said.
+    fn test(&self, record: &Record) -> Result<bool, ConnectError>;
 
     /// The answer for all records of a topic, where it does not depend on anything else.
-    fn test_topic(&self, _topic: &str) -> Option<bool> {
+    fn test_topic(&self, _topic: &str) -> Option<Result<bool, ConnectError>> {
         None
     }
 }
@@ -37,25 +37,25 @@ pub fn predicate(class: &str, settings: Settings<'_>) -> Option<Result<Box<dyn P
     PREDICATES.iter().find(|(known, _)| *known == name).map(|(_, make)| make(settings))
 }
 
-struct TopicNameMatches(Regex);
+struct TopicNameMatches(Pattern);
 
 impl TopicNameMatches {
     fn make(settings: Settings<'_>) -> Result<Box<dyn Predicate>, ConfigError> {
         let pattern = settings.required("pattern")?;
-        match whole_regex(pattern) {
-            Ok(regex) => Ok(Box::new(TopicNameMatches(regex))),
-            Err(why) => Err(settings.invalid("pattern", pattern, &why)),
+        match Pattern::new(pattern) {
+            Ok(pattern) => Ok(Box::new(TopicNameMatches(pattern))),
+            Err(why) => Err(settings.invalid("pattern", pattern, &format!("Invalid regex: {why}"))),
         }
     }
 }
 
 impl Predicate for TopicNameMatches {
-    fn test(&self, record: &Record) -> bool {
-        self.0.is_match(&record.topic)
+    fn test(&self, record: &Record) -> Result<bool, ConnectError> {
+        Ok(self.0.fits(&record.topic)?)
     }
 
-    fn test_topic(&self, topic: &str) -> Option<bool> {
-        Some(self.0.is_match(topic))
+    fn test_topic(&self, topic: &str) -> Option<Result<bool, ConnectError>> {
+        Some(self.0.fits(topic).map_err(ConnectError::from))
     }
 }
 
@@ -68,15 +68,15 @@ impl HasHeaderKey {
 }
 
 impl Predicate for HasHeaderKey {
-    fn test(&self, record: &Record) -> bool {
-        record.headers.iter().any(|header| header.name == self.0)
+    fn test(&self, record: &Record) -> Result<bool, ConnectError> {
+        Ok(record.headers.iter().any(|header| header.name == self.0))
     }
 }
 
 struct RecordIsTombstone;
 
 impl Predicate for RecordIsTombstone {
-    fn test(&self, record: &Record) -> bool {
-        record.value.value.is_null()
+    fn test(&self, record: &Record) -> Result<bool, ConnectError> {
+        Ok(record.value.value.is_null())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::definition::Rule;
 use super::read::Read;
-use crate::kafka_connect::transforms::whole_regex;
+use crate::kafka_connect::pattern::Pattern;
 
 /// What is wrong with a value; `None` as value: there is none, or it could not be read.
 pub fn broken(rule: Rule, name: &str, value: Option<&Read>) -> Option<String> {
@@ -24,7 +24,9 @@ pub fn broken(rule: Rule, name: &str, value: Option<&Read>) -> Option<String> {
             wrong(&format!("String must be one of (case insensitive): {}", words.join(", ")))
         }
         (Rule::Name, Some(Read::Text(text))) => broken_name(text).and_then(|why| wrong(&why)),
-        (Rule::Pattern, Some(Read::Text(text))) => invalid_regex(text).and_then(|why| wrong(&why)),
+        (Rule::Pattern, Some(Read::Text(text))) => {
+            Pattern::new(text).err().and_then(|why| wrong(&format!("Invalid regex: {why}")))
+        }
         (Rule::Aliases, Some(Read::List(items))) if has_doubles(items) => wrong("Duplicate alias provided."),
         (Rule::Items { empty }, value) => broken_items(name, empty, value),
         (Rule::NotEmpty, None) => wrong("Empty list"),
@@ -44,19 +46,6 @@ fn broken_name(name: &str) -> Option<String> {
     let listed = controls.join(", ");
     let why = format!("String may not contain control sequences but had the following ASCII chars: {listed}");
     (!controls.is_empty()).then_some(why)
-}
-
-fn invalid_regex(pattern: &str) -> Option<String> {
-    let error = whole_regex(pattern).err()?;
-    // The last line says what is wrong, the others show where.
-    let why = error.lines().last().unwrap_or_default();
-    let why = why.strip_prefix("error: ").unwrap_or(why);
-    Some(match why {
-        "unclosed group" => {
-            format!("Invalid regex: Unclosed group near index {}\n{pattern}", pattern.encode_utf16().count())
-        }
-        why => format!("Invalid regex: {why}\n{pattern}"),
-    })
 }
 
 fn has_doubles(items: &[String]) -> bool {

@@ -4,7 +4,7 @@ use super::super::plugins::{DATAGEN, Plugin, PluginKind};
 use super::super::validation::{ConfigInfo, ConfigValue};
 use super::generator;
 use super::read::list;
-use crate::kafka_connect::transforms::whole_regex;
+use crate::kafka_connect::pattern::Pattern;
 
 pub fn check(plugin: &Plugin, configs: &mut [ConfigInfo]) {
     match plugin.kind {
@@ -51,7 +51,7 @@ fn topics(configs: &mut [ConfigInfo]) {
         );
         complain(configs, "topics", &error);
     }
-    if !regex.is_empty() && whole_regex(&regex).is_ok_and(|known| known.is_match(&queue)) {
+    if !regex.is_empty() && Pattern::new(&regex).is_ok_and(|known| known.fits(&queue) == Ok(true)) {
         let error = format!(
             "The DLQ topic '{queue}' may not be matched by the regex for the topics ('topics.regex={regex}') consumed by the connector"
         );

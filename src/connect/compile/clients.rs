@@ -9,7 +9,7 @@ use super::super::plugins::{Plugin, PluginKind};
 use super::Connector;
 use super::converters::Converters;
 use super::draft::Draft;
-use crate::kafka_connect::transforms::whole_regex;
+use crate::kafka_connect::pattern::{Excess, Pattern};
 
 /// The sink of a source connector: its topic, with the properties of the producer.
 ///
@@ -83,10 +83,13 @@ pub fn created_topics(
         }
         return Ok(());
     };
-    let fits = |patterns: &[String]| {
-        patterns.iter().any(|pattern| whole_regex(pattern).is_ok_and(|regex| regex.is_match(&topic)))
-    };
-    let group = groups.iter().find(|group| fits(&group.include) && !fits(&group.exclude));
+    let holds = |group: &CreationGroup| Ok(fits(&group.include, &topic)? && !fits(&group.exclude, &topic)?);
+    let mut group = None;
+    for candidate in &groups {
+        if group.is_none() && holds(candidate).map_err(|excess: Excess| excess.to_string())? {
+            group = Some(candidate);
+        }
+    }
     let spec = match group {
         Some(group) => created(connector, Some(&group.prefix))?,
         None => default,
@@ -105,13 +108,19 @@ struct CreationGroup {
     exclude: Vec<String>,
 }
 
+/// Whether one of them does; what is none was refused before.
+fn fits(patterns: &[String], topic: &str) -> Result<bool, Excess> {
+    let mut known = patterns.iter().filter_map(|pattern| Pattern::new(pattern).ok());
+    known.try_fold(false, |fits, pattern| Ok(fits || pattern.fits(topic)?))
+}
+
 fn creation_groups(connector: &Connector) -> Result<Vec<CreationGroup>, String> {
     let mut groups = Vec::new();
     for alias in connector.list("topic.creation.groups").into_iter().filter(|alias| alias != "default") {
         let prefix = format!("topic.creation.{alias}.");
         let patterns = |key: &str| {
             let all = connector.list(&format!("{prefix}{key}"));
-            let wrong = all.iter().find_map(|pattern| Some((pattern, whole_regex(pattern).err()?)));
+            let wrong = all.iter().find_map(|pattern| Some((pattern, Pattern::new(pattern).err()?)));
             match wrong {
                 Some((pattern, why)) => {
                     Err(format!("Invalid value {pattern} for configuration {prefix}{key}: Invalid regex: {why}"))

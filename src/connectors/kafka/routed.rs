@@ -43,7 +43,7 @@ impl RoutedWriter {
         let topics = SharedTopics::of(&self.cluster).topics()?;
         for (topic, limit) in self.topics.iter_mut().filter(|(_, limit)| limit.is_none()) {
             if topics.partitions(topic)?.is_none() {
-                topics.create(&self.routes.new_topic(topic))?;
+                topics.create(&self.routes.new_topic(topic)?)?;
             }
             *limit = Some(topics.limits(topic)?.batch_bytes_max.unwrap_or(BATCH_BYTES_MAX));
         }

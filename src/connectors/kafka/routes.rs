@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::options::NewTopics;
 use super::topics::NewTopic;
-use crate::kafka_connect::transforms::whole_regex;
-use crate::report::{Diagnostic, Diagnostics};
+use crate::kafka_connect::pattern::{Excess, Pattern};
+use crate::report::{Diagnostic, Diagnostics, Failure};
 
 /// Rules for new topics; the first one whose patterns a name fits holds. Without any the broker's defaults do.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,7 +25,7 @@ impl Routes {
     pub fn of(written: &[NewTopics], out: &mut Diagnostics) -> Option<Routes> {
         let mut are_good = true;
         for pattern in written.iter().flat_map(|rule| rule.topics.iter().chain(&rule.except)) {
-            if let Err(why) = whole_regex(&pattern.value) {
+            if let Err(why) = Pattern::new(&pattern.value) {
                 are_good = false;
                 let title = format!("`{}` is no regex", pattern.value);
                 out.push(Diagnostic::error("kafka.pattern", title).at(&pattern.place).note(why));
@@ -42,15 +42,31 @@ impl Routes {
     }
 
     /// How a topic of this name is made.
-    pub fn new_topic(&self, name: &str) -> NewTopic {
-        // A topic is new once: its patterns are compiled then.
-        let fits = |patterns: &[String]| {
-            patterns.iter().any(|pattern| whole_regex(pattern).is_ok_and(|regex| regex.is_match(name)))
-        };
-        let holds = |rule: &&Rule| (rule.topics.is_empty() || fits(&rule.topics)) && !fits(&rule.except);
-        let Rule { partitions, replication, config, .. } = self.0.iter().find(holds).cloned().unwrap_or_default();
-        NewTopic { name: name.to_owned(), partitions, replication, config }
+    ///
+    /// # Errors
+    /// [`Failure`] (user): a pattern that takes too long to say whether the name fits.
+    pub fn new_topic(&self, name: &str) -> Result<NewTopic, Failure> {
+        let mut found = Rule::default();
+        for rule in &self.0 {
+            if (rule.topics.is_empty() || fits(&rule.topics, name)?) && !fits(&rule.except, name)? {
+                found = rule.clone();
+                break;
+            }
+        }
+        let Rule { partitions, replication, config, .. } = found;
+        Ok(NewTopic { name: name.to_owned(), partitions, replication, config })
     }
+}
+
+/// A topic is new once: its patterns are compiled then.
+fn fits(patterns: &[String], name: &str) -> Result<bool, Failure> {
+    let mut known = patterns.iter().filter_map(|pattern| Pattern::new(pattern).ok());
+    known.try_fold(false, |fits, pattern| Ok(fits || pattern.fits(name).map_err(too_far)?))
+}
+
+/// Nobody can say whether a topic is meant.
+pub fn too_far(excess: Excess) -> Failure {
+    Failure::user("kafka.pattern", excess.to_string()).hint("write it without one repetition within another")
 }
 
 #[cfg(test)]
@@ -66,11 +82,11 @@ mod tests {
             ..Rule::default()
         };
         let routes = Routes(vec![rule(&["a.*", "b"], &["ab"], 3), rule(&[], &["none"], 5)]);
-        let partitions = |name: &str| routes.new_topic(name).partitions;
+        let partitions = |name: &str| routes.new_topic(name).unwrap().partitions;
         assert_eq!(
             [partitions("a1"), partitions("b"), partitions("ab"), partitions("bb")],
             [Some(3), Some(3), Some(5), Some(5)]
         );
-        assert_eq!((partitions("none"), Routes::default().new_topic("x").partitions), (None, None));
+        assert_eq!((partitions("none"), Routes::default().new_topic("x").unwrap().partitions), (None, None));
     }
 }

@@ -16,7 +16,7 @@ use super::topics::{self, Bounds, SharedTopics, Topics};
 use super::watch::Watch;
 use crate::connectors::{Gone, Known, NEW_TOPICS, PartitionStart, Reader, Reported, Sink, Source, Wanted};
 use crate::data::{Offset, Partition, Position, SourceIndex, partition};
-use crate::kafka_connect::transforms::whole_regex;
+use crate::kafka_connect::pattern::Pattern;
 use crate::report::Failure;
 use crate::time::{Clock, Millis, SystemClock};
 
@@ -349,7 +349,7 @@ impl Source for KafkaSource {
 
     fn may_read(&self, topic: &str) -> bool {
         match &self.pattern {
-            Some(pattern) => whole_regex(pattern).is_ok_and(|regex| regex.is_match(topic)),
+            Some(pattern) => Pattern::new(pattern).is_ok_and(|known| known.fits(topic).unwrap_or(true)),
             None => self.topics.iter().any(|known| **known == *topic),
         }
     }

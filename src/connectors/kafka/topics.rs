@@ -20,8 +20,9 @@ pub use shared::SharedTopics;
 
 use super::client::Cluster;
 use super::native::{Client, NativeError, Role, c_string, ms, text};
+use super::routes::too_far;
 use crate::data::{Offset, Partition, partition};
-use crate::kafka_connect::transforms::whole_regex;
+use crate::kafka_connect::pattern::Pattern;
 use crate::report::Failure;
 use crate::time::Millis;
 
@@ -187,14 +188,19 @@ impl Topics {
     /// The topics whose whole names fit a regex, in their order; not those that brokers, or pipelines, keep for themselves.
     pub fn matching(&self, pattern: &str) -> Result<Vec<String>, Failure> {
         const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
-        let regex = whole_regex(pattern)
+        let known = Pattern::new(pattern)
             .map_err(|why| Failure::user("kafka.pattern", format!("`{pattern}` is no regex: {why}")))?;
         let all = self.metadata(Asked::All, TIMEOUT)?;
         // Journals and progress: whoever read its own would write to it with each record, for ever.
         let of_pipelines =
             |name: &str| name.starts_with("runner.") && (name.ends_with(".journal") || name.contains(".progress."));
-        let fits = |name: &String| regex.is_match(name) && !INTERNAL.contains(&name.as_str()) && !of_pipelines(name);
-        let mut names: Vec<String> = all.into_iter().map(|(name, ..)| name).filter(fits).collect();
+        let mut names = Vec::new();
+        for (name, ..) in all {
+            let is_for_us = !INTERNAL.contains(&name.as_str()) && !of_pipelines(&name);
+            if is_for_us && known.fits(&name).map_err(too_far)? {
+                names.push(name);
+            }
+        }
         names.sort();
         Ok(names)
     }

@@ -9,8 +9,6 @@ mod mask;
 mod routes;
 mod timestamps;
 
-pub use routes::whole as whole_regex;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -196,8 +194,14 @@ impl Chain {
     pub fn apply(&self, record: Record) -> Result<Option<Record>, Refused<'_>> {
         let mut record = record;
         for link in &self.links {
-            if link.predicate.as_ref().is_some_and(|predicate| predicate.test(&record) == link.negate) {
-                continue;
+            let is_for_it = match &link.predicate {
+                None => Ok(true),
+                Some(predicate) => predicate.test(&record).map(|is_true| is_true != link.negate),
+            };
+            match is_for_it {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => return Err(Refused { class: &link.class, error }),
             }
             match link.transformation.apply(record) {
                 Ok(Some(next)) => record = next,
@@ -213,7 +217,7 @@ impl Chain {
         let mut columns = columns;
         for link in &self.links {
             match &link.predicate {
-                Some(predicate) if predicate.test_topic(&columns.topic)? == link.negate => {}
+                Some(predicate) if predicate.test_topic(&columns.topic)?.ok()? == link.negate => {}
                 _ => columns = link.transformation.columns(columns)?,
             }
         }
@@ -232,8 +236,10 @@ impl Chain {
             let decided = link.predicate.as_ref().map(|predicate| predicate.test_topic(&topic));
             match decided {
                 // It does not see records of this topic.
-                Some(Some(is_true)) if is_true == link.negate => {}
-                None | Some(Some(_)) => match routed {
+                Some(Some(Ok(is_true))) if is_true == link.negate => {}
+                // They come no further.
+                Some(Some(Err(_))) => {}
+                None | Some(Some(Ok(_))) => match routed {
                     Route::To(routed) => topic = routed,
                     _ => return None,
                 },

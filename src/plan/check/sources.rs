@@ -15,7 +15,7 @@ use crate::connectors::kafka::TopicName;
 use crate::connectors::{Source, Wanted, datagen, file, kafka};
 use crate::data::{meta, partition};
 use crate::formats::Format;
-use crate::kafka_connect::transforms::whole_regex;
+use crate::kafka_connect::pattern::Pattern;
 use crate::plan::bodies::FileSourceOptions;
 use crate::plan::outline::{Outline, SourceOutline, TopicOutline, TopicState};
 use crate::plan::resolve::{Answer, Cluster, Registries};
@@ -247,7 +247,7 @@ impl SourceCheck<'_> {
         out: &mut Diagnostics,
     ) -> Option<Vec<Spanned<TopicName>>> {
         let place = &pattern.place;
-        if let Err(why) = whole_regex(&pattern.value) {
+        if let Err(why) = Pattern::new(&pattern.value) {
             out.push(
                 Diagnostic::error("kafka.pattern", format!("`{}` is no regex", pattern.value)).at(place).note(why),
             );
