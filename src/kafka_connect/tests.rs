@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::converters::{
-    AvroConverter, Converter, JsonConverter, SimpleHeaderConverter, avro_schema, connect_schema, converter,
+    AvroConverter, Converter, Dialect, JsonConverter, SimpleHeaderConverter, avro_schema, connect_schema, converter,
     header_converter,
 };
 use super::transforms::{Chain, classes};
@@ -316,8 +316,8 @@ fn generator_schema(name: &str) -> AvroSchema {
 fn avro_schemas_are_those_that_the_genuine_converter_registers() {
     for vector in avro_vectors() {
         let name = vector["name"].as_str().unwrap();
-        let connect = connect_schema(&generator_schema(name)).unwrap();
-        assert_eq!(avro_schema(&connect, true).unwrap(), vector["registered"], "{name}");
+        let connect = connect_schema(&generator_schema(name), Dialect::default()).unwrap();
+        assert_eq!(avro_schema(&connect, Dialect::default()).unwrap(), vector["registered"], "{name}");
     }
 }
 
@@ -497,7 +497,9 @@ fn avro_schemas_say_what_connect_knows() {
         let json = super::json::Json::parse(text.as_bytes()).unwrap().unwrap();
         super::converters::read_schema(json.get("schema").unwrap()).unwrap().unwrap()
     };
-    let avro = |text: &str, metadata: bool| avro_schema(&schema(text), metadata).map(|json| json.to_string());
+    let avro = |text: &str, metadata: bool| {
+        avro_schema(&schema(text), Dialect { metadata, ..Dialect::default() }).map(|json| json.to_string())
+    };
     for (connect, with, without) in [
         (r#"{"type":"int8"}"#, r#"{"type":"int","connect.type":"int8"}"#, r#""int""#),
         (r#"{"type":"string","optional":true}"#, r#"["null","string"]"#, r#"["null","string"]"#),
@@ -529,12 +531,145 @@ fn avro_schemas_say_what_connect_knows() {
     let wrong = r#"{"type":"struct","name":"my-rec 1","fields":[]}"#;
     assert_eq!(avro(wrong, true).unwrap_err().message, "Illegal character in: my-rec 1");
     let union = AvroSchema::parse(r#"["null","string",{"type":"record","name":"a.X","fields":[]}]"#).unwrap();
-    let union = connect_schema(&union).unwrap();
+    let union = connect_schema(&union, Dialect::default()).unwrap();
     let names: Vec<&str> = union.fields().iter().map(|field| field.name.as_str()).collect();
     assert_eq!((union.name.as_deref(), names), (Some("io.confluent.connect.avro.Union"), vec!["string", "X"]));
-    assert!(connect_schema(&AvroSchema::parse(r#""null""#).unwrap()).is_err());
+    assert!(connect_schema(&AvroSchema::parse(r#""null""#).unwrap(), Dialect::default()).is_err());
     let unregistered = Arc::new(OneSchema::default());
     let converter = avro_converter(&unregistered, &[("auto.register.schemas", "false")]);
     let text = Datum::new(Schema::new(super::Kind::String), Value::String("x".into()));
     assert!(converter.encode("t", &text).unwrap_err().message.contains("not registered under subject t-value"));
+}
+
+/// A schema that is there under id 0, and a converter beside it.
+fn reading(schema: &str, settings: &[(&str, &str)]) -> (Arc<OneSchema>, AvroConverter) {
+    let registry = Arc::new(OneSchema::default());
+    registry.register("t-value", schema).unwrap();
+    let converter = avro_converter(&registry, settings);
+    (registry, converter)
+}
+
+/// What is registered of values that were read, and their bytes behind the id.
+fn again((registry, converter): &(Arc<OneSchema>, AvroConverter), bytes: &[u8]) -> (Json, Vec<u8>) {
+    let framed: Vec<u8> = [0u8; 5].iter().chain(bytes).copied().collect();
+    let datum = converter.decode("t", Some(&framed)).unwrap();
+    let written = converter.encode("t", &datum).unwrap().unwrap();
+    let registered = registry.0.lock().unwrap().last().unwrap().1.clone();
+    assert!(AvroSchema::parse(&registered).is_ok(), "{registered}");
+    (serde_json::from_str(&registered).unwrap(), written[5..].to_vec())
+}
+
+const ENHANCED: (&str, &str) = ("enhanced.avro.schema.support", "true");
+const BARE: (&str, &str) = ("connect.meta.data", "false");
+
+#[test]
+fn enums_stay_enums_where_schemas_are_enhanced() {
+    let kind = r#"{"type":"enum","name":"Kind","namespace":"a.b","doc":"which","symbols":["X","Y"],"default":"X"}"#;
+    let text = format!(
+        r#"{{"type":"record","name":"R","namespace":"a","fields":[{{"name":"k","type":{kind}}},{{"name":"o","type":["null","a.b.Kind"],"default":null}}]}}"#
+    );
+    // Y, and the second branch: X.
+    let bytes = [2, 2, 0];
+    let (schema, written) = again(&reading(&text, &[ENHANCED]), &bytes);
+    let field = &schema["fields"][0]["type"];
+    assert_eq!((&field["type"], &field["symbols"]), (&"enum".into(), &serde_json::json!(["X", "Y"])), "{schema}");
+    assert_eq!([&field["namespace"], &field["doc"], &field["default"]], ["a.b", "which", "X"], "{schema}");
+    assert_eq!(field["connect.parameters"]["io.confluent.connect.avro.Enum.Y"], "Y", "{schema}");
+    assert_eq!(schema["fields"][1]["type"], serde_json::json!(["null", "a.b.Kind"]));
+    assert_eq!(written, bytes);
+    let (schema, written) = again(&reading(&text, &[]), &bytes);
+    assert_eq!((&schema["fields"][0]["type"]["type"], written), (&"string".into(), b"\x02Y\x02\x02X".to_vec()));
+
+    // What a transformation made of it is no symbol.
+    let converter = reading(&text, &[ENHANCED]).1;
+    let mut datum = converter.decode("t", Some(&[0, 0, 0, 0, 0, 2, 2, 0])).unwrap();
+    let Value::Struct(row) = &mut datum.value else { panic!("a record is a struct") };
+    row.values[0] = Value::String("Z".into());
+    let error = converter.encode("t", &datum).unwrap_err();
+    assert_eq!(error.message, "Invalid value for field k: the enum a.b.Kind has no symbol Z");
+    assert_eq!(converter.form("t", datum.schema.as_ref()), None, "columns hold texts");
+}
+
+#[test]
+fn unions_go_through_structs_and_back() {
+    let short = r#"["null","string",{"type":"record","name":"a.X","fields":[{"name":"n","type":"int"}]}]"#;
+    let (schema, written) = again(&reading(short, &[BARE]), &[4, 6]);
+    assert_eq!(
+        schema.to_string(),
+        r#"["null","string",{"type":"record","name":"X","namespace":"a","fields":[{"name":"n","type":"int"}]}]"#
+    );
+    assert_eq!(written, [4, 6]);
+
+    let two = r#"[{"type":"record","name":"a.X","fields":[]},{"type":"record","name":"b.X","fields":[]}]"#;
+    let refused = reading(two, &[]).1.decode("t", Some(&[0, 0, 0, 0, 0, 2])).unwrap_err();
+    assert!(refused.message.contains("Multiple union schemas map to the Connect union field name"), "{refused}");
+    assert_eq!(again(&reading(two, &[ENHANCED, BARE]), &[2]).1, [2], "full names tell them apart");
+
+    let single = r#"{"type":"record","name":"R","fields":[{"name":"u","type":["string"]}]}"#;
+    let (schema, written) = again(&reading(single, &[BARE, ("flatten.singleton.unions", "false")]), &[0, 2, b'x']);
+    assert_eq!((schema["fields"][0]["type"].to_string(), written), (r#"["string"]"#.into(), vec![0, 2, b'x']));
+    assert_eq!(again(&reading(single, &[BARE]), &[0, 2, b'x']).0["fields"][0]["type"], "string");
+}
+
+#[test]
+fn names_that_avro_refuses_are_changed_where_that_is_asked_for() {
+    let scrubbing = Dialect { scrub: true, metadata: false, ..Dialect::default() };
+    for (name, changed) in [
+        ("a-b", "a_b"),
+        ("a b", "a_b"),
+        ("1x", "x1x"),
+        ("a$b", "a_24b"),
+        ("é", "_C3_A9"),
+        ("a.b", "a_b"),
+        ("ok_1", "ok_1"),
+    ] {
+        let field = super::Field { name: name.into(), schema: Arc::new(Schema::new(Kind::Int32)) };
+        let schema = Schema { name: Some("1.my-rec 1".into()), ..Schema::new(Kind::Struct(vec![field])) };
+        let avro = avro_schema(&schema, scrubbing).unwrap();
+        assert_eq!([&avro["namespace"], &avro["name"], &avro["fields"][0]["name"]], ["x1", "my_rec_1", changed]);
+        let avro = avro_schema(&schema, Dialect { scrub: true, ..Dialect::default() }).unwrap();
+        assert_eq!(avro["connect.name"], "1.my-rec 1");
+    }
+    let value = r#"{"schema":{"type":"struct","fields":[{"type":"int32","field":"a-b"},{"type":"int32","field":"c"}]},"payload":{"a-b":1,"c":2}}"#;
+    let datum = read(&serde_json::from_str(value).unwrap());
+    let registry = Arc::new(OneSchema::default());
+    let scrubbing = avro_converter(&registry, &[("scrub.invalid.names", "true")]);
+    let bytes = scrubbing.encode("t", &datum).unwrap().unwrap();
+    let back = scrubbing.decode("t", Some(&bytes)).unwrap();
+    let names: Vec<&str> = back.schema.as_ref().unwrap().fields().iter().map(|field| field.name.as_str()).collect();
+    assert_eq!((names, &bytes[5..]), (vec!["a_b", "c"], &[2u8, 4][..]));
+    assert_eq!(scrubbing.form("t", datum.schema.as_ref()), None, "columns have the names of before");
+    let refused = avro_converter(&registry, &[]).encode("t", &datum).unwrap_err();
+    assert_eq!(refused.message, "Illegal character in: a-b");
+    let both = value.replace("\"c\"", "\"a_b\"");
+    let refused = scrubbing.encode("t", &read(&serde_json::from_str(&both).unwrap())).unwrap_err();
+    assert_eq!(refused.message, "Duplicate field a_b in record io.confluent.connect.avro.ConnectDefault");
+    // The latest version has the changed names, too.
+    let latest = r#"{"type":"record","name":"ConnectDefault","namespace":"io.confluent.connect.avro","fields":[{"name":"c","type":"int"},{"name":"a_b","type":"long"}]}"#;
+    let (_folder, embedded) = registry_with(&[("t-value", latest)]);
+    let settings =
+        [("auto.register.schemas", "false"), ("use.latest.version", "true"), ("scrub.invalid.names", "true")];
+    let written = converter_of(&embedded, &settings).unwrap().encode("t", &datum).unwrap().unwrap();
+    assert_eq!(written[5..], [4, 2]);
+}
+
+#[test]
+fn keys_and_defaults_are_written_as_the_settings_say() {
+    let value = r#"{"schema":{"type":"struct","fields":[{"type":"map","keys":{"type":"string","optional":true},"values":{"type":"int32"},"field":"m"},{"type":"int32","optional":true,"default":5,"field":"d"}]},"payload":{"m":{"k":1},"d":null}}"#;
+    let mut datum = read(&serde_json::from_str(value).unwrap());
+    let Value::Struct(row) = &mut datum.value else { panic!("it is a struct") };
+    row.values[1] = Value::Null;
+    let written = |settings: &[(&str, &str)]| {
+        let registry = Arc::new(OneSchema::default());
+        let bytes = avro_converter(&registry, settings).encode("t", &datum).unwrap().unwrap();
+        let schema: Json = serde_json::from_str(&registry.0.lock().unwrap()[0].1).unwrap();
+        (schema["fields"][0]["type"]["type"].as_str().unwrap().to_owned(), bytes[5..].to_vec())
+    };
+    // An entry: a key that is there, k, and 1. Then the first branch and the default.
+    assert_eq!(written(&[]), ("array".into(), vec![2, 2, 2, b'k', 2, 0, 0, 10]));
+    let settings = [("allow.optional.map.keys", "true"), ("ignore.default.for.nullables", "true")];
+    assert_eq!(written(&settings), ("map".into(), vec![2, 2, b'k', 2, 0, 2]));
+    let all: BTreeMap<String, String> = [("generalized.sum.type.support".to_owned(), "true".to_owned())].into();
+    let refused = AvroConverter::new(Settings::new(&all, ""), Arc::new(OneSchema::default()), Side::Value).unwrap_err();
+    assert!(refused.message.contains("numbered ones are not available"), "{refused}");
 }

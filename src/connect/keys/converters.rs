@@ -72,8 +72,13 @@ pub const AVRO: &[Key] = &[
     .or(TOPIC_NAME),
     key("value.subject.name.strategy", Kind::Class, Medium, "The same for values.").or(TOPIC_NAME),
     key("connect.meta.data", Kind::Boolean, Low, "Schemas say in properties what Connect knows of them.").or("true"),
-    key("enhanced.avro.schema.support", Kind::Boolean, Medium, "Enums and namespaces survive; not available.")
-        .or("false"),
+    key(
+        "enhanced.avro.schema.support",
+        Kind::Boolean,
+        Medium,
+        "Enums stay enums, and branches of unions have full names.",
+    )
+    .or("false"),
     key(
         "generalized.sum.type.support",
         Kind::Boolean,
@@ -82,6 +87,16 @@ pub const AVRO: &[Key] = &[
     )
     .or("false"),
     key("scrub.invalid.names", Kind::Boolean, Medium, "Names that Avro refuses are changed.").or("false"),
+    key("allow.optional.map.keys", Kind::Boolean, Low, "Maps whose keys may be null are maps all the same.")
+        .or("false"),
+    key("flatten.singleton.unions", Kind::Boolean, Low, "A union of one type is that type.").or("true"),
+    key(
+        "ignore.default.for.nullables",
+        Kind::Boolean,
+        Low,
+        "A null in a field that has a default is written as null, where it may be.",
+    )
+    .or("false"),
 ];
 
 const TOPIC_NAME: &str = "io.confluent.kafka.serializers.subject.TopicNameStrategy";

@@ -11,7 +11,7 @@ use super::config::{ConfigError, Settings};
 use super::record::{ConnectError, Datum};
 use super::schema::Schema;
 
-pub use avro::{AvroConverter, avro_schema, connect_schema};
+pub use avro::{AvroConverter, Dialect, avro_schema, connect_schema};
 pub use json::{JsonConverter, read_schema, schemaless as schemaless_json};
 pub use plain::PlainConverter;
 pub use simple_header::SimpleHeaderConverter;

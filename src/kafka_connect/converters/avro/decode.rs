@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::super::record::{ConnectError, refused};
 use super::super::super::schema::{Kind, Logical, Schema};
 use super::super::super::value::{Decimal, Struct, Value};
-use super::to_connect::branch_field;
+use super::dialect::is_union;
 use crate::registry::avro::{Named, NamedKind, Primitive, Schema as AvroSchema, Type};
 
 /// Items that take no bytes, in one list.
@@ -85,14 +85,13 @@ impl<'a> Reader<'a> {
                 if is_null(branch) {
                     return Ok(Value::Null);
                 }
-                if branches.iter().filter(|branch| !is_null(branch)).count() == 1 {
+                if !is_union(schema) {
                     return self.value(branch, schema);
                 }
                 let mut values = vec![Value::Null; schema.fields().len()];
-                let name = branch_field(branch);
-                let Some(at) = schema.fields().iter().position(|field| field.name == name) else {
-                    return refused(format!("a union has no field {name}"));
-                };
+                // Fields stand in the order of the branches.
+                let before = branches.iter().take(index.unwrap_or_default());
+                let at = before.filter(|branch| !is_null(branch)).count();
                 values[at] = self.value(branch, &schema.fields()[at].schema)?;
                 Value::Struct(Struct { schema: schema.clone(), values })
             }

@@ -3,13 +3,17 @@
 use super::super::super::record::{ConnectError, refused};
 use super::super::super::schema::{Kind, Logical, Schema};
 use super::super::super::value::Value;
+use super::dialect::{Dialect, is_union};
 use super::to_avro::fixed_size;
 
 /// Appends a value.
 ///
 /// # Errors
 /// A value that is not of its schema.
-pub fn value(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), ConnectError> {
+pub fn value(schema: &Schema, value: &Value, dialect: Dialect, out: &mut Vec<u8>) -> Result<(), ConnectError> {
+    if is_union(schema) {
+        return union(schema, value, dialect, out);
+    }
     let value = match (value, &schema.default) {
         (Value::Null, Some(default)) if !schema.optional => default,
         _ => value,
@@ -22,10 +26,29 @@ pub fn value(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), Co
             return Ok(());
         }
     }
-    base(schema, value, out)
+    base(schema, value, dialect, out)
 }
 
-fn base(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), ConnectError> {
+/// The branch is that of the field that is set.
+fn union(schema: &Schema, value: &Value, dialect: Dialect, out: &mut Vec<u8>) -> Result<(), ConnectError> {
+    let row = match value {
+        Value::Struct(row) => Some(row),
+        Value::Null => None,
+        other => return refused(format!("Invalid type for UNION: class {}", other.java_class())),
+    };
+    let values = row.map_or(&[][..], |row| &row.values);
+    let Some(at) = values.iter().position(|value| !value.is_null()) else {
+        if !schema.optional {
+            return refused("Found null value for non-optional schema");
+        }
+        long(0, out);
+        return Ok(());
+    };
+    long(at as i64 + i64::from(schema.optional), out);
+    base(&schema.fields()[at].schema, &values[at], dialect, out)
+}
+
+fn base(schema: &Schema, value: &Value, dialect: Dialect, out: &mut Vec<u8>) -> Result<(), ConnectError> {
     match (&schema.kind, value) {
         (_, Value::Null) => return refused("Found null value for non-optional schema"),
         (Kind::Bytes, Value::Decimal(decimal)) if schema.as_logical() == Some(Logical::Decimal) => {
@@ -43,7 +66,13 @@ fn base(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), Connect
         (Kind::Float32, Value::Float32(number)) => out.extend_from_slice(&number.to_le_bytes()),
         (Kind::Float64, Value::Float64(number)) => out.extend_from_slice(&number.to_le_bytes()),
         (Kind::Boolean, Value::Boolean(truth)) => out.push(u8::from(*truth)),
-        (Kind::String, Value::String(text)) => bytes(text.as_bytes(), out),
+        (Kind::String, Value::String(text)) => match dialect.enumeration(schema) {
+            None => bytes(text.as_bytes(), out),
+            Some((name, symbols)) => match symbols.iter().position(|symbol| symbol == text) {
+                Some(index) => long(index as i64, out),
+                None => return refused(format!("the enum {name} has no symbol {text}")),
+            },
+        },
         (Kind::Bytes, Value::Bytes(given)) => match fixed_size(schema) {
             Some(size) if size != given.len() => {
                 return refused(format!("a fixed of {size} bytes has {}", given.len()));
@@ -52,17 +81,21 @@ fn base(schema: &Schema, value: &Value, out: &mut Vec<u8>) -> Result<(), Connect
             None => bytes(given, out),
         },
         (Kind::Array(items), Value::Array(values)) => {
-            block(values, out, |item, out| self::value(items, item, out))?;
+            block(values, out, |item, out| self::value(items, item, dialect, out))?;
         }
         (Kind::Map(keys, values), Value::Map(entries)) => {
             block(entries, out, |(key, value), out| {
-                self::value(keys, key, out)?;
-                self::value(values, value, out)
+                match dialect.has_map(keys) {
+                    true => base(keys, key, dialect, out)?,
+                    false => self::value(keys, key, dialect, out)?,
+                }
+                self::value(values, value, dialect, out)
             })?;
         }
         (Kind::Struct(fields), Value::Struct(row)) => {
             for (field, value) in fields.iter().zip(&row.values) {
-                self::value(&field.schema, value, out).map_err(|error| {
+                let value = dialect.meant(field, value);
+                self::value(&field.schema, value, dialect, out).map_err(|error| {
                     ConnectError::new(format!("Invalid value for field {}: {}", field.name, error.message))
                 })?;
             }

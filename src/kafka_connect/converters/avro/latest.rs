@@ -4,6 +4,7 @@
 
 use super::super::super::record::{ConnectError, refused};
 use super::super::super::value::Value;
+use super::dialect::{Dialect, is_union};
 use super::encode;
 use crate::registry::avro::{NamedKind, Primitive, Properties, Schema as AvroSchema, Type};
 
@@ -11,17 +12,22 @@ use crate::registry::avro::{NamedKind, Primitive, Properties, Schema as AvroSche
 ///
 /// # Errors
 /// A value that the schema has no place for.
-pub fn value(avro: &AvroSchema, value: &Value, out: &mut Vec<u8>) -> Result<(), ConnectError> {
-    Writer { avro }.value(&avro.root, value, out)
+pub fn value(avro: &AvroSchema, value: &Value, dialect: Dialect, out: &mut Vec<u8>) -> Result<(), ConnectError> {
+    Writer { avro, dialect }.value(&avro.root, value, out)
 }
 
 struct Writer<'a> {
     avro: &'a AvroSchema,
+    dialect: Dialect,
 }
 
 impl Writer<'_> {
     fn value(&self, ty: &Type, value: &Value, out: &mut Vec<u8>) -> Result<(), ConnectError> {
         match (ty, value) {
+            // A union is what is set of it.
+            (ty, Value::Struct(row)) if is_union(&row.schema) => {
+                self.value(ty, row.values.iter().find(|value| !value.is_null()).unwrap_or(&Value::Null), out)
+            }
             (Type::Primitive { kind, properties }, value) if means_the_same(properties, value) => {
                 primitive(*kind, value, out)
             }
@@ -41,8 +47,9 @@ impl Writer<'_> {
             (Type::Definition(name) | Type::Reference(name), value) => match (&self.avro.named[name].kind, value) {
                 (NamedKind::Record { fields }, Value::Struct(row)) => {
                     for field in fields {
-                        let at = row.schema.fields().iter().position(|known| known.name == field.name);
-                        let value = at.map_or(&Value::Null, |at| &row.values[at]);
+                        let all = row.schema.fields();
+                        let at = all.iter().position(|known| self.dialect.name(&known.name) == field.name);
+                        let value = at.map_or(&Value::Null, |at| self.dialect.meant(&all[at], &row.values[at]));
                         self.value(&field.ty, value, out).map_err(|error| {
                             ConnectError::new(format!("Invalid value for field {}: {}", field.name, error.message))
                         })?;

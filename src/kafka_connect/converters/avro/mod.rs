@@ -2,10 +2,11 @@
 //!
 //! [`to_avro`] makes the schema that is registered of a Connect schema, [`to_connect`] goes the other way; `encode` and
 //! `decode` are their values, `subjects` asks the registry under which id they are written, `latest` writes them with a
-//! schema that is there. Confluent's converter with its default settings, and without the registry's version in
-//! what is read: schemas have the version that `connect.version` says.
+//! schema that is there; [`Dialect`] has the settings that schemas depend on. Confluent's converter, but without the
+//! registry's version in what is read: schemas have the version that `connect.version` says.
 
 mod decode;
+mod dialect;
 mod encode;
 mod latest;
 mod subjects;
@@ -24,6 +25,7 @@ use crate::registry::avro::Schema as AvroSchema;
 use crate::registry::{Registry, Side};
 use crate::report::Failure;
 
+pub use dialect::Dialect;
 use subjects::{Subjects, Written};
 pub use to_avro::avro_schema;
 pub use to_connect::connect_schema;
@@ -37,8 +39,7 @@ const MAGIC: u8 = 0;
 pub struct AvroConverter {
     registry: Arc<dyn Registry>,
     subjects: Subjects,
-    /// Schemas say in properties what Connect knows of them (`connect.meta.data`).
-    metadata: bool,
+    dialect: Dialect,
     /// Of the last value that was written. Schemas come in long runs.
     last: Mutex<Option<Last>>,
     read: Mutex<HashMap<i32, Arc<Known>>>,
@@ -63,15 +64,10 @@ impl AvroConverter {
     /// # Errors
     /// A setting that cannot be.
     pub fn new(settings: Settings<'_>, registry: Arc<dyn Registry>, side: Side) -> Result<AvroConverter, ConfigError> {
-        for key in ["enhanced.avro.schema.support", "scrub.invalid.names", "generalized.sum.type.support"] {
-            if settings.boolean(key, false)? {
-                return Err(settings.invalid(key, "true", "not available"));
-            }
-        }
         Ok(AvroConverter {
             subjects: Subjects::new(settings, registry.clone(), side)?,
             registry,
-            metadata: settings.boolean("connect.meta.data", true)?,
+            dialect: Dialect::of(settings)?,
             last: Mutex::default(),
             read: Mutex::default(),
         })
@@ -84,7 +80,7 @@ impl AvroConverter {
         {
             return Ok(last.written.clone());
         }
-        let written = self.subjects.written(topic, &avro_schema(schema, self.metadata)?)?;
+        let written = self.subjects.written(topic, &avro_schema(schema, self.dialect)?)?;
         let last = Last { topic: topic.to_owned(), schema: schema.clone(), written: written.clone() };
         *self.last.lock().expect("no holder panics") = Some(last);
         Ok(written)
@@ -99,7 +95,7 @@ impl AvroConverter {
         let text = self.registry.by_id(id).map_err(|failure| unanswered(&doing, &failure))?;
         let text = text.ok_or_else(|| failed(format!("the registry does not know a schema {id}")))?;
         let avro = AvroSchema::parse(&text).map_err(failed)?;
-        let connect = connect_schema(&avro)?;
+        let connect = connect_schema(&avro, self.dialect)?;
         let known = Arc::new(Known { avro, connect });
         self.read.lock().expect("no holder panics").insert(id, known.clone());
         Ok(known)
@@ -121,7 +117,11 @@ impl Converter for AvroConverter {
             return None;
         }
         let id = written.id;
-        Some(Form::Avro { id, schema: avro_schema(schema, self.metadata).ok()?.to_string() })
+        let avro = avro_schema(schema, self.dialect).ok()?;
+        // Columns have the names and types of the plain schema.
+        let plain = Dialect { metadata: self.dialect.metadata, ..Dialect::default() };
+        (self.dialect == plain || avro_schema(schema, plain).is_ok_and(|plain| plain == avro))
+            .then(|| Form::Avro { id, schema: avro.to_string() })
     }
 
     fn encode(&self, topic: &str, datum: &Datum) -> Result<Option<Vec<u8>>, ConnectError> {
@@ -136,8 +136,8 @@ impl Converter for AvroConverter {
         let mut bytes = vec![MAGIC];
         bytes.extend_from_slice(&written.id.to_be_bytes());
         match &written.latest {
-            None => encode::value(&schema, &datum.value, &mut bytes)?,
-            Some(latest) => latest::value(latest, &datum.value, &mut bytes)?,
+            None => encode::value(&schema, &datum.value, self.dialect, &mut bytes)?,
+            Some(latest) => latest::value(latest, &datum.value, self.dialect, &mut bytes)?,
         }
         Ok(Some(bytes))
     }

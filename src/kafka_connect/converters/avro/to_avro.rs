@@ -6,21 +6,32 @@ use super::super::super::record::{ConnectError, refused};
 use super::super::super::schema::{Field, Kind, Logical, Schema};
 use super::super::super::value::Value;
 use super::PACKAGE;
+use super::dialect::{Dialect, is_union};
 
 /// Digits of a decimal whose parameters do not say how many it has.
 const PRECISION: i64 = 64;
 const PRECISION_PARAMETER: &str = "connect.decimal.precision";
 
-/// The Avro schema that Confluent's converter registers; `metadata`: with `connect.*` properties.
+/// The Avro schema that Confluent's converter registers.
 ///
 /// # Errors
 /// A name that Avro does not allow.
-pub fn avro_schema(schema: &Schema, metadata: bool) -> Result<Json, ConnectError> {
-    Writer { metadata, unnamed: 0, named: Vec::new() }.schema(schema, None)
+pub fn avro_schema(schema: &Schema, dialect: Dialect) -> Result<Json, ConnectError> {
+    Writer { dialect, unnamed: 0, named: Vec::new() }.schema(schema, None)
+}
+
+/// The name of a type, where it is met.
+enum Name {
+    /// It was defined before: what stands for it.
+    Known(Json),
+    New {
+        namespace: String,
+        out: Map<String, Json>,
+    },
 }
 
 struct Writer {
-    metadata: bool,
+    dialect: Dialect,
     /// Structs without a name so far.
     unnamed: u32,
     /// Full names of records that were written.
@@ -30,6 +41,11 @@ struct Writer {
 impl Writer {
     /// `around`: the namespace that this stands in; `None` at the top.
     fn schema(&mut self, schema: &Schema, around: Option<&str>) -> Result<Json, ConnectError> {
+        if is_union(schema) {
+            let null = schema.optional.then(|| Ok("null".into()));
+            let branches = schema.fields().iter().map(|field| self.base(&field.schema, around));
+            return Ok(Json::Array(null.into_iter().chain(branches).collect::<Result<_, _>>()?));
+        }
         let base = self.base(schema, around)?;
         Ok(match (schema.optional, &schema.default) {
             (false, _) => base,
@@ -48,7 +64,7 @@ impl Writer {
                 out.insert("type".into(), "array".into());
                 out.insert("items".into(), self.schema(items, Some(around.unwrap_or_default()))?);
             }
-            Kind::Map(keys, values) if keys.kind == Kind::String && !keys.optional => {
+            Kind::Map(keys, values) if self.dialect.has_map(keys) => {
                 out.insert("type".into(), "map".into());
                 out.insert("values".into(), self.schema(values, Some(around.unwrap_or_default()))?);
             }
@@ -59,13 +75,14 @@ impl Writer {
                 };
                 let Kind::Struct(fields) = &entry.kind else { unreachable!("of_fields makes a struct") };
                 let mut entry = self.record(&entry, fields, around)?;
-                if let (Some(object), true) = (entry.as_object_mut(), self.metadata) {
+                if let (Some(object), true) = (entry.as_object_mut(), self.dialect.metadata) {
                     object.remove("connect.name");
                     object.insert("connect.internal.type".into(), "MapEntry".into());
                 }
                 return Ok(json!({ "type": "array", "items": entry }));
             }
             Kind::Bytes if fixed_size(schema).is_some() => return self.fixed(schema, around),
+            Kind::String if self.dialect.enumeration(schema).is_some() => return self.enumeration(schema, around),
             plain => {
                 let (word, narrow) = match plain {
                     Kind::Int8 => ("int", Some("int8")),
@@ -79,7 +96,7 @@ impl Writer {
                     _ => ("string", None),
                 };
                 out.insert("type".into(), word.into());
-                if let (Some(narrow), true) = (narrow, self.metadata) {
+                if let (Some(narrow), true) = (narrow, self.dialect.metadata) {
                     out.insert("connect.type".into(), narrow.into());
                 }
             }
@@ -105,19 +122,48 @@ impl Writer {
     /// Bytes that were a fixed in Avro are one again.
     fn fixed(&mut self, schema: &Schema, around: Option<&str>) -> Result<Json, ConnectError> {
         let full = schema.name.clone().unwrap_or_else(|| self.unnamed());
-        let (namespace, name) = full.rsplit_once('.').unwrap_or(("", &full));
-        if self.named.contains(&full) {
-            return Ok(if namespace == around.unwrap_or_default() { name.into() } else { full.into() });
-        }
-        check_name(name)?;
-        self.named.push(full.clone());
-        let mut out = Map::from_iter([("type".to_owned(), "fixed".into()), ("name".to_owned(), name.into())]);
-        if namespace != around.unwrap_or_default() {
-            out.insert("namespace".into(), namespace.into());
-        }
+        let mut out = match self.named("fixed", &full, around)? {
+            Name::Known(reference) => return Ok(reference),
+            Name::New { out, .. } => out,
+        };
         out.insert("size".into(), fixed_size(schema).unwrap_or_default().into());
         self.put_metadata(schema, &mut out)?;
         Ok(Json::Object(out))
+    }
+
+    /// A text that was an enum in Avro is one again.
+    fn enumeration(&mut self, schema: &Schema, around: Option<&str>) -> Result<Json, ConnectError> {
+        let (full, symbols) = self.dialect.enumeration(schema).expect("whoever calls has seen that it is one");
+        let mut out = match self.named("enum", full, around)? {
+            Name::Known(reference) => return Ok(reference),
+            Name::New { out, .. } => out,
+        };
+        let short = schema.name.as_deref().unwrap_or(full).rsplit('.').next().unwrap_or(full);
+        let parameter = |key: &str| schema.parameters.as_ref()?.get(&format!("{PACKAGE}.enum.{key}.{short}")).cloned();
+        out.extend(parameter("doc").map(|doc| ("doc".to_owned(), doc.into())));
+        out.insert("symbols".into(), symbols.into());
+        out.extend(parameter("default").map(|symbol| ("default".to_owned(), symbol.into())));
+        self.put_metadata(schema, &mut out)?;
+        Ok(Json::Object(out))
+    }
+
+    /// What begins the definition of a type, or stands for one that was defined.
+    fn named(&mut self, word: &str, full: &str, around: Option<&str>) -> Result<Name, ConnectError> {
+        let full = self.dialect.full_name(full);
+        let (namespace, name) = full.rsplit_once('.').unwrap_or(("", &full));
+        let is_within = namespace == around.unwrap_or_default();
+        if self.named.contains(&full) {
+            return Ok(Name::Known(if is_within { name.into() } else { full.into() }));
+        }
+        check_name(name)?;
+        let mut out = Map::from_iter([("type".to_owned(), word.into()), ("name".to_owned(), name.into())]);
+        // Said only where it is another than around it; also that there is none.
+        if !is_within {
+            out.insert("namespace".into(), namespace.into());
+        }
+        let namespace = namespace.to_owned();
+        self.named.push(full);
+        Ok(Name::New { namespace, out })
     }
 
     fn unnamed(&mut self) -> String {
@@ -131,25 +177,24 @@ impl Writer {
             Some(name) => name.to_owned(),
             None => self.unnamed(),
         };
-        let (namespace, name) = full.rsplit_once('.').unwrap_or(("", &full));
-        if self.named.contains(&full) {
-            return Ok(if namespace == around.unwrap_or_default() { name.into() } else { full.into() });
-        }
-        check_name(name)?;
-        self.named.push(full.clone());
-        let mut out = Map::from_iter([("type".to_owned(), "record".into()), ("name".to_owned(), name.into())]);
-        // Said only where it is another than around it; also that there is none.
-        if namespace != around.unwrap_or_default() {
-            out.insert("namespace".into(), namespace.into());
-        }
+        let (namespace, mut out) = match self.named("record", &full, around)? {
+            Name::Known(reference) => return Ok(reference),
+            Name::New { namespace, out } => (namespace, out),
+        };
         // Docs of an Avro schema that was read stand in parameters.
         let parameter = |key: &str| schema.parameters.as_ref()?.get(&format!("{PACKAGE}.{key}")).cloned();
         out.extend(parameter("record.doc").map(|doc| ("doc".to_owned(), doc.into())));
-        let mut written = Vec::with_capacity(fields.len());
+        let (mut written, mut names) = (Vec::with_capacity(fields.len()), Vec::with_capacity(fields.len()));
         for field in fields {
-            check_name(&field.name)?;
-            let ty = self.schema(&field.schema, Some(namespace))?;
-            let mut entry = Map::from_iter([("name".to_owned(), field.name.as_str().into()), ("type".to_owned(), ty)]);
+            let name = self.dialect.name(&field.name);
+            check_name(&name)?;
+            // Two may have become one.
+            if names.contains(&name) {
+                return refused(format!("Duplicate field {name} in record {full}"));
+            }
+            names.push(name.clone());
+            let ty = self.schema(&field.schema, Some(&namespace))?;
+            let mut entry = Map::from_iter([("name".to_owned(), name.into()), ("type".to_owned(), ty)]);
             let doc = parameter(&format!("field.doc.{}", field.name));
             entry.extend(doc.map(|doc| ("doc".to_owned(), doc.into())));
             match &field.schema.default {
@@ -165,7 +210,7 @@ impl Writer {
     }
 
     fn put_metadata(&self, schema: &Schema, out: &mut Map<String, Json>) -> Result<(), ConnectError> {
-        if !self.metadata {
+        if !self.dialect.metadata {
             return Ok(());
         }
         let mut put = |key: &str, json: Json| drop(out.insert(key.to_owned(), json));

@@ -9,18 +9,20 @@ use super::super::super::record::{ConnectError, refused};
 use super::super::super::schema::{Field, Kind, Logical, Schema};
 use super::super::super::value::{Decimal, Struct, Value};
 use super::PACKAGE;
+use super::dialect::{Dialect, union_name};
 use crate::registry::avro::{NamedKind, Primitive, Properties, Schema as AvroSchema, Type, short_name};
 
 /// What Confluent's converter makes of an Avro schema.
 ///
 /// # Errors
 /// A recursive type, or a null that stands alone.
-pub fn connect_schema(avro: &AvroSchema) -> Result<Arc<Schema>, ConnectError> {
-    Reader { avro, open: Vec::new() }.schema(&avro.root).map(Arc::new)
+pub fn connect_schema(avro: &AvroSchema, dialect: Dialect) -> Result<Arc<Schema>, ConnectError> {
+    Reader { avro, dialect, open: Vec::new() }.schema(&avro.root).map(Arc::new)
 }
 
 struct Reader<'a> {
     avro: &'a AvroSchema,
+    dialect: Dialect,
     /// Records around the one that is read.
     open: Vec<&'a str>,
 }
@@ -28,7 +30,7 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn schema(&mut self, ty: &'a Type) -> Result<Schema, ConnectError> {
         match ty {
-            Type::Primitive { kind, properties } => primitive(*kind, properties),
+            Type::Primitive { kind, properties } => self.described(primitive(*kind, properties)?, properties),
             Type::Array { items, properties } => {
                 let inner = self.schema(items)?;
                 if self.is_map_entry(items) {
@@ -41,7 +43,7 @@ impl<'a> Reader<'a> {
             }
             Type::Map { values, properties } => {
                 let values = Arc::new(self.schema(values)?);
-                let keys = Arc::new(Schema::new(Kind::String));
+                let keys = Arc::new(Schema { optional: self.dialect.optional_keys, ..Schema::new(Kind::String) });
                 self.described(Schema::new(Kind::Map(keys, values)), properties)
             }
             Type::Union(branches) => self.union(branches),
@@ -59,7 +61,8 @@ impl<'a> Reader<'a> {
         let is_null = |ty: &&Type| matches!(ty, Type::Primitive { kind: Primitive::Null, .. });
         let others: Vec<&Type> = branches.iter().filter(|branch| !is_null(branch)).collect();
         let optional = others.len() < branches.len();
-        if let [only] = others.as_slice() {
+        let is_alone = others.len() == 1 && (self.dialect.flatten || branches.len() > 1);
+        if let ([only], true) = (others.as_slice(), is_alone) {
             let mut schema = self.schema(only)?;
             schema.optional |= optional;
             return Ok(schema);
@@ -68,13 +71,13 @@ impl<'a> Reader<'a> {
         for branch in others {
             let mut schema = self.schema(branch)?;
             schema.optional = true;
-            let name = branch_field(branch).to_owned();
+            let name = branch_field(branch, self.dialect).to_owned();
             if fields.iter().any(|field| field.name == name) {
                 return refused(format!("Multiple union schemas map to the Connect union field name: {name}"));
             }
             fields.push(Field { name, schema: Arc::new(schema) });
         }
-        Ok(Schema { name: Some(format!("{PACKAGE}.Union")), optional, ..Schema::new(Kind::Struct(fields)) })
+        Ok(Schema { name: Some(union_name()), optional, ..Schema::new(Kind::Struct(fields)) })
     }
 
     fn named(&mut self, name: &'a str) -> Result<Schema, ConnectError> {
@@ -87,7 +90,8 @@ impl<'a> Reader<'a> {
             NamedKind::Record { fields } => {
                 self.open.push(name);
                 let mut read = Vec::with_capacity(fields.len());
-                parameters.extend(named.doc.iter().map(|doc| (format!("{PACKAGE}.record.doc"), doc.clone())));
+                let doc = named.doc.as_ref().filter(|_| self.dialect.metadata);
+                parameters.extend(doc.map(|doc| (format!("{PACKAGE}.record.doc"), doc.clone())));
                 for field in fields {
                     let mut schema = self.schema(&field.ty)?;
                     // That of a union is lost, as in the genuine converter; `connect.default` says it again.
@@ -95,7 +99,7 @@ impl<'a> Reader<'a> {
                     if let Some(default) = default.filter(|default| !default.is_null()) {
                         schema.default = Some(default_value(&schema, default)?);
                     }
-                    if let Some(doc) = &field.doc {
+                    if let Some(doc) = field.doc.as_ref().filter(|_| self.dialect.metadata) {
                         parameters.insert(format!("{PACKAGE}.field.doc.{}", field.name), doc.clone());
                     }
                     read.push(Field { name: field.name.clone(), schema: Arc::new(schema) });
@@ -104,12 +108,11 @@ impl<'a> Reader<'a> {
                 Kind::Struct(read)
             }
             NamedKind::Enum { symbols, default } => {
-                parameters.extend(
-                    named.doc.iter().map(|doc| (format!("{PACKAGE}.enum.doc.{}", short_name(name)), doc.clone())),
-                );
-                parameters.extend(
-                    default.iter().map(|text| (format!("{PACKAGE}.enum.default.{}", short_name(name)), text.clone())),
-                );
+                for (key, text) in [("doc", &named.doc), ("default", default)] {
+                    let text = text.as_ref().filter(|_| self.dialect.metadata);
+                    let key = format!("{PACKAGE}.enum.{key}.{}", short_name(name));
+                    parameters.extend(text.map(|text| (key, text.clone())));
+                }
                 parameters.insert(format!("{PACKAGE}.Enum"), name.to_owned());
                 parameters.extend(symbols.iter().map(|symbol| (format!("{PACKAGE}.Enum.{symbol}"), symbol.clone())));
                 Kind::String
@@ -131,29 +134,30 @@ impl<'a> Reader<'a> {
 
     /// What `connect.*` properties say beside.
     fn described(&self, schema: Schema, properties: &Properties) -> Result<Schema, ConnectError> {
-        described(schema, properties)
+        described(schema, properties, self.dialect)
     }
 }
 
 /// How the field of a union's branch is called.
-pub fn branch_field(branch: &Type) -> &str {
+fn branch_field(branch: &Type, dialect: Dialect) -> &str {
     match branch {
         Type::Primitive { kind, .. } => kind.word(),
         Type::Array { .. } => "array",
         Type::Map { .. } => "map",
         Type::Union(_) => "union",
+        Type::Definition(name) | Type::Reference(name) if dialect.enhanced => name,
         Type::Definition(name) | Type::Reference(name) => short_name(name),
     }
 }
 
-fn described(mut schema: Schema, properties: &Properties) -> Result<Schema, ConnectError> {
+fn described(mut schema: Schema, properties: &Properties, dialect: Dialect) -> Result<Schema, ConnectError> {
     let text = |key: &str| properties.get(key).and_then(Json::as_str).map(str::to_owned);
     schema.name = text("connect.name").or(schema.name);
-    schema.doc = text("connect.doc").or(schema.doc);
+    schema.doc = text("connect.doc").filter(|_| dialect.metadata).or(schema.doc);
     let version =
         properties.get("connect.version").and_then(Json::as_i64).and_then(|version| i32::try_from(version).ok());
     schema.version = version.or(schema.version);
-    if let Some(Json::Object(given)) = properties.get("connect.parameters") {
+    if let Some(Json::Object(given)) = properties.get("connect.parameters").filter(|_| dialect.metadata) {
         let all = schema.parameters.get_or_insert_default();
         all.extend(given.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))));
     }
@@ -165,7 +169,7 @@ fn described(mut schema: Schema, properties: &Properties) -> Result<Schema, Conn
 
 fn primitive(kind: Primitive, properties: &Properties) -> Result<Schema, ConnectError> {
     let property = |key: &str| properties.get(key).and_then(Json::as_str).unwrap_or_default();
-    let schema = match (kind, property("logicalType"), property("connect.type")) {
+    Ok(match (kind, property("logicalType"), property("connect.type")) {
         (Primitive::Null, ..) => return refused("Standalone null schemas are not supported by this converter"),
         (Primitive::Int, "date", _) => Schema::logical(Logical::Date),
         (Primitive::Int, "time-millis", _) => Schema::logical(Logical::Time),
@@ -180,8 +184,7 @@ fn primitive(kind: Primitive, properties: &Properties) -> Result<Schema, Connect
         (Primitive::Boolean, ..) => Schema::new(Kind::Boolean),
         (Primitive::Bytes, ..) => Schema::new(Kind::Bytes),
         (Primitive::String, ..) => Schema::new(Kind::String),
-    };
-    described(schema, properties)
+    })
 }
 
 /// A decimal, if precision and scale make one.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::topic::{KafkaEnd, compile_headers, timestamp};
 use super::*;
 use crate::data::fields;
-use crate::kafka_connect::converters::{avro_schema, connect_schema};
+use crate::kafka_connect::converters::{Dialect, avro_schema, connect_schema};
 use crate::kafka_connect::transforms::Chain;
 use crate::kafka_connect::{ConfigError, Kind, Schema as ConnectSchema};
 use crate::plan::records::connect::read::{ConnectLines, NEEDS};
@@ -308,7 +308,8 @@ impl<'a> SinkCheck<'_, 'a> {
         let is_named =
             asked.is_some_and(|schema| schema.name.is_some() || schema.namespace.is_some() || schema.doc.is_some());
         let theirs = input.columns.metadata().get(fields::AVRO).filter(|_| !is_named);
-        if let Some(schema) = theirs.and_then(|text| connect_schema(&AvroSchema::parse(text).ok()?).ok())
+        if let Some(schema) =
+            theirs.and_then(|text| connect_schema(&AvroSchema::parse(text).ok()?, Dialect::default()).ok())
             && fits(&value_schema(input), &schema)
         {
             return Some(schema);
@@ -320,7 +321,8 @@ impl<'a> SinkCheck<'_, 'a> {
     fn derived(&self, rows: &Schema, topic: &str, side: Side, out: &mut Diagnostics) -> Option<Arc<ConnectSchema>> {
         let place = &self.spec.place;
         let text = codecs::derived_schema(rows, topic, side, self.spec.schema.as_ref(), place, out)?;
-        let schema = AvroSchema::parse(&text).and_then(|avro| connect_schema(&avro).map_err(|error| error.message));
+        let schema = AvroSchema::parse(&text)
+            .and_then(|avro| connect_schema(&avro, Dialect::default()).map_err(|error| error.message));
         match schema {
             Ok(schema) => Some(schema),
             Err(why) => {
@@ -381,7 +383,7 @@ impl<'a> SinkCheck<'_, 'a> {
     fn note_connect(&self, end: &KafkaEnd, records: &ConnectRecords, machinery: &Machinery, topics: &mut Topics) {
         let schema = match &records.value {
             Part::Struct { schema, .. } if machinery.writes_avro() => {
-                avro_schema(schema, records.settings.has_avro_metadata()).ok().map(|json| json.to_string())
+                avro_schema(schema, records.settings.avro_dialect()).ok().map(|json| json.to_string())
             }
             _ => None,
         };
@@ -431,7 +433,7 @@ pub(super) fn made_headers(templates: Vec<HeaderTemplate>, out: &mut Diagnostics
             [TemplatePart::Value(scalar)] => {
                 let rows = Schema::new(vec![scalar.field("value")]);
                 let text = codecs::derived_schema(&rows, "header", Side::Value, None, place, out)?;
-                let schema = connect_schema(&AvroSchema::parse(&text).ok()?).ok()?;
+                let schema = connect_schema(&AvroSchema::parse(&text).ok()?, Dialect::default()).ok()?;
                 HeaderPart::Typed(scalar.clone(), schema.fields()[0].schema.clone())
             }
             _ => HeaderPart::Text(parts),

@@ -24,7 +24,7 @@ use arrow::array::ArrayRef;
 
 use self::logged::ErrorLog;
 use crate::data::{Batch, ConnectStage, DeadLetter, EncodedRecord, EncodedRows, dead_letter};
-use crate::kafka_connect::converters::{self, AvroConverter, Converter};
+use crate::kafka_connect::converters::{self, AvroConverter, Converter, Dialect};
 use crate::kafka_connect::transforms::Chain;
 use crate::kafka_connect::{ConfigError, ConnectError, DATA_EXCEPTION, Header, Record, Schema, Settings};
 use crate::registry::{Registry, Side};
@@ -62,9 +62,9 @@ impl ConnectSettings {
         [KEY, VALUE, HEADER].iter().any(|key| self.all.get(*key).is_some_and(|class| converters::is_avro(class)))
     }
 
-    /// Whether schemas of values say what Connect knows of them.
-    pub fn has_avro_metadata(&self) -> bool {
-        Settings::new(&self.all, "value.converter.").boolean("connect.meta.data", true).unwrap_or(true)
+    /// How schemas of values stand for Avro's.
+    pub fn avro_dialect(&self) -> Dialect {
+        Dialect::of(Settings::new(&self.all, "value.converter.")).unwrap_or_default()
     }
 
     /// Opens converters and transformations.

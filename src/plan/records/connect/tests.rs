@@ -13,7 +13,7 @@ use super::read::ConnectLines;
 use super::*;
 use crate::data::meta;
 use crate::formats::{DecoderSpec, Format, arrow_schema, avro_schema};
-use crate::kafka_connect::converters::{JsonConverter, connect_schema};
+use crate::kafka_connect::converters::{Dialect, JsonConverter, connect_schema};
 use crate::kafka_connect::{Datum, Kind, Struct, Value};
 use crate::plan::RecordEncoding;
 use crate::plan::records::dead::{ConnectDead, DeadRecords};
@@ -74,7 +74,7 @@ fn a_column_of_every_type_is_a_value_of_connects() {
     // The schema of the source, and the one that is derived of the columns.
     let derived = avro_schema(&batch.schema(), "Every", Some("a.b"), None).unwrap();
     for text in [EVERY_TYPE, &derived] {
-        let schema = connect_schema(&AvroSchema::parse(text).unwrap()).unwrap();
+        let schema = connect_schema(&AvroSchema::parse(text).unwrap(), Dialect::default()).unwrap();
         assert_eq!(schema.name.as_deref(), Some("a.b.Every"));
         let columns: Vec<Cells> = batch
             .columns()
@@ -92,7 +92,7 @@ fn a_column_of_every_type_is_a_value_of_connects() {
 #[test]
 fn a_slice_of_a_column_has_the_slices_values() {
     let batch = rows(arrow_schema(EVERY_TYPE).unwrap(), &VALUES).slice(1, 1);
-    let schema = connect_schema(&AvroSchema::parse(EVERY_TYPE).unwrap()).unwrap();
+    let schema = connect_schema(&AvroSchema::parse(EVERY_TYPE).unwrap(), Dialect::default()).unwrap();
     let columns = batch.columns().iter().zip(schema.fields());
     let values = columns.map(|(column, field)| Cells::of(column, &field.schema).unwrap().value(0)).collect();
     assert_eq!(json(Value::Struct(Struct { schema, values })), AS_CONNECT[1]);
@@ -103,7 +103,7 @@ fn a_union_of_types_is_a_struct_of_which_one_field_is_set() {
     use arrow::array::{ArrayRef, UnionArray};
     use arrow::datatypes::{DataType, Field, UnionFields};
     let text = r#"["null","string","int"]"#;
-    let schema = connect_schema(&AvroSchema::parse(text).unwrap()).unwrap();
+    let schema = connect_schema(&AvroSchema::parse(text).unwrap(), Dialect::default()).unwrap();
     let fields = UnionFields::from_iter([
         (0, Arc::new(Field::new("null", DataType::Null, true))),
         (1, Arc::new(Field::new("string", DataType::Utf8, false))),
@@ -349,7 +349,7 @@ fn i8_a_registry_that_is_away_is_waited_for_before_a_row_is_taken_in() {
 type Links<'a> = &'a [(&'a str, &'a str, &'a [(&'a str, &'a str)])];
 
 fn records(registry: &Arc<Ids>, key: &str, value: &str, links: Links<'_>) -> written::ConnectRecords {
-    let schema = connect_schema(&AvroSchema::parse(EVERY_TYPE).unwrap()).unwrap();
+    let schema = connect_schema(&AvroSchema::parse(EVERY_TYPE).unwrap(), Dialect::default()).unwrap();
     let columns: Vec<String> = schema.fields().iter().map(|field| field.name.clone()).collect();
     let mut all = settings(&[("key.converter", key), ("value.converter", value)]).all;
     if value == "plain" {

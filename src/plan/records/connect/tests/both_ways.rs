@@ -306,7 +306,7 @@ fn judged(seed: u64, at_once: &mut u32) -> Option<String> {
     let text = avro.to_string();
     let objects: Vec<String> = objects.iter().map(Json::to_string).collect();
     let rows = rows(arrow_schema(&text).unwrap(), &objects.iter().map(String::as_str).collect::<Vec<_>>());
-    let schema = connect_schema(&AvroSchema::parse(&text).unwrap()).unwrap();
+    let schema = connect_schema(&AvroSchema::parse(&text).unwrap(), Dialect::default()).unwrap();
     let columns: Vec<String> = schema.fields().iter().map(|field| field.name.clone()).collect();
     let (mut all, mut by_rows) = chain(&mut random, &columns);
     for converters in [converter(&mut random, "key"), converter(&mut random, "value")] {
