@@ -11,6 +11,7 @@
 //! are final, at the start and later, because only other settings help.
 
 mod alone;
+mod awaited;
 mod client;
 mod consumer;
 mod further;
@@ -32,6 +33,7 @@ mod ticket;
 mod topics;
 mod watch;
 
+pub use awaited::Schemas;
 pub use client::Cluster;
 pub use further::Further;
 pub use journal::{JournalSink, KafkaJournal};

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::awaited::Schemas;
 use super::client::Cluster;
 use super::native::Client;
 use super::options::{OnExpired, Start, Until};
@@ -34,6 +35,8 @@ pub struct KafkaSource {
     pub on_expired: OnExpired,
     /// The regex that the topics fit, if they were found by one.
     pattern: Option<String>,
+    /// What others that come to fit it need; `None`: a record is enough.
+    schemas: Option<Schemas>,
     clock: Arc<dyn Clock>,
     pub(super) watch: Arc<Watch>,
     /// Made when progress is first reported.
@@ -72,6 +75,7 @@ impl KafkaSource {
             until,
             on_expired: OnExpired::Fail,
             pattern: None,
+            schemas: None,
             clock: SystemClock::shared(),
             watch: Arc::default(),
             progress: Mutex::new(None),
@@ -87,6 +91,11 @@ impl KafkaSource {
         KafkaSource { pattern, ..self }
     }
 
+    /// Others that come to fit the regex are read once their schemas are there.
+    pub fn awaiting(self, schemas: Option<Schemas>) -> Self {
+        KafkaSource { schemas, ..self }
+    }
+
     /// # Errors
     /// `source.new_topics`: a start would find more of them.
     fn look_for_others(&self) -> Result<(), Failure> {
@@ -95,9 +104,10 @@ impl KafkaSource {
         let names = topics.matching(pattern)?;
         let mut new: Vec<Arc<str>> = Vec::new();
         for name in names.iter().filter(|name| self.topics.iter().all(|known| **known != ***name)) {
-            // One without a record is no news: nothing of it is missed yet, and its schema may still be to come.
+            // One without a record, or a schema, is no news: nothing of it could be read.
             let Some(partitions) = topics.partitions(name)? else { continue };
-            if topics.bounds(name, partitions)?.iter().any(|bounds| bounds.low < bounds.high) {
+            let has_records = topics.bounds(name, partitions)?.iter().any(|bounds| bounds.low < bounds.high);
+            if has_records && self.schemas.as_ref().is_none_or(|schemas| schemas.are_there(name)) {
                 new.push(name.as_str().into());
             }
         }

@@ -16,6 +16,9 @@ use crate::registry::{Registered, Registry, Side, SubjectStrategy};
 use crate::report::{Diagnostic, Diagnostics, Place};
 use crate::spec::{self, Columns, SchemaText};
 
+/// Code of a schema that nobody has registered.
+pub(super) const MISSING: &str = "schema.missing";
+
 /// Declared columns as Arrow's.
 pub(super) fn declared(columns: &Columns, out: &mut Diagnostics) -> Schema {
     super::columns::refuse_reserved(columns.value.iter().map(|(name, _)| (name.value.as_str(), &name.place)), out);
@@ -146,7 +149,7 @@ impl Wanted<'_> {
             Some(version) => format!("the subject `{subject}` has no version {}", version.value),
             None => format!("there is no subject `{subject}` in the registry"),
         };
-        Diagnostic::error("schema.missing", title).at(place).note(format!("asked {}", registry.describe())).hint(
+        Diagnostic::error(MISSING, title).at(place).note(format!("asked {}", registry.describe())).hint(
             "name a file with `schema: {file: x.avsc}`, or let whoever writes the topic register its schema first",
         )
     }

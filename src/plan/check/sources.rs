@@ -20,6 +20,7 @@ use crate::plan::bodies::FileSourceOptions;
 use crate::plan::outline::{Outline, SourceOutline, TopicOutline, TopicState};
 use crate::plan::resolve::{Answer, Cluster, Registries};
 use crate::plan::{SourcePlan, TimePlan};
+use crate::registry::Side;
 use crate::report::{Diagnostic, Diagnostics, Failure};
 use crate::spec::{Columns, FormatSpec, FromNode, SourceSpec, Spanned, TimeSpec};
 
@@ -180,6 +181,11 @@ impl SourceCheck<'_> {
         };
         let Chosen::Codec(format) = codecs::format(format, false, out)? else { return None };
         let columns = self.columns(&read, out);
+        let keys_format = self.key_format(&read, out);
+        let awaited = match options.pattern {
+            Some(_) => self.leave_out_without_schema(&mut read, (&format, keys_format), &connection, out)?,
+            None => None,
+        };
         let reading = if format == Format::Avro {
             self.avro(&read, &connection, outline, out)
         } else {
@@ -188,7 +194,7 @@ impl SourceCheck<'_> {
                 columns.or_else(|| several::agreed(&read, "columns", written, several::columns_in_words, out).cloned());
             Reading::plain(format, columns, &self.spec.place, out)
         };
-        let keys = match self.key_format(&read, out) {
+        let keys = match keys_format {
             Some(format) => match codecs::format(format, false, out)? {
                 Chosen::Codec(format) => self.keys(format, &read, &connection, outline, out)?,
                 Chosen::Original => None,
@@ -220,7 +226,8 @@ impl SourceCheck<'_> {
             options.until.clone(),
         )
         .on_expired(options.on_expired.unwrap_or_default())
-        .matching(options.pattern.as_ref().map(|pattern| pattern.value.clone()));
+        .matching(options.pattern.as_ref().map(|pattern| pattern.value.clone()))
+        .awaiting(awaited);
         let outline_line = SourceOutline {
             connector: "kafka",
             from: from.join(", "),
@@ -281,6 +288,56 @@ impl SourceCheck<'_> {
                 None
             }
         }
+    }
+
+    /// Topics that fit a pattern, and whose schema nobody has registered yet, are left out with a warning, so that the others can
+    /// be read meanwhile; where there is no other one, they are an error. Gives what those need that come later.
+    fn leave_out_without_schema(
+        &self,
+        read: &mut Vec<ReadTopic>,
+        (format, keys): (&Format, Option<&FormatSpec>),
+        connection: &connections::Connection,
+        out: &mut Diagnostics,
+    ) -> Option<Option<kafka::Schemas>> {
+        let mut sides = Vec::new();
+        if *format == Format::Avro && self.spec.schema.is_none() {
+            sides.push(Side::Value);
+        }
+        if keys.is_some_and(|keys| keys.name.value == "avro") {
+            sides.push(Side::Key);
+        }
+        if sides.is_empty() {
+            return Some(None);
+        }
+        let registries = schemas::registries(self.scope, connection, out)?;
+        // Whoever is asked here what is wrong says it again where it counts.
+        let lacks = |topic: &ReadTopic| {
+            let mut wrong = Diagnostics::default();
+            for side in &sides {
+                match side {
+                    Side::Value => drop(self.avro_of(topic, &registries, &mut wrong)),
+                    Side::Key => drop(self.key_of(topic, &registries, &mut wrong)),
+                }
+            }
+            wrong.0.into_iter().find(|wrong| wrong.code == schemas::MISSING)
+        };
+        let lacking: Vec<Option<Diagnostic>> = read.iter().map(lacks).collect();
+        if lacking.iter().any(Option::is_none) {
+            let mut lacking = lacking.into_iter();
+            read.retain(|topic| {
+                let Some(Diagnostic { title: why, .. }) = lacking.next().flatten() else { return true };
+                let name = &self.spec.name.value;
+                let title = format!("`{}` fits the pattern of `{name}`, and is not read yet: {why}", topic.name);
+                let hint = "once the schema is registered, and the topic has a record, it is read from its first one";
+                out.push(Diagnostic::warning("schema.awaited", title).at(&self.spec.place).hint(hint));
+                false
+            });
+        }
+        let documents = self.scope.documents;
+        let topics = documents.topics.iter().filter(|topic| topic.spec.schema.is_some());
+        let topics = topics.map(|topic| topic.metadata.name.value.clone());
+        let subjects = documents.schemas.iter().map(|schema| schema.metadata.name.value.clone());
+        Some(Some(kafka::Schemas::new(registries.running, sides, topics.chain(subjects).collect())))
     }
 
     /// The format of all topics' values.
@@ -366,7 +423,7 @@ impl SourceCheck<'_> {
             (None, Some(document)) => (document.spec.schema.as_ref(), document.folder.as_path()),
             (own, _) => (own.as_ref(), self.scope.pipeline.folder.as_path()),
         };
-        let subject = schemas::subject(topic.name, crate::registry::Side::Value);
+        let subject = schemas::subject(topic.name, Side::Value);
         match topic.written.and_then(|written| written.schema.clone()).filter(|_| schema.is_none()) {
             Some(text) => {
                 Some(schemas::Search::Found(schemas::Found { text, from: "what this command writes".into() }))
@@ -377,6 +434,13 @@ impl SourceCheck<'_> {
                     .of_source(out)
             }
         }
+    }
+
+    /// The schema of one topic's keys.
+    fn key_of(&self, topic: &ReadTopic, registries: &Registries, out: &mut Diagnostics) -> Option<schemas::Search> {
+        let subject = schemas::subject(topic.name, Side::Key);
+        let (folder, place) = (self.scope.pipeline.folder.as_path(), &self.spec.place);
+        schemas::Wanted { scope: self.scope, schema: None, folder, subject: &subject, registries, place }.of_source(out)
     }
 
     /// How `_key` is decoded; the inner `None`: as bytes.
@@ -398,16 +462,7 @@ impl SourceCheck<'_> {
         codecs::add_registry(outline, connection, &registries);
         let mut found = Vec::new();
         for topic in read {
-            let subject = schemas::subject(topic.name, crate::registry::Side::Key);
-            let wanted = schemas::Wanted {
-                scope: self.scope,
-                schema: None,
-                folder: &self.scope.pipeline.folder,
-                subject: &subject,
-                registries: &registries,
-                place,
-            };
-            match wanted.of_source(out)? {
+            match self.key_of(topic, &registries, out)? {
                 schemas::Search::Found(schema) => found.push((topic, schema)),
                 schemas::Search::NotAsked(what) => {
                     outline.unchecked.push(what);

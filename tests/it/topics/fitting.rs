@@ -1,6 +1,7 @@
 //! Topics that come to fit a pattern while a pipeline runs.
 
 use super::*;
+use crate::specs::{Folder, avro_long, framed, register};
 
 /// At least once: what a run that fails has delivered and not noted would come again.
 #[test]
@@ -95,4 +96,55 @@ fn a_topic_that_comes_to_fit_is_read_from_its_first_record_wherever_the_others_b
         rows(&out).iter().all(|(of, _, n)| *of == topics[1] || *n == 10),
         "what was there before the start is not read"
     );
+}
+
+/// A topic of Avro whose writer has not registered its schema yet once ended what ran, and would not let it start again.
+#[test]
+fn a_topic_that_comes_to_fit_without_a_schema_waits_for_it_and_ends_nothing() {
+    let (folder, prefix, out) = (Folder::connected(), servers::unique("awaited"), servers::topic("awaited-out", 1));
+    let topics = ["a", "b", "c"].map(|name| format!("{prefix}-{name}"));
+    let schema = r#"{"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}]}"#;
+    let create = |topic: &str, n: i64| {
+        servers::create_topic(servers::kafka(), topic, 1, &[]);
+        let id = register(&format!("{prefix}-{n}"), schema);
+        servers::produce(topic, &[TestRecord::to(0, framed(id, &avro_long(n)))]);
+    };
+    let subject = |topic: &str| format!("{topic}-value");
+    create(&topics[0], 1);
+    register(&subject(&topics[0]), schema);
+    folder.pipeline(
+        "awaited",
+        &format!(
+            "  sources: {{ rows: {{ kafka: {{ pattern: '{prefix}-.*' }}, format: avro }} }}\n  sinks: {{ out: {{ from: rows, kafka: {{ topic: {out} }}, format: json }} }}\n"
+        ),
+    );
+    let running = folder.apply(&[]);
+    let until = |numbers: &[i64]| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let rows = servers::read(&out);
+            let found: Vec<i64> = rows
+                .iter()
+                .map(|row| serde_json::from_str::<Value>(&row.text()).unwrap()["n"].as_i64().unwrap())
+                .collect();
+            if found == numbers {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{found:?} instead of {numbers:?}\n{}", running.stderr());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    until(&[1]);
+    create(&topics[1], 2);
+    let why = format!("there is no subject `{}` in the registry", subject(&topics[1]));
+    running.wait_stderr(&format!("`{}` has come, and is not read before its schema is there: {why}", topics[1]));
+    // Another one that can be read is not held up by it, nor by the new start.
+    create(&topics[2], 3);
+    register(&subject(&topics[2]), schema);
+    running.wait_stderr(&format!("`{}` fits the pattern of `rows`, and is not read yet: {why}", topics[1]));
+    until(&[1, 3]);
+    register(&subject(&topics[1]), schema);
+    until(&[1, 3, 2]);
+    running.signal(libc::SIGINT);
+    running.wait().with_code(0);
 }
