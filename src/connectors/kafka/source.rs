@@ -5,15 +5,14 @@
 //! the count of what is missing.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::awaited::Schemas;
 use super::client::Cluster;
-use super::native::Client;
 use super::options::{OnExpired, Start, Until};
 use super::reader::KafkaReader;
 use super::sink::KafkaSink;
-use super::topics::{self, Bounds, SharedTopics, Topics};
+use super::topics::{Bounds, SharedTopics, Topics};
 use super::watch::Watch;
 use crate::connectors::{Gone, Known, NEW_TOPICS, PartitionStart, Reader, Reported, Sink, Source, Wanted};
 use crate::data::{Offset, Partition, Position, SourceIndex, partition};
@@ -39,8 +38,6 @@ pub struct KafkaSource {
     schemas: Option<Schemas>,
     clock: Arc<dyn Clock>,
     pub(super) watch: Arc<Watch>,
-    /// Made when progress is first reported.
-    progress: Mutex<Option<Client>>,
 }
 
 /// What a group has committed for a partition.
@@ -78,7 +75,6 @@ impl KafkaSource {
             schemas: None,
             clock: SystemClock::shared(),
             watch: Arc::default(),
-            progress: Mutex::new(None),
         }
     }
 
@@ -466,13 +462,8 @@ impl Source for KafkaSource {
     }
 
     fn report_progress(&self, positions: &BTreeMap<Partition, Position>, metadata: &str) -> Result<(), Failure> {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = match &mut *progress {
-            Some(client) => client,
-            none => none.insert(topics::group_client(&self.cluster, &self.group)?),
-        };
         let positions: Vec<_> = known_offsets(positions)?.into_iter().collect();
-        topics::commit_group(&self.cluster, client, &self.topics, &positions, metadata)
+        SharedTopics::of(&self.cluster).topics()?.commit(&self.group, &self.topics, &positions, metadata)
     }
 
     fn reported(&self) -> Result<BTreeMap<Partition, Reported>, Failure> {

@@ -32,6 +32,8 @@ const NAMED_WITHIN: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_millis(300), Duration::from_millis(1_400)];
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a group's offsets may take: nobody depends on them.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whoever has answered so lately is taken to be there still.
 const ANSWERED: Duration = Duration::from_millis(250);
 /// Between two looks whether a topic has come: at first, and at last.
@@ -319,6 +321,51 @@ impl Topics {
         Ok(found)
     }
 
+    /// Commits offsets and metadata for a group without members, outside of any transaction.
+    ///
+    /// # Errors
+    /// The group has members, or the broker does not answer within five seconds.
+    pub(super) fn commit(
+        &self,
+        group: &str,
+        topics: &[Arc<str>],
+        positions: &[(Partition, Offset)],
+        metadata: &str,
+    ) -> Result<(), Failure> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in positions {
+            let topic = &topics[partition::topic(*partition)];
+            let mut element = list.add_partition(topic, partition::number(*partition));
+            element.set_offset(Place::Offset(*offset)).expect("offsets are not negative");
+            element.set_metadata(metadata);
+        }
+        if list.count() == 0 {
+            return Ok(());
+        }
+        let group = c_string(group);
+        // SAFETY: librdkafka copies name and list; the object is destroyed below.
+        let mut change = unsafe { rd::rd_kafka_AlterConsumerGroupOffsets_new(group.as_ptr(), list.ptr()) };
+        let operation = rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS;
+        let answer = self.ask_within(COMMIT_TIMEOUT, operation, |rk, options, queue| {
+            // SAFETY: all live until the call returns, which copies the object.
+            unsafe { rd::rd_kafka_AlterConsumerGroupOffsets(rk, &mut change, 1, options, queue) }
+        });
+        // SAFETY: made above.
+        unsafe { rd::rd_kafka_AlterConsumerGroupOffsets_destroy(change) };
+        let answer = answer.map_err(|error| self.failure("commit the group's offsets", error))?;
+        // SAFETY: the event is such a result, for the one group; its list lives as long as it does.
+        let refused = unsafe {
+            let result = rd::rd_kafka_event_AlterConsumerGroupOffsets_result(answer.0);
+            let mut count = 0;
+            let groups = rd::rd_kafka_AlterConsumerGroupOffsets_result_groups(result, &mut count);
+            (0..count).find_map(|index| refused_partition(&*rd::rd_kafka_group_result_partitions(*groups.add(index))))
+        };
+        match refused {
+            Some(code) => Err(self.failure("commit the group's offsets", NativeError::of_code(code))),
+            None => Ok(()),
+        }
+    }
+
     /// Makes a topic and waits until it can be used. False if it was there already.
     pub fn create(&self, new: &NewTopic) -> Result<bool, Failure> {
         let doing = format!("create topic `{}`", new.name);
@@ -519,8 +566,17 @@ impl Topics {
         operation: rd::rd_kafka_admin_op_t,
         send: impl FnOnce(*mut rd::rd_kafka_t, *const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
     ) -> Result<Answer, NativeError> {
+        self.ask_within(TIMEOUT, operation, send)
+    }
+
+    fn ask_within(
+        &self,
+        within: Duration,
+        operation: rd::rd_kafka_admin_op_t,
+        send: impl FnOnce(*mut rd::rd_kafka_t, *const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
+    ) -> Result<Answer, NativeError> {
         let mut reason = [0 as c_char; 512];
-        let limit = ms(TIMEOUT);
+        let limit = ms(within);
         // SAFETY: options and queue are ours and destroyed here; the event lives on in `Answer`.
         unsafe {
             let options = rd::rd_kafka_AdminOptions_new(self.client.ptr(), operation);
@@ -558,48 +614,8 @@ impl Topics {
 }
 
 /// A client that speaks for a group without joining it.
-pub(super) fn group_client(cluster: &Cluster, group: &str) -> Result<Client, Failure> {
+fn group_client(cluster: &Cluster, group: &str) -> Result<Client, Failure> {
     cluster.client(Role::Consumer, &[], &[("group.id", group), ("enable.auto.commit", "false")])
-}
-
-/// Commits a group's offsets and metadata, outside of any transaction.
-pub(super) fn commit_group(
-    cluster: &Cluster,
-    client: &Client,
-    topics: &[Arc<str>],
-    positions: &[(Partition, Offset)],
-    metadata: &str,
-) -> Result<(), Failure> {
-    let mut list = TopicPartitionList::new();
-    for (partition, offset) in positions {
-        let topic = &topics[partition::topic(*partition)];
-        let mut element = list.add_partition(topic, partition::number(*partition));
-        element.set_offset(Place::Offset(*offset)).expect("offsets are not negative");
-        element.set_metadata(metadata);
-    }
-    let code = if list.count() == 0 { Code::NoError } else { commit_list(client, &list) };
-    let error = match code {
-        Code::NoError => return Ok(()),
-        code => NativeError::of_code(code),
-    };
-    Err(cluster.failure(client, "commit the group's offsets", error))
-}
-
-fn commit_list(client: &Client, list: &TopicPartitionList) -> Code {
-    // SAFETY: the queue is ours and destroyed here; list and client live; the event is destroyed by `Answer`.
-    unsafe {
-        let queue = rd::rd_kafka_queue_new(client.ptr());
-        let sent = rd::rd_kafka_commit_queue(client.ptr(), list.ptr(), queue, None, std::ptr::null_mut());
-        let code = match Code::from(sent) {
-            Code::NoError => match rd::rd_kafka_queue_poll(queue, 5_000) {
-                event if event.is_null() => Code::OperationTimedOut,
-                event => Code::from(rd::rd_kafka_event_error(Answer(event).0)),
-            },
-            code => code,
-        };
-        rd::rd_kafka_queue_destroy(queue);
-        code
-    }
 }
 
 /// An event that is destroyed with this.
@@ -626,6 +642,16 @@ unsafe fn topic_error(topics: *mut *const rd::rd_kafka_topic_result_t, count: us
         }
     }
     Ok(())
+}
+
+/// The first error among partitions.
+///
+/// # Safety
+/// The list lives.
+unsafe fn refused_partition(list: &rd::rd_kafka_topic_partition_list_t) -> Option<Code> {
+    // SAFETY: the list has that many elements.
+    let codes = (0..list.cnt as usize).map(|index| Code::from(unsafe { (*list.elems.add(index)).err }));
+    codes.into_iter().find(|code| *code != Code::NoError)
 }
 
 fn is_settings_error(code: Code) -> bool {
