@@ -13,6 +13,7 @@ mod guarded;
 mod kept;
 mod many;
 mod metrics;
+mod reading;
 mod settings;
 mod shared;
 mod verbs;

@@ -1,17 +1,20 @@
 //! A consumer whose partitions are assigned by hand, read in batches.
 //!
-//! No group is joined. Partitions come and go by incremental (un)assignment at exact offsets:
-//! librdkafka's pause and resume go on from a position that its batch call moves over the end of a
-//! partition, and so lose a record. One thread reads; the queue writes to a descriptor when it
-//! stops being empty.
+//! No group is named, let alone joined: a client that names one has a thread for its coordinator. Each partition is
+//! started at an exact offset and stopped: librdkafka's pause and resume go on from a position that its batch call moves
+//! over the end of a partition, and so lose a record. What comes of them all goes to a queue of the consumer's own, which
+//! one thread reads, and which writes to a descriptor when it stops being empty: so the client may be one that others
+//! read with too (`crowd`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::bindings as rd;
-use rdkafka::{Offset as Place, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::Cluster;
+use super::crowd::Seat;
 use super::native::{Client, NativeError, Role, c_string};
 use crate::connectors::Bell;
 use crate::data::{Offset, Partition, partition};
@@ -59,88 +62,149 @@ const PARTITIONS_WITHIN: Duration = Duration::from_secs(2);
 /// Messages taken in one call.
 const BATCH_MAX: usize = 1024;
 
+/// How its client is set up, for those who share one too: `end_within` and `queue_bytes` are [`Consumer::open`]'s.
+pub(super) fn client(cluster: &Cluster, end_within: Duration, queue_bytes: usize) -> Result<Client, Failure> {
+    let held_ms = end_within.as_millis().to_string();
+    let prefetch = prefetch(queue_bytes);
+    let mut defaults = DEFAULTS.to_vec();
+    defaults.extend(prefetch.iter().map(|(name, value)| (*name, value.as_str())));
+    defaults.push(("fetch.wait.max.ms", &held_ms));
+    cluster.client(Role::Consumer, &defaults, FIXED)
+}
+
 pub(super) struct Consumer {
     // Order matters: queue and topics go before the client.
     queue: Queue,
     topics: Vec<Topic>,
-    client: Client,
+    feed: Feed,
     /// Rung by librdkafka.
     filled: Bell,
+    reading: BTreeSet<Partition>,
     messages: Vec<*mut rd::rd_kafka_message_t>,
 }
 
 // SAFETY: the raw pointers in `messages` are null between calls of `take`; client, queue and topics may change threads.
 unsafe impl Send for Consumer {}
 
+/// Whose client it is.
+enum Feed {
+    Own(Client),
+    Shared(Seat),
+}
+
+impl Feed {
+    fn client(&self) -> &Client {
+        match self {
+            Feed::Own(client) => client,
+            Feed::Shared(seat) => seat.client(),
+        }
+    }
+}
+
 /// A topic's handle, which every message of the topic has too: while it is held, no other topic can come to have it.
 struct Topic {
-    name: Arc<str>,
     name_c: std::ffi::CString,
     handle: *mut rd::rd_kafka_topic_t,
 }
 
 impl Drop for Topic {
     fn drop(&mut self) {
-        // SAFETY: `Consumer::open` made the handle for us; the client still lives.
+        // SAFETY: `Consumer::of` made the handle for us; the client still lives.
         unsafe { rd::rd_kafka_topic_destroy(self.handle) };
     }
 }
 
-/// A reference to the consumer's queue, given back on drop.
-struct Queue(*mut rd::rd_kafka_queue_t);
+/// The consumer's own queue, and what is forwarded to it.
+struct Queue {
+    own: *mut rd::rd_kafka_queue_t,
+    /// That of the client, with its errors; null where somebody else serves it.
+    main: *mut rd::rd_kafka_queue_t,
+}
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // SAFETY: `Consumer::open` got the reference for us.
+        // SAFETY: `Consumer::of` made or got them for us; the client still lives.
         unsafe {
-            rd::rd_kafka_queue_io_event_enable(self.0, -1, std::ptr::null(), 0);
-            rd::rd_kafka_queue_destroy(self.0);
+            if !self.main.is_null() {
+                rd::rd_kafka_queue_forward(self.main, std::ptr::null_mut());
+                rd::rd_kafka_queue_destroy(self.main);
+            }
+            rd::rd_kafka_queue_io_event_enable(self.own, -1, std::ptr::null(), 0);
+            rd::rd_kafka_queue_destroy(self.own);
+        }
+    }
+}
+
+impl Drop for Consumer {
+    /// Others may go on to read with the client.
+    fn drop(&mut self) {
+        let reading = std::mem::take(&mut self.reading);
+        if let Feed::Shared(_) = self.feed {
+            for partition in reading {
+                // One that cannot be stopped was not read.
+                let _ = self.stop(partition);
+            }
         }
     }
 }
 
 impl Consumer {
-    /// Makes a consumer of `topics` without partitions. `group` is named to the broker, and never
-    /// joined. `end_within`: the broker holds a fetch that finds nothing, and an end is seen with its
-    /// answer, so this long after the last record. `queue_bytes` is about what it may fetch ahead; 0: a default.
+    /// Makes a consumer of `topics` with a client of its own, without partitions. `end_within`: the broker holds a fetch
+    /// that finds nothing, and an end is seen with its answer, so this long after the last record. `queue_bytes` is about
+    /// what it may fetch ahead; 0: a default.
     pub fn open(
         cluster: &Cluster,
         topics: &[Arc<str>],
-        group: &str,
         end_within: Duration,
         queue_bytes: usize,
     ) -> Result<Consumer, Failure> {
-        let held_ms = end_within.as_millis().to_string();
-        let prefetch = prefetch(queue_bytes);
-        let mut defaults = DEFAULTS.to_vec();
-        defaults.extend(prefetch.iter().map(|(name, value)| (*name, value.as_str())));
-        defaults.push(("fetch.wait.max.ms", &held_ms));
-        let mut fixed = FIXED.to_vec();
-        fixed.push(("group.id", group));
-        let client = cluster.client(Role::Consumer, &defaults, &fixed)?;
-        let filled = Bell::new()
-            .map_err(|cause| Failure::outside("kafka.descriptor", "no file descriptor is left").because(cause))?;
+        let client = client(cluster, end_within, queue_bytes)?;
+        Consumer::of(Feed::Own(client), topics, bell()?)
+    }
+
+    /// The same with a client that others read with too, of these partitions only.
+    pub fn join(cluster: &Cluster, topics: &[Arc<str>], partitions: &[Partition]) -> Result<Consumer, Failure> {
+        let filled = bell()?;
+        let name =
+            |partition: &Partition| (topics[partition::topic(*partition)].clone(), partition::number(*partition));
+        let seat = Seat::take(cluster, partitions.iter().map(name).collect(), filled.clone())?;
+        Consumer::of(Feed::Shared(seat), topics, filled)
+    }
+
+    fn of(feed: Feed, topics: &[Arc<str>], filled: Bell) -> Result<Consumer, Failure> {
+        let client = feed.client().ptr();
         let one = 1u64.to_ne_bytes();
         // SAFETY: the client lives; librdkafka copies the payload; the descriptor is open until after the queue's drop.
         let queue = unsafe {
-            rd::rd_kafka_poll_set_consumer(client.ptr());
-            let queue = rd::rd_kafka_queue_get_consumer(client.ptr());
-            rd::rd_kafka_queue_io_event_enable(queue, filled.descriptor(), one.as_ptr().cast(), one.len());
-            Queue(queue)
+            let own = rd::rd_kafka_queue_new(client);
+            rd::rd_kafka_queue_io_event_enable(own, filled.descriptor(), one.as_ptr().cast(), one.len());
+            let main = match &feed {
+                Feed::Own(_) => rd::rd_kafka_queue_get_main(client),
+                Feed::Shared(_) => std::ptr::null_mut(),
+            };
+            if !main.is_null() {
+                rd::rd_kafka_queue_forward(main, own);
+            }
+            Queue { own, main }
         };
         let topic = |name: &Arc<str>| {
             let name_c = c_string(name);
             // SAFETY: client and name live; the handle is given back on drop.
-            let handle = unsafe { rd::rd_kafka_topic_new(client.ptr(), name_c.as_ptr(), std::ptr::null_mut()) };
-            Topic { name: name.clone(), name_c, handle }
+            let handle = unsafe { rd::rd_kafka_topic_new(client, name_c.as_ptr(), std::ptr::null_mut()) };
+            Topic { name_c, handle }
         };
         let topics = topics.iter().map(topic).collect();
         let messages = vec![std::ptr::null_mut(); BATCH_MAX];
-        Ok(Consumer { queue, topics, client, filled, messages })
+        Ok(Consumer { queue, topics, feed, filled, reading: BTreeSet::new(), messages })
     }
 
     pub fn client(&self) -> &Client {
-        &self.client
+        self.feed.client()
+    }
+
+    /// Others read with its client too.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.feed, Feed::Shared(_))
     }
 
     /// Rings when the queue stops being empty.
@@ -149,17 +213,43 @@ impl Consumer {
     }
 
     /// Begins to read these partitions, each at an offset.
-    pub fn assign(&self, partitions: &[(Partition, Offset)]) -> Result<(), NativeError> {
-        let list = self.list(partitions.iter().map(|(partition, offset)| (*partition, Place::Offset(*offset))));
-        // SAFETY: both pointers live; librdkafka copies the list.
-        unsafe { NativeError::check(rd::rd_kafka_incremental_assign(self.client.ptr(), list.ptr())) }
+    ///
+    /// # Errors
+    /// It reads one already, or the offset is none.
+    pub fn assign(&mut self, partitions: &[(Partition, Offset)]) -> Result<(), NativeError> {
+        for (partition, offset) in partitions {
+            // librdkafka would begin again, at the other offset.
+            if !self.reading.insert(*partition) {
+                return Err(NativeError::of_code(Code::Conflict));
+            }
+            let handle = self.topics[partition::topic(*partition)].handle;
+            // SAFETY: handle and queue live.
+            let started = unsafe {
+                rd::rd_kafka_consume_start_queue(handle, partition::number(*partition), *offset, self.queue.own)
+            };
+            last_error(started)?;
+        }
+        Ok(())
     }
 
     /// Stops reading these partitions; what was fetched of them is thrown away.
-    pub fn unassign(&self, partitions: &[Partition]) -> Result<(), NativeError> {
-        let list = self.list(partitions.iter().map(|partition| (*partition, Place::Invalid)));
-        // SAFETY: both pointers live; librdkafka copies the list.
-        unsafe { NativeError::check(rd::rd_kafka_incremental_unassign(self.client.ptr(), list.ptr())) }
+    ///
+    /// # Errors
+    /// It does not read one.
+    pub fn unassign(&mut self, partitions: &[Partition]) -> Result<(), NativeError> {
+        for partition in partitions {
+            if !self.reading.remove(partition) {
+                return Err(NativeError::of_code(Code::UnknownPartition));
+            }
+            self.stop(*partition)?;
+        }
+        Ok(())
+    }
+
+    fn stop(&self, partition: Partition) -> Result<(), NativeError> {
+        let handle = self.topics[partition::topic(partition)].handle;
+        // SAFETY: the handle lives.
+        last_error(unsafe { rd::rd_kafka_consume_stop(handle, partition::number(partition)) })
     }
 
     /// How many partitions the brokers say that a topic has. The client itself knows of them then: one that it does
@@ -170,7 +260,7 @@ impl Consumer {
         // SAFETY: client and handle live; the answer, which is there on success, is destroyed here.
         unsafe {
             let handle = self.topics[topic].handle;
-            let code = rd::rd_kafka_metadata(self.client.ptr(), 0, handle, &mut metadata, timeout);
+            let code = rd::rd_kafka_metadata(self.client().ptr(), 0, handle, &mut metadata, timeout);
             NativeError::check_code(code)?;
             let answer = &*metadata;
             let topics = std::slice::from_raw_parts(answer.topics, answer.topic_cnt as usize);
@@ -180,21 +270,12 @@ impl Consumer {
         }
     }
 
-    fn list(&self, partitions: impl Iterator<Item = (Partition, Place)>) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for (partition, place) in partitions {
-            let topic = &self.topics[partition::topic(partition)].name;
-            list.add_partition_offset(topic, partition::number(partition), place).expect("offsets are not negative");
-        }
-        list
-    }
-
     /// Hands every message that is there, at most about `messages_max`, to `each`. True if more may be there.
     pub fn take(&mut self, messages_max: usize, mut each: impl FnMut(&Message<'_>)) -> bool {
         let wanted = messages_max.min(BATCH_MAX);
         // SAFETY: the array holds `wanted` pointers. With a time limit of 0 only what is there is taken:
         // with any other the call waits until the array is full.
-        let count = unsafe { rd::rd_kafka_consume_batch_queue(self.queue.0, 0, self.messages.as_mut_ptr(), wanted) };
+        let count = unsafe { rd::rd_kafka_consume_batch_queue(self.queue.own, 0, self.messages.as_mut_ptr(), wanted) };
         let count = usize::try_from(count).unwrap_or(0);
         let mut topic = 0;
         for message in &mut self.messages[..count] {
@@ -219,9 +300,23 @@ impl Consumer {
         let topic = self.topics.get(partition::topic(partition))?.name_c.as_ptr();
         let number = partition::number(partition);
         // SAFETY: the client, the name and both numbers live.
-        let code = unsafe { rd::rd_kafka_get_watermark_offsets(self.client.ptr(), topic, number, &mut low, &mut high) };
+        let code =
+            unsafe { rd::rd_kafka_get_watermark_offsets(self.client().ptr(), topic, number, &mut low, &mut high) };
         (NativeError::check_code(code).is_ok() && high >= 0).then_some(high)
     }
+}
+
+fn bell() -> Result<Bell, Failure> {
+    Bell::new().map_err(|cause| Failure::outside("kafka.descriptor", "no file descriptor is left").because(cause))
+}
+
+/// What a call says that gives -1 where it fails.
+fn last_error(result: std::ffi::c_int) -> Result<(), NativeError> {
+    if result == 0 {
+        return Ok(());
+    }
+    // SAFETY: it has no preconditions; the error is that of this thread's last call.
+    NativeError::check_code(unsafe { rd::rd_kafka_last_error() })
 }
 
 /// A message, or an error of a partition, while [`Consumer::take`] shows it.

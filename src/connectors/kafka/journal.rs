@@ -389,11 +389,11 @@ impl Journal for KafkaJournal {
             }
         }
         let producer = self.open_producer(&topics)?;
-        let (mut entries, mut end) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, 0)?;
+        let (mut entries, mut end) = log::read(&self.cluster, &topics, &self.topic, 0)?;
         if self.without_transactions && log::is_transactional(&entries) {
             // Who wrote with transactions so far is fenced as such.
             drop(self.open_transactional(&topics)?);
-            (entries, end) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, 0)?;
+            (entries, end) = log::read(&self.cluster, &topics, &self.topic, 0)?;
         }
         self.end = end;
         self.index = Index::default();
@@ -407,7 +407,7 @@ impl Journal for KafkaJournal {
         if topics.partitions(&self.topic)?.is_none() {
             return Ok(Vec::new());
         }
-        let (entries, _) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, 0)?;
+        let (entries, _) = log::read(&self.cluster, &topics, &self.topic, 0)?;
         Ok(log::restored(entries))
     }
 
@@ -427,7 +427,7 @@ impl Journal for KafkaJournal {
         self.trimmed = Some(Instant::now());
         let topics = Topics::connect(&self.cluster)?;
         let from = self.index.end();
-        let (entries, end) = log::read(&self.cluster, &topics, &self.topic, &self.transactional_id, from)?;
+        let (entries, end) = log::read(&self.cluster, &topics, &self.topic, from)?;
         self.index.note(&entries, end);
         let Some(cut) = self.index.cut(epoch) else { return Ok(()) };
         faults::point("trim.begin");

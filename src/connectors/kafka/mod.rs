@@ -1,7 +1,7 @@
 //! Kafka: sources, sinks and the journal that commits with them.
 //!
 //! The one room that names librdkafka. `native` owns its handles and callbacks, `consumer` its
-//! assigned partitions, `producer` its transactions, `shared` what many write with at least once; above them stand [`Cluster`] (where, and with
+//! assigned partitions, `producer` its transactions, `shared` what many write with at least once, `crowd` what many read with that wait; above them stand [`Cluster`] (where, and with
 //! which properties), [`Topics`] (questions and administration), [`KafkaSource`] with its reader,
 //! [`KafkaSink`] and [`KafkaJournal`], which writes those sinks; and [`Scan`] and [`Tail`], for tools.
 //!
@@ -14,6 +14,7 @@ mod alone;
 mod awaited;
 mod client;
 mod consumer;
+mod crowd;
 mod further;
 mod journal;
 mod native;

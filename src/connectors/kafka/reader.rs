@@ -10,6 +10,8 @@
 //!
 //! A paused partition (I6) holds what still comes of it, up to a bound; then it is parked, too.
 //! Partitions that take turns are so not fetched twice at every turn.
+//!
+//! Where many readers are, one that waits reads with a client of many (`crowd`), until much comes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::Cluster;
 use super::consumer::{Consumer, Message};
+use super::crowd;
 use super::native::NativeError;
 use super::options::OnExpired;
 use super::source::{KafkaSource, expired, expired_place, known_offset, recreated, topics_in_words};
@@ -47,9 +50,17 @@ const HELD_BYTES_MAX: usize = 4 << 20;
 /// What a record is taken for before one was seen.
 const RECORD_BYTES: usize = 64 << 10;
 
+/// Nothing has come for so long: it waits.
+const QUIET: Duration = Duration::from_secs(5);
+/// So many records or bytes within a second are much.
+const MUCH: (usize, usize) = (5_000, 1 << 20);
+
 /// A consumer of some partitions, in one lane.
 pub(super) struct KafkaReader {
     source: SourceIndex,
+    end_within: Duration,
+    pace: Pace,
+    _counted: crowd::Counted,
     consumer: Consumer,
     cluster: Cluster,
     topics: Arc<[Arc<str>]>,
@@ -71,6 +82,45 @@ pub(super) struct KafkaReader {
     missing: u64,
     /// How many outages of brokers the ends that were seen have outlived.
     outages: u64,
+}
+
+/// How much comes.
+struct Pace {
+    /// When something came last.
+    came: Instant,
+    /// When the count began.
+    since: Instant,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Pace {
+    fn new() -> Pace {
+        let now = Instant::now();
+        Pace { came: now, since: now, rows: 0, bytes: 0 }
+    }
+
+    /// Counts what a poll brought, at `now`.
+    fn count(&mut self, rows: usize, bytes: usize, now: Instant) {
+        if rows == 0 {
+            return;
+        }
+        if now.duration_since(self.since) > Duration::from_secs(1) {
+            (self.since, self.rows, self.bytes) = (now, 0, 0);
+        }
+        self.came = now;
+        self.rows += rows;
+        self.bytes += bytes;
+    }
+
+    /// Much came lately.
+    fn is_much(&self) -> bool {
+        self.rows > MUCH.0 || self.bytes > MUCH.1
+    }
+
+    fn is_quiet(&self, now: Instant) -> bool {
+        now.duration_since(self.came) >= QUIET
+    }
 }
 
 /// Our partitions, by topic and number, so that a message finds its own at once.
@@ -198,19 +248,27 @@ impl KafkaReader {
         share: &[PartitionStart],
         wanted: Wanted,
     ) -> Result<KafkaReader, Failure> {
-        let KafkaSource { cluster, topics, group, watch, .. } = of;
+        let KafkaSource { cluster, topics, watch, .. } = of;
+        let counted = crowd::Counted::new();
         let end_within = match wanted.ends {
             _ if share.iter().all(|part| part.end.is_some()) => LAST_END_WITHIN,
             true => END_WITHIN,
             false => QUIET_END_WITHIN,
         };
-        let consumer = Consumer::open(cluster, topics, group, end_within, wanted.queue_bytes)?;
+        let consumer = match may_share(end_within, wanted) && crowd::is_crowded() {
+            true => Consumer::join(cluster, topics, &share.iter().map(|part| part.partition).collect::<Vec<_>>())?,
+            false => Consumer::open(cluster, topics, end_within, wanted.queue_bytes)?,
+        };
         let mut slots = Slots::default();
         for part in share {
             slots.insert(part.partition, Slot::at(part, source, topics)?);
         }
+        let outages = consumer.client().events().outages();
         let mut reader = KafkaReader {
             source,
+            end_within,
+            pace: Pace::new(),
+            _counted: counted,
             consumer,
             cluster: cluster.clone(),
             topics: topics.clone(),
@@ -224,10 +282,53 @@ impl KafkaReader {
             watch: watch.clone(),
             expired: BTreeSet::new(),
             missing: 0,
-            outages: 0,
+            outages,
         };
         reader.assign_unparked()?;
         Ok(reader)
+    }
+
+    /// Takes the client that fits what comes.
+    fn fit(&mut self, rows: usize, bytes: usize) -> Result<(), Failure> {
+        let now = Instant::now();
+        self.pace.count(rows, bytes, now);
+        if self.consumer.is_shared() {
+            return if self.pace.is_much() { self.read_alone() } else { Ok(()) };
+        }
+        if !may_share(self.end_within, self.wanted) || !self.pace.is_quiet(now) || !crowd::is_crowded() {
+            return Ok(());
+        }
+        // Whoever is held up does not wait for records.
+        if self.slots.all().any(|(_, slot)| slot.paused || slot.holds() || slot.limit.is_some()) {
+            return Ok(());
+        }
+        let partitions: Vec<Partition> = self.slots.all().map(|(partition, _)| partition).collect();
+        match Consumer::join(&self.cluster, &self.topics, &partitions) {
+            Ok(consumer) => self.change(consumer),
+            // It goes on with what it has.
+            Err(_) => {
+                self.pace = Pace::new();
+                Ok(())
+            }
+        }
+    }
+
+    fn read_alone(&mut self) -> Result<(), Failure> {
+        let consumer = Consumer::open(&self.cluster, &self.topics, self.end_within, self.wanted.queue_bytes)?;
+        self.change(consumer)
+    }
+
+    /// Goes on with another consumer. What the one before had fetched is fetched again.
+    fn change(&mut self, consumer: Consumer) -> Result<(), Failure> {
+        self.outages = consumer.client().events().outages();
+        self.consumer = consumer;
+        self.pace = Pace::new();
+        // Its bell is another one.
+        self.more = true;
+        for (_, slot) in self.slots.all() {
+            slot.assigned = false;
+        }
+        self.assign_unparked()
     }
 
     /// Puts every partition that may read and does not on the consumer.
@@ -367,6 +468,12 @@ impl KafkaReader {
     }
 }
 
+/// Whether a reader may read with a client of others: nobody waits for its ends, and its part of the memory is large enough.
+fn may_share(end_within: Duration, wanted: Wanted) -> bool {
+    let has_room = wanted.queue_bytes == 0 || wanted.queue_bytes >= crowd::QUEUE_BYTES;
+    end_within == QUIET_END_WITHIN && has_room
+}
+
 /// An error among the messages.
 struct Trouble {
     /// `NoError`: a record of a topic that nobody asked for.
@@ -469,6 +576,7 @@ impl Reader for KafkaReader {
         if let Some(refusal) = self.consumer.client().events().refusal() {
             return Err(self.cluster.refused(refusal));
         }
+        self.fit(rows, bytes)?;
         let mut held_bytes = 0;
         let mut fetched = Vec::new();
         for (_, slot) in self.slots.all().filter(|(_, slot)| slot.holds()) {
@@ -492,7 +600,9 @@ impl Reader for KafkaReader {
         if self.more || self.failed.is_some() {
             return Input::Ready;
         }
-        Input::Awaited { rings: Some(self.consumer.filled().clone()), due: Some(Instant::now() + LOOK_EVERY) }
+        let may_change = !self.consumer.is_shared() && may_share(self.end_within, self.wanted) && crowd::is_crowded();
+        let look = if may_change { QUIET } else { LOOK_EVERY };
+        Input::Awaited { rings: Some(self.consumer.filled().clone()), due: Some(Instant::now() + look) }
     }
 
     fn take_missing(&mut self) -> u64 {
@@ -511,6 +621,10 @@ impl Reader for KafkaReader {
                 let title = format!("not every broker knows partition {number} of `{}` yet", self.topics[topic]);
                 return Err(Failure::outside("kafka.new_partition", title));
             }
+        }
+        if self.consumer.is_shared() {
+            // Its part of the client is of those partitions that it had.
+            self.read_alone()?;
         }
         for part in parts {
             self.slots.insert(part.partition, Slot::at(part, self.source, &self.topics)?);

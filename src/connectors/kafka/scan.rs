@@ -76,13 +76,13 @@ impl Scan {
         let topics = Topics::connect(cluster)?;
         let bounds = topics.existing(topic).and_then(|count| topics.bounds(topic, count))?;
         let topic: Arc<str> = topic.into();
-        let consumer = Consumer::open(cluster, std::slice::from_ref(&topic), "runner-scan", END_WITHIN, fetch_bytes)?;
+        let consumer = Consumer::open(cluster, std::slice::from_ref(&topic), END_WITHIN, fetch_bytes)?;
         let progress = |bounds: Bounds| Progress { next: bounds.low, ended: bounds.low >= bounds.high, bounds };
         let partitions: Vec<Progress> = bounds.into_iter().map(progress).collect();
         let open: Vec<(Partition, Offset)> =
             (0..).zip(&partitions).filter(|(_, p)| !p.ended).map(|(number, p)| (number, p.next)).collect();
         let no_bell = |cause| Failure::outside("kafka.descriptor", "no file descriptor is left").because(cause);
-        let scan = Scan {
+        let mut scan = Scan {
             cluster: cluster.clone(),
             topic,
             consumer,

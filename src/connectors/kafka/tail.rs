@@ -31,7 +31,7 @@ impl Tail {
         let no_bell = |cause| Failure::outside("kafka.descriptor", "no file descriptor is left").because(cause);
         Ok(Tail {
             topics: Topics::seeing_uncommitted(cluster)?,
-            consumer: Consumer::open(cluster, &names, "runner-tail", FETCH, 1 << 20)?,
+            consumer: Consumer::open(cluster, &names, FETCH, 1 << 20)?,
             names,
             watched: Vec::new(),
             bell: Bell::new().map_err(no_bell)?,

@@ -50,7 +50,7 @@ fn last_committed(
     mut looked: BTreeMap<Partition, Offset>,
 ) -> Result<Vec<Tail>, Failure> {
     let mut tails = Vec::new();
-    let mut consumer = Consumer::open(cluster, &[topic.into()], "runner-tails", END_WITHIN, QUEUE_BYTES)?;
+    let mut consumer = Consumer::open(cluster, &[topic.into()], END_WITHIN, QUEUE_BYTES)?;
     let mut look = FIRST_LOOK;
     while !looked.is_empty() {
         let from = |(partition, _): (&Partition, &Offset)| {

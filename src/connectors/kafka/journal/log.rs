@@ -64,7 +64,6 @@ pub(super) fn read(
     cluster: &Cluster,
     topics: &Topics,
     topic: &str,
-    group: &str,
     from: Offset,
 ) -> Result<(Vec<Entry>, Offset), Failure> {
     let bounds = topics.bounds(topic, 1)?[0];
@@ -73,7 +72,7 @@ pub(super) fn read(
     if next >= bounds.high {
         return Ok((entries, bounds.high));
     }
-    let mut consumer = Consumer::open(cluster, &[topic.into()], group, END_WITHIN, QUEUE_BYTES)?;
+    let mut consumer = Consumer::open(cluster, &[topic.into()], END_WITHIN, QUEUE_BYTES)?;
     let doing = format!("read the journal in topic `{topic}`");
     let fail = |consumer: &Consumer, error| cluster.failure(consumer.client(), &doing, error);
     consumer.assign(&[(0, next)]).map_err(|error| fail(&consumer, error))?;
