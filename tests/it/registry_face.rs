@@ -223,6 +223,40 @@ fn deletes_in_the_wrong_order_and_what_does_not_fit_have_codes_of_their_own() {
     r.refused(post, "/subjects/i/versions", Some(&given), 422, 42205);
 }
 
+#[test]
+fn rules_that_cannot_be_are_refused_wherever_they_are_given() {
+    let r = Asked::new();
+    let good = json!({ "name": "r", "type": "CEL", "mode": "WRITE" });
+    let rules = |list: &str, rules: &[&Value]| json!({ list: rules });
+    let changed = |key: &str, value: Value| {
+        let mut rule = good.clone();
+        rule[key] = value;
+        rule
+    };
+    let (unnamed, odd, untyped) =
+        (changed("name", Value::Null), changed("name", json!("1-r")), changed("type", Value::Null));
+    for wrong in [
+        rules("domainRules", &[&unnamed]),
+        rules("domainRules", &[&odd]),
+        rules("encodingRules", &[&untyped]),
+        rules("domainRules", &[&good, &good]),
+        rules("migrationRules", &[&good]),
+        rules("domainRules", &[&changed("mode", json!("UPGRADE"))]),
+    ] {
+        let mut body = schema(&record(A));
+        body["ruleSet"] = wrong.clone();
+        r.refused(Method::POST, "/subjects/s/versions", Some(&body), 422, 42210);
+        for key in ["defaultRuleSet", "overrideRuleSet"] {
+            r.refused(Method::PUT, "/config/s", Some(&json!({ key: wrong })), 422, 42210);
+        }
+    }
+    r.refused(Method::GET, "/subjects/s/versions", None, 404, 40401);
+    r.refused(Method::GET, "/config/s", None, 404, 40408);
+    let mut body = schema(&record(A));
+    body["ruleSet"] = rules("domainRules", &[&good]);
+    assert_eq!(r.good(Method::POST, "/subjects/s/versions", Some(&body))["version"], 1);
+}
+
 /// Its folder is not there: nothing was changed, and the next change that can be kept is.
 #[test]
 fn what_cannot_be_kept_is_a_store_error() {

@@ -1,7 +1,7 @@
 //! Registering and deleting.
 
 use super::stored::{Book, Context, Version};
-use super::{Against, Deleted, Entry, Found, NewSchema, Parsed, Subject, Which};
+use super::{Against, Deleted, Entry, Found, NewSchema, Parsed, Subject, Which, rules};
 use crate::registry::refusal::Refusal;
 use crate::time::Millis;
 
@@ -9,7 +9,7 @@ impl Book {
     /// Registers a schema; what is known already is answered as it is.
     ///
     /// # Errors
-    /// 40901 with the reasons for an incompatible one; 42201, 42205, 42208.
+    /// 40901 with the reasons for an incompatible one; 42201, 42205, 42208, 42210.
     pub fn register(
         &mut self,
         subject: &Subject,
@@ -17,6 +17,7 @@ impl Book {
         normalize: bool,
         now: Millis,
     ) -> Result<Found, Refusal> {
+        rules::check(new.rule_set.as_ref())?;
         let new = self.with_newest_text(subject, new)?;
         let parsed = self.parse(subject, &new, normalize)?;
         let mode = self.mode(subject);

@@ -9,6 +9,7 @@
 mod changes;
 mod difference;
 mod metadata;
+mod rules;
 mod settings;
 mod stored;
 #[cfg(test)]

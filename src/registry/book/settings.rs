@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::stored::Book;
-use super::{Deleted, Entry, Found, NewSchema, Parsed, Subject, Which};
+use super::{Deleted, Entry, Found, NewSchema, Parsed, Subject, Which, rules};
 use crate::registry::avro::Schema;
 use crate::registry::compatibility::{self, Kind, Reason};
 use crate::registry::level::{Level, Mode};
@@ -154,7 +154,7 @@ impl Book {
     /// Sets what is given and leaves the rest; what is set now.
     ///
     /// # Errors
-    /// 42203 for an unknown level.
+    /// 42203 for an unknown level, 42210 for rules that cannot be.
     pub fn set_config(&mut self, place: &str, given: &Map<String, Json>) -> Result<(), Refusal> {
         let level = given.get("compatibility").filter(|level| !level.is_null());
         let level = level.map(|level| {
@@ -163,6 +163,9 @@ impl Book {
             known.ok_or_else(|| Refusal::new(42203, format!("Invalid compatibility level. Valid values are {words}")))
         });
         let level = level.transpose()?;
+        for key in ["defaultRuleSet", "overrideRuleSet"] {
+            rules::check(given.get(key))?;
+        }
         let place = self.place(place);
         let config = self.configs.entry(place.clone()).or_default();
         if let Some(level) = level {

@@ -381,7 +381,7 @@ fn a_sink_reads_the_topics_that_fit_and_those_that_come_to_fit() {
     let server = worker(&folder);
     let prefix = crate::servers::unique("fitting");
     let config = json!({
-        "connector.class": "FileStreamSink", "file": "out.txt", "topics.regex": format!("{prefix}-.*"),
+        "connector.class": "FileStreamSink", "file": "out.txt", "topics.regex": format!("{prefix}-(?!.*-dlq$).*"),
         "value.converter": "org.apache.kafka.connect.storage.StringConverter",
         "key.converter": "org.apache.kafka.connect.storage.StringConverter",
     });
@@ -410,6 +410,7 @@ fn a_sink_reads_the_topics_that_fit_and_those_that_come_to_fit() {
     until_task(&server, "fits", "RUNNING");
     produce("a", "one");
     until_lines(&["one"]);
+    produce("bad-dlq", "never");
     produce("b", "two");
     produce("a", "three");
     until_lines(&["one", "three", "two"]);
