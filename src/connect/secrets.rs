@@ -9,15 +9,36 @@ use super::refusal::Refusal;
 /// What is shown in place of a secret: the word of Kafka's own `Password` type.
 pub const HIDDEN: &str = "[hidden]";
 
-/// What the names of settings with secrets have in them: Kafka's clients', the registry's, and those of classes that
-/// are not here.
-const WORDS: [&str; 8] =
-    ["password", "secret", "credentials", "user.info", "jaas.config", "keystore.key", "key.pem", "private.key"];
+/// What the names of settings with secrets have in them, words of it separated by points: Kafka's clients', the registry's,
+/// and those of classes that are not here.
+const WORDS: [&str; 16] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "credentials",
+    "user.info",
+    "jaas.config",
+    "keystore.key",
+    "key.pem",
+    "private.key",
+    "api.key",
+    "apikey",
+    "account.key",
+    "authorization",
+    "auth.token",
+    "access.token",
+];
+/// The same of names that end so, as a whole word.
+const LAST_WORDS: [&str; 4] = ["token", "pwd", "pass", "pw"];
 
 /// That a setting of this name holds a secret.
 fn is_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    key.ends_with("token") || WORDS.iter().any(|word| key.contains(word))
+    let key = key.to_ascii_lowercase().replace(['_', '-'], ".");
+    let last = key.rsplit('.').next().unwrap_or_default();
+    let is_place = ["url", "uri", "file", "location", "type", "class", "source"].contains(&last);
+    let ends_so = last.ends_with("token") || LAST_WORDS.contains(&last);
+    !is_place && (ends_so || WORDS.iter().any(|word| key.contains(word)))
 }
 
 /// That a value has user and password in a URL: `http://me:secret@host`, one of a list of them.
@@ -27,10 +48,21 @@ fn has_user_info(value: &str) -> bool {
     value.split(',').filter_map(authority).any(|authority| authority.contains('@'))
 }
 
+/// That a value has a secret among a URL's parameters, `jdbc:postgresql://host/db?user=me&password=secret`, or in a header of
+/// HTTP's, `Authorization: Bearer …`.
+fn has_secret_within(value: &str) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let is_address = lower.contains("://") || lower.starts_with("jdbc:");
+    let is_given = |text: &str| !text.is_empty() && !text.starts_with("${");
+    let named = |part: &str| part.split_once('=').is_some_and(|(name, text)| is_secret(name.trim()) && is_given(text));
+    (is_address && lower.split(['?', '&', ';']).any(named)) || lower.contains("authorization:")
+}
+
 /// A value as it may be shown. One that only says where the secret is (`${secret:…}`) is none.
 pub fn shown<'a>(key: &str, value: &'a str) -> &'a str {
     let is_reference = value.starts_with("${") && value.ends_with('}') && value.matches('}').count() == 1;
-    let hides = has_user_info(value) || (is_secret(key) && !value.is_empty() && !is_reference);
+    let is_within = has_user_info(value) || has_secret_within(value);
+    let hides = is_within || (is_secret(key) && !value.is_empty() && !is_reference);
     if hides { HIDDEN } else { value }
 }
 
@@ -120,5 +152,34 @@ mod tests {
         shown.insert("value.converter.basic.auth.user.info".into(), "me:s3cret".into());
         assert!(with_secrets(shown, Some(&given)).is_ok());
         assert_eq!(super::shown("topics", "a@b://c"), "a@b://c");
+    }
+
+    #[test]
+    fn secrets_of_classes_that_are_not_here_are_hidden_too() {
+        for key in
+            ["my.api.key", "apikey", "pwd", "passphrase", "auth.token.value", "db_token", "AWS-Secret-Access-Key"]
+        {
+            assert_eq!(shown(key, "s3cret"), HIDDEN, "{key}");
+        }
+        let within = [
+            "jdbc:postgresql://host/db?user=me&password=s3cret",
+            "jdbc:sqlserver://host;user=me;password=s3cret;encrypt=true",
+            "https://host/path?access_token=s3cret",
+            "Authorization: Bearer s3cret",
+        ];
+        for value in within {
+            assert_eq!(shown("connection.url", value), HIDDEN);
+        }
+        let shown_as_they_are = [
+            ("sasl.oauthbearer.token.endpoint.url", "https://host/token"),
+            ("transforms.mask.fields", "password"),
+            ("schema.keyfield", "token"),
+            ("connection.url", "jdbc:postgresql://host/db?user=me&password=${secret:env:DB}"),
+            ("ssl.truststore.location", "/etc/password"),
+            ("tokens.max", "3"),
+        ];
+        for (key, value) in shown_as_they_are {
+            assert_eq!(shown(key, value), value, "{key}");
+        }
     }
 }

@@ -92,7 +92,12 @@ impl Diagnostics {
     }
 
     pub fn has_errors(&self) -> bool {
-        self.0.iter().any(|d| d.severity == Severity::Error)
+        self.error_count() > 0
+    }
+
+    /// Without the warnings.
+    pub fn error_count(&self) -> usize {
+        self.0.iter().filter(|d| d.severity == Severity::Error).count()
     }
 
     /// There are errors, and none of them is the spec's: servers are away.

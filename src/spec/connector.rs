@@ -38,6 +38,16 @@ crate::options! {
         pub config: Vec<(Spanned<String>, Spanned<ConfigText>)> = Vec::new(),
         /// Whether it runs. Default `running`; others are for a server.
         pub state: Option<Spanned<ConnectorState>>,
+        /// `true`: `state: paused`, as older documents of Strimzi's say it.
+        pub pause: Option<bool>,
+        /// Strimzi's, without effect: what can be mended by waiting is tried again in any case.
+        pub auto_restart as "autoRestart": Option<Spanned<Node>>,
+        /// Strimzi's, without effect: `GET /connectors/NAME/offsets` of a server lists them.
+        pub list_offsets as "listOffsets": Option<Spanned<Node>>,
+        /// Strimzi's, without effect: `PATCH /connectors/NAME/offsets` of a server alters them.
+        pub alter_offsets as "alterOffsets": Option<Spanned<Node>>,
+        /// Strimzi's, without effect: of a class there is one version.
+        pub version: Option<Spanned<Node>>,
     }
 }
 
@@ -64,7 +74,9 @@ fn text(value: Spanned<ConfigText>) -> Spanned<String> {
 
 impl FromNode for ConnectorSpec {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let ConnectorKeys { class, tasks_max, config, state } = FromNode::from_node(node, out)?;
+        let keys: ConnectorKeys = FromNode::from_node(node, out)?;
+        warn_of_unheeded(&keys, out);
+        let ConnectorKeys { class, tasks_max, config, state, pause, .. } = keys;
         let named = |key: &str, value: Spanned<ConfigText>| {
             (Spanned { value: key.to_owned(), place: value.place.clone() }, text(value))
         };
@@ -79,12 +91,29 @@ impl FromNode for ConnectorSpec {
             }
             all.push((key, text(value)));
         }
-        let running = || Spanned { value: ConnectorState::Running, place: node.place.clone() };
-        Some(ConnectorSpec { config: all, state: state.unwrap_or_else(running) })
+        let unsaid = if pause == Some(true) { ConnectorState::Paused } else { ConnectorState::Running };
+        let state = state.unwrap_or_else(|| Spanned { value: unsaid, place: node.place.clone() });
+        Some(ConnectorSpec { config: all, state })
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         ConnectorKeys::schema(generator)
+    }
+}
+
+/// What Strimzi's operator does, and nobody does here.
+fn warn_of_unheeded(keys: &ConnectorKeys, out: &mut Diagnostics) {
+    let ConnectorKeys { auto_restart, list_offsets, alter_offsets, version, .. } = keys;
+    let unheeded = [
+        ("autoRestart", auto_restart, "what can be mended by waiting is tried again in any case"),
+        ("listOffsets", list_offsets, "`GET /connectors/NAME/offsets` of a server lists them"),
+        ("alterOffsets", alter_offsets, "`PATCH /connectors/NAME/offsets` of a server alters them"),
+        ("version", version, "of a class there is one version"),
+    ];
+    for (key, value, why) in unheeded {
+        let Some(value) = value else { continue };
+        let warning = Diagnostic::warning("connector.unheeded", format!("`{key}` has no effect"));
+        out.push(warning.at(&value.place).note(why));
     }
 }
 

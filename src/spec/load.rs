@@ -232,7 +232,7 @@ impl<'a> Loader<'a> {
     /// Reads the body, also when the document is lost already: all errors come in one run.
     fn load_kind(&mut self, kind: &Spanned<String>, metadata: Option<Metadata>, spec: &Node, node: &Node) {
         let (documents, out) = (&mut self.documents, &mut self.out);
-        let errors_before = out.0.len();
+        let errors_before = out.error_count();
         match kind.value.as_str() {
             "Pipeline" => documents.pipelines.extend(pipeline(metadata, spec, node, out)),
             "Topic" => documents.topics.extend(document(metadata, spec, node, out)),
@@ -247,7 +247,7 @@ impl<'a> Loader<'a> {
                     .did_you_mean(other, KINDS.iter().copied()),
             ),
         }
-        documents.lost |= kind.value != "Pipeline" && out.0.len() > errors_before;
+        documents.lost |= kind.value != "Pipeline" && out.error_count() > errors_before;
     }
 
     /// True for a name that its kind does not have yet.
@@ -272,10 +272,10 @@ fn pipeline(
     node: &Node,
     out: &mut Diagnostics,
 ) -> Option<Document<PipelineSpec>> {
-    let errors_before = out.0.len();
+    let errors_before = out.error_count();
     let read = PipelineSpec::from_node(spec, out);
     let (metadata, mut spec) = (metadata?, read?);
-    if out.0.len() > errors_before {
+    if out.error_count() > errors_before {
         // No part has this name: it only says that something is broken.
         spec.broken.insert(String::new());
     }
@@ -292,11 +292,11 @@ fn document<T: FromNode>(
     node: &Node,
     out: &mut Diagnostics,
 ) -> Option<Document<T>> {
-    let errors_before = out.0.len();
+    let errors_before = out.error_count();
     let spec = T::from_node(spec, out);
     let (metadata, spec) = (metadata?, spec?);
     // A reader may complain and go on; what it gives is then not what the user meant.
-    let clean = out.0.len() == errors_before;
+    let clean = out.error_count() == errors_before;
     clean.then(|| Document { metadata, spec, folder: folder_of(node), place: node.place.clone() })
 }
 
@@ -309,12 +309,14 @@ crate::options! {
         pub namespace: Option<Spanned<String>>,
         /// Texts of the user's own.
         pub labels: Vec<(Spanned<String>, String)> = Vec::new(),
+        /// Texts of other tools: nobody reads them here.
+        pub annotations: Vec<(Spanned<String>, String)> = Vec::new(),
     }
 }
 
 impl FromNode for Metadata {
     fn from_node(node: &Node, out: &mut Diagnostics) -> Option<Self> {
-        let MetadataKeys { name, namespace, labels } = FromNode::from_node(node, out)?;
+        let MetadataKeys { name, namespace, labels, annotations: _ } = FromNode::from_node(node, out)?;
         let mut is_clean = true;
         for name in std::iter::once(&name).chain(&namespace).filter(|name| !is_document_name(&name.value)) {
             is_clean = false;

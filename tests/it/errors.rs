@@ -162,6 +162,32 @@ spec:
 "#,
 ];
 
+/// What Strimzi's operator does with a connector beside running it is no error here.
+#[test]
+fn a_whole_document_of_strimzis_is_read_and_what_has_no_effect_is_named() {
+    let text = "apiVersion: kafka.strimzi.io/v1
+kind: KafkaConnector
+metadata:
+  name: words
+  labels: { strimzi.io/cluster: my-connect }
+  annotations: { strimzi.io/restart: \"false\" }
+spec:
+  class: FileStreamSource
+  tasksMax: 1
+  pause: true
+  autoRestart: { enabled: true, maxRestarts: 7 }
+  listOffsets: { toConfigMap: { name: words-offsets } }
+  alterOffsets: { fromConfigMap: { name: words-offsets } }
+  config: { file: words.txt, topic: words }
+";
+    let (documents, diagnostics) = spec::load_text("strimzi.yaml", text, &values());
+    assert!(!diagnostics.has_errors(), "{}", render(&diagnostics, Style::Plain));
+    let titles: Vec<&str> = diagnostics.0.iter().map(|diagnostic| diagnostic.title.as_str()).collect();
+    let unheeded = ["autoRestart", "listOffsets", "alterOffsets"].map(|key| format!("`{key}` has no effect"));
+    assert_eq!(titles, unheeded);
+    assert_eq!(documents.connectors[0].spec.state.value, spec::ConnectorState::Paused);
+}
+
 #[test]
 fn good_specs_load_without_a_word() {
     for text in GOOD {

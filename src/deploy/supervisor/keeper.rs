@@ -247,7 +247,9 @@ impl Keeper {
         if let Some(reason) = reason.as_ref().filter(|reason| state == State::Failed && reason.code == BAD_RECORD) {
             seen.told = Some(reason.message.clone());
         }
-        if reason.is_some() || matches!(state, State::Paused | State::Stopped | State::Ended) {
+        // Of one that was started again the reason stays; of one that only waited it is gone with the wait.
+        let waited = state == State::Running && seen.status.restarts == 0;
+        if reason.is_some() || waited || matches!(state, State::Paused | State::Stopped | State::Ended) {
             seen.status.reason = reason;
         }
     }

@@ -276,6 +276,25 @@ fn a_registry_that_is_away_is_waited_for() {
     done(&server, "PUT /connectors/waits/config", Some(&config), 200);
     until_task(&server, "waits", "RUNNING");
     crate::specs::read_when(&avro, 3);
+
+    // One that comes back is not named any more.
+    let mut door = crate::gate::Gate::to(server.registry.as_ref().unwrap().strip_prefix("http://").unwrap());
+    config["value.converter.schema.registry.url"] = json!(format!("http://{}", door.address()));
+    done(&server, "POST /connectors", Some(&json!({ "name": "returns", "config": config })), 201);
+    let shown = || server.get("/v1/pipelines/returns?namespace=connect");
+    let until = |state: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while shown()["state"] != state {
+            assert!(Instant::now() < deadline, "it is not {state}: {}", shown());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        shown()
+    };
+    let waiting = until("waiting");
+    assert!(waiting["reason"]["message"].as_str().is_some(), "{waiting}");
+    door.open();
+    let running = until("running");
+    assert!(running["reason"].is_null(), "{running}");
 }
 
 /// How long a connector takes to run, how long questions take meanwhile, and whether anything is left behind.
