@@ -14,7 +14,7 @@ use super::bounds::java_class;
 use super::decimal;
 use super::files::branch_name;
 use super::generate::{ints, longs};
-use super::types::nullable;
+use super::types::only_branch;
 use crate::registry::avro::{Field, NamedKind, Primitive, Schema, Type};
 
 /// How values were written.
@@ -75,7 +75,7 @@ impl Constants<'_> {
                 let entries = StructArray::new(entry.clone(), vec![Arc::new(keys), inner], None);
                 Ok(Arc::new(MapArray::new(field.clone(), offsets, entries, nulls(values), false)))
             }
-            (Type::Union(branches), _) => match nullable(branches) {
+            (Type::Union(branches), _) => match only_branch(branches) {
                 Some(inner) => {
                     let values: Vec<_> = values
                         .iter()

@@ -120,6 +120,7 @@ enum Builder {
     Record { fields: Fields, columns: Vec<Builder>, count: usize },
     Nullable { null_first: bool, odds: Option<f64>, valid: BooleanBufferBuilder, inner: Box<Builder> },
     Late { odds: f64, by: i64, inner: Box<Builder> },
+    Alone(Box<Builder>),
     Union { fields: UnionFields, ids: Vec<i8>, offsets: Vec<i32>, branches: Vec<(Builder, i32)> },
 }
 
@@ -205,6 +206,7 @@ impl Builder {
                 valid: BooleanBufferBuilder::new(0),
                 inner: Box::new(Builder::of(inner, data_type)),
             },
+            (Kind::Alone(inner), _) => Builder::Alone(Box::new(Builder::of(inner, data_type))),
             (Kind::Union(branches), DataType::Union(fields, _)) => Builder::Union {
                 fields: fields.clone(),
                 ids: Vec::new(),
@@ -319,6 +321,10 @@ impl Builder {
                 valid.append(!is_null);
                 if is_null { inner.push_placeholder() } else { inner.push(draw) }
             }
+            Builder::Alone(inner) => {
+                draw.random.next_below(1);
+                inner.push(draw);
+            }
             Builder::Union { ids, offsets, branches, .. } => {
                 let branch = draw.random.next_below(branches.len() as i32);
                 let (builder, count) = &mut branches[branch as usize];
@@ -359,6 +365,7 @@ impl Builder {
                 valid.append(false);
                 inner.push_placeholder();
             }
+            Builder::Alone(inner) => inner.push_placeholder(),
             Builder::Union { ids, offsets, branches, .. } => {
                 let (builder, count) = &mut branches[0];
                 ids.push(0);
@@ -426,6 +433,7 @@ impl Builder {
                 Arc::new(StructArray::new(fields.clone(), columns, nulls))
             }
             Builder::Nullable { valid, inner, .. } => inner.finish(Some(NullBuffer::new(valid.finish()))),
+            Builder::Alone(inner) => inner.finish(nulls),
             Builder::Union { fields, ids, offsets, branches } => {
                 let children = branches.iter_mut().map(|(branch, count)| {
                     *count = 0;

@@ -62,6 +62,8 @@ pub enum Kind {
         by: i64,
         inner: Box<Kind>,
     },
+    /// The branch of a union of one: which it is is drawn all the same.
+    Alone(Box<Kind>),
     /// Any other union.
     Union(Vec<Column>),
 }
@@ -154,6 +156,7 @@ impl Kind {
             }
             Kind::Record(columns) | Kind::Union(columns) => all(columns),
             Kind::Nullable { inner, .. } | Kind::Late { inner, .. } => inner.bytes_max(),
+            Kind::Alone(inner) => inner.bytes_max(),
             Kind::Decimal(_) => 32,
             _ => 8,
         }

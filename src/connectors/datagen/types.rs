@@ -58,7 +58,7 @@ impl<'a> Types<'a> {
                 let entries = Fields::from(vec![Field::new("key", DataType::Utf8, false), value]);
                 Ok(DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false))
             }
-            Type::Union(branches) => match nullable(branches) {
+            Type::Union(branches) => match only_branch(branches) {
                 Some(inner) => self.data_type(inner),
                 None => self.union(branches),
             },
@@ -128,7 +128,7 @@ impl<'a> Types<'a> {
 
 fn named_field(schema: &Schema, name: &str, ty: &Type, data_type: DataType) -> Field {
     let nullable_of = match ty {
-        Type::Union(branches) => nullable(branches),
+        Type::Union(branches) => only_branch(branches),
         _ => None,
     };
     let may_be_null = match ty {
@@ -158,10 +158,11 @@ pub fn is_null(ty: &Type) -> bool {
     matches!(ty, Type::Primitive { kind: Primitive::Null, .. })
 }
 
-/// The other branch of a union of null and one other.
-pub fn nullable(branches: &[Type]) -> Option<&Type> {
+/// The other branch of a union of null and one other, or the one that stands alone: columns are of its type.
+pub fn only_branch(branches: &[Type]) -> Option<&Type> {
     match branches {
         [null, other] | [other, null] if is_null(null) => Some(other),
+        [other] if !is_null(other) => Some(other),
         _ => None,
     }
 }

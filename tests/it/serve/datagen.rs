@@ -283,3 +283,54 @@ fn a_registry_that_goes_away_is_waited_for_by_whoever_starts() {
         next = next.max(iteration + 1);
     }
 }
+
+/// Confluent's AvroData makes `["int"]` an int (since 8.0), and a branch is drawn all the same.
+#[test]
+fn a_union_of_one_is_that_one() {
+    let folder = Folder::new();
+    let server = worker(&folder);
+    let schema = r#"{"type": "record", "name": "Rec", "namespace": "n", "doc": "d", "fields": [
+        {"name": "r", "type": ["int"]},
+        {"name": "u", "type": [{"type": "long", "arg.properties": {"options": [5]}}, "null"]}]}"#;
+    let made = |name: &str, more: Value| {
+        let topic = servers::topic(name, 1);
+        let config = with(config(&topic), with(json!({ "schema.string": schema, "iterations": 4 }), more));
+        done(&server, &format!("PUT /connectors/{name}/config"), Some(&config), 201);
+        until_all_failed(&server, name, 1);
+        (servers::read(&topic), format!("{topic}-value"))
+    };
+    let (plain, _) = made("alone", json!({}));
+    let mut seed = 7;
+    let expected: Vec<Value> = (0..4)
+        .map(|_| {
+            let mut random = JavaRandom::of(seed);
+            random.next_int();
+            let r = random.next_int();
+            // 31 bits, of which the first one says which branch it is. Of one option the index is drawn, too.
+            let is_long = random.next_int() as u32 >> 31 == 0;
+            if is_long {
+                random.next_int();
+            }
+            seed = random.next_long();
+            json!({ "r": r, "u": is_long.then_some(5) })
+        })
+        .collect();
+    assert_eq!(plain.iter().map(row).collect::<Vec<_>>(), expected);
+
+    let url = server.registry.clone().unwrap();
+    let avro = json!({
+        "value.converter": "io.confluent.connect.avro.AvroConverter", "value.converter.schema.registry.url": url,
+    });
+    let (records, subject) = made("alone-avro", avro);
+    let latest = reqwest::blocking::get(format!("{url}/subjects/{subject}/versions/latest/schema")).unwrap();
+    let schema: Value = latest.json().unwrap();
+    assert_eq!((&schema["name"], &schema["namespace"]), (&json!("Rec"), &json!("n")));
+    assert_eq!(schema["fields"][0], json!({ "name": "r", "type": "int" }));
+    let parsed = apache_avro::Schema::parse_str(&schema.to_string()).unwrap();
+    let decoded = |record: &TestRecord| -> Value {
+        let value = record.value.as_ref().unwrap();
+        let datum = apache_avro::from_avro_datum(&parsed, &mut &value[5..], None).unwrap();
+        datum.try_into().unwrap()
+    };
+    assert_eq!(records.iter().map(decoded).collect::<Vec<_>>(), expected);
+}

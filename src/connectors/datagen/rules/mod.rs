@@ -22,7 +22,7 @@ use self::numbers::now_parts;
 use super::bounds::java_class;
 use super::iteration::Iteration;
 use super::kinds::{Column, Kind, Rules};
-use super::types::{self, is_null, nullable};
+use super::types::{self, is_null, only_branch};
 use crate::registry::avro::{Named, NamedKind, Primitive, Properties, Schema, Type};
 use crate::report::Severity;
 
@@ -153,7 +153,10 @@ impl<'a> Reader<'a> {
     }
 
     fn union(&mut self, branches: &'a [Type]) -> Option<Kind> {
-        if let Some(other) = nullable(branches) {
+        if let Some(other) = only_branch(branches) {
+            if branches.len() == 1 {
+                return Some(Kind::Alone(Box::new(self.kind(other)?)));
+            }
             let (odds, inner) = (self.nulls(other), self.kind(other));
             return Some(Kind::Nullable { null_first: is_null(&branches[0]), odds: odds?, inner: Box::new(inner?) });
         }
