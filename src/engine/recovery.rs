@@ -93,6 +93,7 @@ impl History {
 pub struct SinkMemory {
     pub name: String,
     pub delivery: Delivery,
+    /// Of a sink that is at least once: from when it was exactly once, if it was.
     pub progress: Option<SinkProgress>,
 }
 
@@ -374,7 +375,9 @@ fn first_run(
         return Err(Failure::user("refused.no_plan", "the journal has epochs but no plan record")
             .hint("somebody trimmed it; start over with `--fresh`"));
     }
-    if let Some(sink) = sinks.iter().find(|sink| sink.progress.is_some() && !facts.adopts) {
+    // One that is at least once may have it of whoever wrote there before.
+    let remembers = |sink: &&SinkMemory| sink.delivery == Delivery::Remembers && sink.progress.is_some();
+    if let Some(sink) = sinks.iter().find(remembers).filter(|_| !facts.adopts) {
         return Err(Failure::user(
             "refused.lineage",
             format!("sink `{}` has output of an earlier run, but the journal is empty", sink.name),
@@ -424,8 +427,19 @@ fn last_epoch(
     match (sink.delivery, &sink.progress) {
         (Delivery::Transaction, _) => Ok(last),
         // What it has of a time before it was added (removed from the spec, and back) counts for nothing.
-        (Delivery::AtLeastOnce, _) => {
-            Ok(history.progress.get(&sink.name).copied().unwrap_or(nothing_yet).max(nothing_yet))
+        (Delivery::AtLeastOnce, beside) => {
+            let noted = history.progress.get(&sink.name).copied().unwrap_or(nothing_yet).max(nothing_yet);
+            // Before it was at least once, it remembered by itself.
+            let before = beside.as_ref().filter(|before| before.lineage == plan.lineage);
+            Ok(before.map_or(noted, |before| noted.max(before.epoch.min(last))))
+        }
+        // Of its time as at least once the journal knows, and the sink does not.
+        (Delivery::Remembers, None) if history.progress.get(&sink.name).is_some_and(|noted| *noted > nothing_yet) => {
+            Err(Failure::user(
+                "refused.sink_moved",
+                format!("sink `{}` was at least once so far, and does not remember what it has", sink.name),
+            )
+            .hint("undo the change of its `delivery`; or give the sink another name: a new one begins where the pipeline is; or start over with `--fresh`"))
         }
         (Delivery::Remembers, None) => Ok(nothing_yet),
         (Delivery::Remembers, Some(progress)) if progress.lineage != plan.lineage => {

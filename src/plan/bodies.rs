@@ -33,7 +33,7 @@ crate::options! {
     pub struct FileSinkOptions {
         /// A path from the document's folder. Example: `path: out/late.jsonl`.
         pub path: Spanned<String>,
-        /// Writes behind what a file has that no pipeline wrote, which is refused otherwise. Default: false. Example: `append: true`.
+        /// Writes behind what a file has that no pipeline wrote, which is refused otherwise; what is `delivery: at_least_once` always does. Default: false. Example: `append: true`.
         pub append: bool = false,
     }
 }

@@ -58,7 +58,7 @@ crate::options! {
         /// Rows that change are written so far apart, at multiples of it since 1970-01-01 UTC: what has changed since, or with
         /// `mode: complete` the whole table. Default: each epoch. Example: `every: 10s`.
         pub every: Option<Spanned<DurationMs>>,
-        /// How often a row may appear; default `exactly_once` where the sink can. A Kafka sink that is `at_least_once` needs no transactions, unless another sink on its cluster is exactly once: then it joins that one's.
+        /// How often a row may appear; default `exactly_once` where the sink can. A Kafka sink that is `at_least_once` needs no transactions, unless another sink on its cluster is exactly once: then it joins that one's. A file is then appended to, whoever else writes it: nothing stands beside it, nothing is locked, no folder is made.
         pub delivery: Option<Spanned<DeliverySpec>>,
     }
 }

@@ -9,6 +9,7 @@ mod connect;
 mod connectors;
 mod datagen;
 mod encrypted;
+mod files;
 mod guarded;
 mod kept;
 mod many;

@@ -64,8 +64,9 @@ pub fn sink(connector: &Connector, draft: &mut Draft) -> Result<Made, String> {
     draft.source.insert("format".into(), json!("bytes"));
     // A record without a value is a line, too.
     draft.source.insert("columns".into(), json!({ "value": "bytes?" }));
-    // Lines join those that are there.
+    // Lines join those that are there, and those that others write meanwhile.
     draft.sink.insert("file".into(), json!({ "path": path, "append": true }));
+    draft.sink.insert("delivery".into(), json!("at_least_once"));
     draft.sink.insert("format".into(), converters.format());
     clients::errors(connector, true, draft);
     draft.lanes = connector.tasks();

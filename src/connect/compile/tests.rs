@@ -120,7 +120,9 @@ fn topics_go_to_a_file_by_a_group_of_connects() {
     let bodies = bodies(&compiled.document);
     let kafka = json!({"topics": ["a", "b"], "group": "connect-a b", "start": "latest", "on_expired": "latest", "properties": {"fetch.max.bytes": "1000000"}});
     assert_eq!(bodies[0]["sources"]["rows"]["kafka"], kafka);
-    let format = &bodies[0]["sinks"]["out"]["format"]["connect"];
+    let sink = &bodies[0]["sinks"]["out"];
+    assert_eq!((&sink["delivery"], &sink["file"]["append"]), (&json!("at_least_once"), &json!(true)));
+    let format = &sink["format"]["connect"];
     assert_eq!(format["transforms.drop.type"], "org.apache.kafka.connect.transforms.Filter");
     assert_eq!(format["predicates.gone.type"], "org.apache.kafka.connect.transforms.predicates.RecordIsTombstone");
     assert_eq!(bodies[0]["dead_letter"]["kafka"], json!({"topic": "dead"}));

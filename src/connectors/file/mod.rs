@@ -2,8 +2,10 @@
 //!
 //! [`FileSource`] reads the files that a path or pattern names, one after another, as one partition
 //! that ends; [`FollowedFile`] one file to which lines are added. [`FileSink`] appends to one file, exactly once: a sidecar beside it remembers the
-//! epoch and the length that belongs to it, and what is behind that length is cut off.
+//! epoch and the length that belongs to it, and what is behind that length is cut off. [`AppendedFile`] appends at least once, to a file that others
+//! may write, too.
 
+mod appended;
 mod follow;
 mod lines;
 mod reader;
@@ -11,6 +13,7 @@ mod sidecar;
 mod sink;
 mod source;
 
+pub use appended::AppendedFile;
 pub use follow::FollowedFile;
 pub use lines::Framing;
 pub use sink::FileSink;

@@ -149,21 +149,8 @@ impl FileWriter {
     /// The bytes of those epochs that the file does not have yet.
     fn text(&self, lineage: &str, epochs: &[EpochRows]) -> Vec<u8> {
         let is_new = |epoch: Epoch| self.done.lineage != lineage || epoch > self.done.epoch;
-        let runs = || epochs.iter().filter(|rows| is_new(rows.epoch)).flat_map(EpochRows::runs);
-        let header = self.header.as_ref().map_or(0, |header| header.len() + 1);
-        let mut text =
-            Vec::with_capacity(header + runs().map(|run| run.arena.len() + run.records.len()).sum::<usize>());
-        for run in runs() {
-            for value in run.records.iter().filter_map(|record| record.value.as_ref()) {
-                if let (Some(header), true, 0) = (&self.header, text.is_empty(), self.done.length) {
-                    text.extend_from_slice(header);
-                    text.push(b'\n');
-                }
-                text.extend_from_slice(run.bytes(value));
-                text.push(b'\n');
-            }
-        }
-        text
+        let header = self.header.iter().filter(|_| self.done.length == 0).flat_map(|header| [header.as_slice(), b"\n"]);
+        text(&header.collect::<Vec<_>>().concat(), epochs.iter().filter(|rows| is_new(rows.epoch)))
     }
 
     fn append(&mut self, lineage: &str, epoch: Epoch, text: &[u8]) -> Result<(), Failure> {
@@ -219,6 +206,23 @@ impl Drop for FileWriter {
     }
 }
 
+/// A line per record that has a value, behind `lead`; without a line nothing.
+pub(super) fn text<'r>(lead: &[u8], epochs: impl Iterator<Item = &'r EpochRows> + Clone) -> Vec<u8> {
+    let runs = || epochs.clone().flat_map(EpochRows::runs);
+    let bytes = lead.len() + runs().map(|run| run.arena.len() + run.records.len()).sum::<usize>();
+    let mut text = Vec::with_capacity(bytes);
+    for run in runs() {
+        for value in run.records.iter().filter_map(|record| record.value.as_ref()) {
+            if text.is_empty() {
+                text.extend_from_slice(lead);
+            }
+            text.extend_from_slice(run.bytes(value));
+            text.push(b'\n');
+        }
+    }
+    text
+}
+
 fn open_locked(path: &Path) -> Result<File, Failure> {
     let unopened = |error| trouble("file.open", "open", path, error);
     if let Some(folder) = path.parent() {
@@ -258,11 +262,11 @@ fn begin(path: &Path, file: &File, appends: bool) -> Result<Sidecar, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::data::{EncodedRecord, EncodedRows};
 
-    fn epoch(epoch: Epoch, lines: &[&str]) -> EpochRows {
+    pub fn epoch(epoch: Epoch, lines: &[&str]) -> EpochRows {
         let mut run = EncodedRows::default();
         for line in lines {
             let value = Some(run.put(line.as_bytes()));

@@ -180,7 +180,7 @@ impl Place {
 
 pub(super) fn changed(message: String) -> Failure {
     Failure::user("file.changed", message)
-        .hint("put the file back as it was (its time too), or start anew with `runner reset`")
+        .hint("put the file back as it was (its time too), or start anew: with `runner reset`, of a connector by deleting its offsets")
 }
 
 fn size_and_mtime(path: &Path) -> Result<(u64, i64), Failure> {

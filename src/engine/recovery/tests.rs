@@ -175,6 +175,22 @@ fn i9_a_sink_without_a_memory_has_it_in_the_journal() {
     assert_eq!((recovery.replay_from, recovery.sinks), (2, vec![1]));
 }
 
+/// All that it has was written again, or refused where the journal was trimmed.
+#[test]
+fn i9_a_sink_that_was_exactly_once_has_what_it_remembered_then() {
+    let records = || vec![plan_record(&[("f", 1)]), epoch(1, 2), epoch(2, 3), epoch(3, 4)];
+    let had = |lineage, epoch| run(records(), &[sink("f", Delivery::AtLeastOnce, Some((lineage, epoch)))]).unwrap();
+    assert_eq!((had("L", 2).replay_from, had("L", 2).sinks), (3, vec![2]));
+    assert_eq!(had("L", 9).sinks, [3]);
+    assert_eq!(had("other", 2).sinks, [0]);
+    let noted = Record::Progress { sink: "f".into(), epoch: 3 };
+    let later = [records(), vec![noted]].concat();
+    assert_eq!(run(later.clone(), &[sink("f", Delivery::AtLeastOnce, Some(("L", 2)))]).unwrap().sinks, [3]);
+    assert!(run(Vec::new(), &[sink("f", Delivery::AtLeastOnce, Some(("old", 2)))]).is_ok());
+    // The other way it would have everything twice.
+    assert_eq!(run(later, &[sink("f", Delivery::Remembers, None)]).unwrap_err().code, "refused.sink_moved");
+}
+
 #[test]
 fn i12_a_new_sink_begins_behind_the_last_epoch() {
     let records = vec![plan_record(&[("k", 1)]), epoch(1, 2), epoch(2, 3)];

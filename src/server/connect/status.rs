@@ -15,7 +15,7 @@ use super::Call;
 use super::answer::{Answer, Refusal};
 use super::connectors::type_of;
 use crate::connect::find_plugin;
-use crate::deploy::connector::Connector;
+use crate::deploy::connector::{Connector, ConnectorKind};
 use crate::deploy::store::Wanted;
 use crate::deploy::supervisor::{Described, Reason, State};
 use crate::kafka_connect::DATA_EXCEPTION;
@@ -118,6 +118,11 @@ fn trace_of(reason: Option<&Reason>, connector: &Connector) -> String {
             format!(
                 "{CLASS}: Tolerance exceeded in error handler\n\tat runner ({code})\n{cause}{hint}\t... {message}\n"
             )
+        }
+        ("file.open", _) if connector.kind == ConnectorKind::Sink => {
+            let file = connector.config.get("file").map_or("", |file| file.trim());
+            let first = format!("{CLASS}: Couldn't find or create file '{file}' for FileStreamSinkTask\n");
+            format!("{first}\tat runner ({code})\nCaused by: {message}\n{hint}")
         }
         ("kafka.create_topic", Some(queue)) => {
             let first = format!("{CLASS}: Could not initialize dead letter queue with topic={queue}\n");

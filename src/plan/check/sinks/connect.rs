@@ -205,11 +205,9 @@ impl<'a> SinkCheck<'_, 'a> {
     /// Topics that are met while records are written are in no transaction, and tell no restart anything.
     fn expect_alone(&self, read: &Settings<'_>, out: &mut Diagnostics) -> Option<()> {
         let pipeline = &self.scope.pipeline.spec;
-        let at_least_once =
-            self.spec.delivery.as_ref().is_some_and(|delivery| delivery.value == DeliverySpec::AtLeastOnce);
         let in_file = pipeline.state.journal.as_ref().is_some_and(|journal| journal.value == JournalSpec::File);
         let by_journal = pipeline.restart.as_ref().is_none_or(|restart| restart.value == RestartSpec::Journal);
-        if at_least_once && in_file && by_journal {
+        if is_at_least_once(self.spec) && in_file && by_journal {
             return Some(());
         }
         out.push(

@@ -5,6 +5,7 @@ mod places;
 mod topic;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
@@ -150,8 +151,8 @@ pub(super) fn draft_dead<'a>(
         "file" => {
             let options = FileSinkOptions::from_node(&spec.body, out)?;
             let path = scope.pipeline.folder.join(&options.path.value);
-            let sink = file::FileSink::new(path, None).appending(options.append);
-            Some(ready(Arc::new(sink), Arc::new(DeadLines), format!("file `{}`", options.path.value)))
+            let sink = check.file_sink(path, None, options.append);
+            Some(ready(sink, Arc::new(DeadLines), format!("file `{}`", options.path.value)))
         }
         "discard" => {
             DiscardOptions::from_node(&spec.body, out)?;
@@ -229,17 +230,17 @@ impl<'a> SinkCheck<'_, 'a> {
         }
         let path = self.scope.pipeline.folder.join(&options.path.value);
         if let Some(format) = self.is_connect() {
-            let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, None).appending(options.append));
+            let sink = self.file_sink(path, None, options.append);
             let to = format!("file `{}`", options.path.value);
             return self.connect_lines(format, sink, to, mode, input, outline, out);
         }
         if self.is_original() {
             let format = self.original(input, out)?;
-            let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, None).appending(options.append));
+            let sink = self.file_sink(path, None, options.append);
             return Some(self.ready_original(sink, mode, format!("file `{}`", options.path.value), format));
         }
         let writing = self.plain(format, input, out)?;
-        let sink: Arc<dyn Sink> = Arc::new(file::FileSink::new(path, writing.header_line()).appending(options.append));
+        let sink = self.file_sink(path, writing.header_line(), options.append);
         let columns = writing.columns();
         let lines = Lines { columns: columns.clone(), encoder: writing.encoder(), mode };
         let needs = columns.into_iter().collect();
@@ -251,6 +252,13 @@ impl<'a> SinkCheck<'_, 'a> {
             format!("file `{}`", options.path.value),
             writing.describe(),
         ))
+    }
+
+    fn file_sink(&self, path: PathBuf, header: Option<Vec<u8>>, appends: bool) -> Arc<dyn Sink> {
+        match is_at_least_once(self.spec) {
+            true => Arc::new(file::AppendedFile::new(path, header)),
+            false => Arc::new(file::FileSink::new(path, header).appending(appends)),
+        }
     }
 
     /// A format without a registry, for files and consoles.
@@ -373,6 +381,11 @@ impl<'a> SinkCheck<'_, 'a> {
 /// The user's columns of the rows.
 fn value_schema(input: &Shape) -> Schema {
     Schema::new(user_fields(&input.columns).cloned().collect::<Vec<_>>())
+}
+
+/// Whether the sink asks for no more.
+fn is_at_least_once(spec: &SinkSpec) -> bool {
+    spec.delivery.as_ref().is_some_and(|delivery| delivery.value == DeliverySpec::AtLeastOnce)
 }
 
 fn guarantee(delivery: Delivery) -> &'static str {

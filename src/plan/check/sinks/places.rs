@@ -170,7 +170,7 @@ impl Names {
 
 impl SinkDraft<'_> {
     fn at_least_once(&self) -> bool {
-        self.spec.delivery.as_ref().is_some_and(|delivery| delivery.value == DeliverySpec::AtLeastOnce)
+        is_at_least_once(self.spec)
     }
 
     /// No journal on any cluster.
