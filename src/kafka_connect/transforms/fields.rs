@@ -304,9 +304,13 @@ impl ExtractField {
             if !value.is_null() {
                 datum.as_map("field extraction")?;
             }
-            for name in &self.path {
-                value = match &value {
-                    Value::Map(entries) => map_get(entries, name).cloned().unwrap_or(Value::Null),
+            for (depth, name) in self.path.iter().enumerate() {
+                value = match value {
+                    Value::Map(entries) => map_get(&entries, name).cloned().unwrap_or(Value::Null),
+                    other if depth > 0 && !other.is_null() => {
+                        Datum::schemaless(other).as_map("nested field access")?;
+                        Value::Null
+                    }
                     _ => Value::Null,
                 };
             }

@@ -102,11 +102,17 @@ fn task_state(described: &Described, connector: &Connector) -> (&'static str, Op
     }
 }
 
+const BAD_RECORD_HINT: &str = "`errors.tolerance` `all` passes over such records, and a sink's \
+                               `errors.deadletterqueue.topic.name` keeps them";
+
 /// What stands where Connect has the trace of a Java exception: its first lines are those that alerts look for.
 fn trace_of(reason: Option<&Reason>, connector: &Connector) -> String {
     const CLASS: &str = "org.apache.kafka.connect.errors.ConnectException";
     let Some(reason) = reason else { return format!("{CLASS}\n") };
     let Reason { code, message, hint, .. } = reason;
+    // That of a pipeline speaks of keys which a connector has not.
+    let of_connector = matches!(code.as_str(), "record.bad" | "errors.too_many").then_some(BAD_RECORD_HINT);
+    let hint = of_connector.or(hint.as_deref());
     let hint = hint.as_ref().map_or(String::new(), |hint| format!("hint: {hint}\n"));
     let queue = connector.config.get("errors.deadletterqueue.topic.name").map(|topic| topic.trim());
     let queue = queue.filter(|topic| !topic.is_empty() && message.contains(&format!("`{topic}`")));
