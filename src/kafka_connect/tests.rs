@@ -432,6 +432,26 @@ fn values_are_written_with_the_latest_schema_where_that_is_asked_for() {
 }
 
 #[test]
+fn a_record_goes_into_the_branch_of_its_name() {
+    // The first record takes any: its field may be null.
+    const LATEST: &str = r#"["null",
+        {"type":"record","name":"X","namespace":"n","fields":[{"name":"n","type":["null","int"],"default":null}]},
+        {"type":"record","name":"R","namespace":"n","fields":[{"name":"a","type":"int"}]}]"#;
+    let (_folder, registry) = registry_with(&[("t-value", LATEST)]);
+    let latest =
+        [("auto.register.schemas", "false"), ("use.latest.version", "true"), ("latest.compatibility.strict", "false")];
+    let mut seven = one_int(7);
+    let converter = converter_of(&registry, &latest).unwrap();
+    let named = Schema { name: Some("n.R".into()), ..(*seven.schema.unwrap()).clone() };
+    let named = Arc::new(named);
+    if let Value::Struct(row) = &mut seven.value {
+        row.schema = named.clone();
+    }
+    seven.schema = Some(named);
+    assert_eq!(converter.encode("t", &seven).unwrap().unwrap(), b"\0\0\0\0\x01\x04\x0e");
+}
+
+#[test]
 fn a_time_in_other_units_is_no_value_of_the_latest_schema() {
     const MICROS: &str = r#"{"type":"long","logicalType":"timestamp-micros"}"#;
     let (_folder, registry) = registry_with(&[("t-value", MICROS)]);

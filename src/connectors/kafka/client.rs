@@ -111,7 +111,7 @@ impl Cluster {
 
     /// `kafka.unreachable`, with the reason that the client's log gave; or why there is no way in.
     pub(super) fn unreachable(&self, client: &Client) -> Failure {
-        client.serve(std::time::Duration::ZERO);
+        client.hear();
         if let Some(refusal) = client.events().refusal() {
             return self.refused(refusal);
         }

@@ -172,6 +172,9 @@ impl Consumer {
     }
 
     fn of(feed: Feed, topics: &[Arc<str>], filled: Bell) -> Result<Consumer, Failure> {
+        if let Feed::Own(client) = &feed {
+            client.set_read();
+        }
         let client = feed.client().ptr();
         let one = 1u64.to_ne_bytes();
         // SAFETY: the client lives; librdkafka copies the payload; the descriptor is open until after the queue's drop.

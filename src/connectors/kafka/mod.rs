@@ -34,7 +34,7 @@ mod ticket;
 mod topics;
 mod watch;
 
-pub use awaited::Schemas;
+pub use awaited::{Schemas, ValueSchema};
 pub use client::Cluster;
 pub use further::Further;
 pub use journal::{JournalSink, KafkaJournal};

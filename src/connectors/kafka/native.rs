@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -129,6 +129,8 @@ pub(super) struct Client {
     rk: *mut rd::rd_kafka_t,
     /// Its address is librdkafka's opaque pointer: kept until the handle is destroyed.
     events: Arc<Events>,
+    /// Its own queue goes where records come: whoever takes these serves it.
+    is_read: AtomicBool,
 }
 
 // SAFETY: librdkafka's handles may be used from any thread and from several at once.
@@ -195,7 +197,7 @@ impl Client {
                 Failure::user("kafka.property", format!("the Kafka properties do not fit together: {reason}"))
             }));
         }
-        Ok(Client { rk, events })
+        Ok(Client { rk, events, is_read: AtomicBool::new(false) })
     }
 
     pub fn ptr(&self) -> *mut rd::rd_kafka_t {
@@ -204,6 +206,19 @@ impl Client {
 
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Its queue is forwarded to one with records. librdkafka ends the process where a record comes to a call that serves
+    /// callbacks only.
+    pub fn set_read(&self) {
+        self.is_read.store(true, Ordering::SeqCst);
+    }
+
+    /// Serves the callbacks that wait, if that may be done here.
+    pub fn hear(&self) {
+        if !self.is_read.load(Ordering::SeqCst) {
+            self.serve(Duration::ZERO);
+        }
     }
 
     /// Serves callbacks for at most `timeout`.

@@ -610,6 +610,10 @@ impl Reader for KafkaReader {
     }
 
     fn add(&mut self, parts: &[PartitionStart]) -> Result<(), Failure> {
+        if self.consumer.is_shared() {
+            // Its part of the client is of those partitions that it had.
+            self.read_alone()?;
+        }
         // What its client does not know yet it would take for a partition that is gone.
         let topics: BTreeSet<usize> = parts.iter().map(|part| partition::topic(part.partition)).collect();
         for topic in topics {
@@ -621,10 +625,6 @@ impl Reader for KafkaReader {
                 let title = format!("not every broker knows partition {number} of `{}` yet", self.topics[topic]);
                 return Err(Failure::outside("kafka.new_partition", title));
             }
-        }
-        if self.consumer.is_shared() {
-            // Its part of the client is of those partitions that it had.
-            self.read_alone()?;
         }
         for part in parts {
             self.slots.insert(part.partition, Slot::at(part, self.source, &self.topics)?);

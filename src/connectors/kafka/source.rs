@@ -463,7 +463,7 @@ impl Source for KafkaSource {
 
     fn report_progress(&self, positions: &BTreeMap<Partition, Position>, metadata: &str) -> Result<(), Failure> {
         let positions: Vec<_> = known_offsets(positions)?.into_iter().collect();
-        SharedTopics::of(&self.cluster).topics()?.commit(&self.group, &self.topics, &positions, metadata)
+        SharedTopics::of(&self.cluster).commit(&self.group, &self.topics, &positions, metadata)
     }
 
     fn reported(&self) -> Result<BTreeMap<Partition, Reported>, Failure> {

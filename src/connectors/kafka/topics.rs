@@ -32,6 +32,8 @@ const NAMED_WITHIN: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_millis(300), Duration::from_millis(1_400)];
 /// How long one question may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Another broker speaks for the group by now.
+const MOVED_COORDINATOR: &str = "kafka.coordinator_moved";
 /// How long a group's offsets may take: nobody depends on them.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Whoever has answered so lately is taken to be there still.
@@ -361,7 +363,11 @@ impl Topics {
             (0..count).find_map(|index| refused_partition(&*rd::rd_kafka_group_result_partitions(*groups.add(index))))
         };
         match refused {
-            Some(code) => Err(self.failure("commit the group's offsets", NativeError::of_code(code))),
+            Some(code) => {
+                let failure = self.failure("commit the group's offsets", NativeError::of_code(code));
+                let has_moved = matches!(code, Code::NotCoordinator | Code::CoordinatorNotAvailable);
+                Err(if has_moved { Failure { code: MOVED_COORDINATOR, ..failure } } else { failure })
+            }
             None => Ok(()),
         }
     }

@@ -334,10 +334,20 @@ impl SourceCheck<'_> {
             });
         }
         let documents = self.scope.documents;
-        let topics = documents.topics.iter().filter(|topic| topic.spec.schema.is_some());
-        let topics = topics.map(|topic| topic.metadata.name.value.clone());
+        let values = documents.topics.iter().filter_map(|topic| {
+            let schema = topic.spec.schema.as_ref()?;
+            let value = match schema.file.is_some() {
+                true => kafka::ValueSchema::There,
+                false => kafka::ValueSchema::Registered {
+                    subject: schema.subject.as_ref().map(|subject| subject.value.clone()),
+                    version: schema.version.as_ref().map(|version| version.value),
+                },
+            };
+            Some((topic.metadata.name.value.clone(), value))
+        });
         let subjects = documents.schemas.iter().map(|schema| schema.metadata.name.value.clone());
-        Some(Some(kafka::Schemas::new(registries.running, sides, topics.chain(subjects).collect())))
+        let (values, subjects) = (values.collect(), subjects.collect());
+        Some(Some(kafka::Schemas::new(registries.running, sides, values, subjects)))
     }
 
     /// The format of all topics' values.

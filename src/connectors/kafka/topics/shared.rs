@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
-use super::{Described, Topics};
+use super::{Described, MOVED_COORDINATOR, Topics};
 use crate::connectors::kafka::client::Cluster;
+use crate::data::{Offset, Partition};
 use crate::report::Failure;
 
 /// Who looks gets what was seen so long ago at most, where somebody has just looked.
@@ -81,6 +82,28 @@ impl SharedTopics {
         }
         let made = Arc::new(Topics::quiet(&self.cluster)?);
         Ok(lock(&self.current).get_or_insert(made).clone())
+    }
+
+    /// Commits offsets and metadata for a group without members, outside of any transaction.
+    ///
+    /// # Errors
+    /// As [`Topics::commit`].
+    pub(in crate::connectors::kafka) fn commit(
+        &self,
+        group: &str,
+        names: &[Arc<str>],
+        positions: &[(Partition, Offset)],
+        metadata: &str,
+    ) -> Result<(), Failure> {
+        let topics = self.topics()?;
+        match topics.commit(group, names, positions, metadata) {
+            // A client of librdkafka goes on to ask the coordinator that it once found; a new one looks for it.
+            Err(failure) if failure.code == MOVED_COORDINATOR => {
+                self.forget(&topics);
+                self.topics()?.commit(group, names, positions, metadata)
+            }
+            done => done,
+        }
     }
 
     /// What these topics are, as somebody saw it lately.

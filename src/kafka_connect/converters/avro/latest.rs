@@ -74,10 +74,17 @@ impl Writer<'_> {
         }
     }
 
-    /// The first branch that the value fits.
+    /// The branch of a record's own name; without one, the first that the value fits.
     fn union(&self, branches: &[Type], value: &Value, out: &mut Vec<u8>) -> Result<(), ConnectError> {
         let begin = out.len();
-        for (index, branch) in branches.iter().enumerate() {
+        let name = match value {
+            Value::Struct(row) => row.schema.name.as_deref(),
+            _ => None,
+        };
+        let is_named =
+            |branch: &Type| self.avro.definition(branch).is_some_and(|named| Some(&*named.full_name) == name);
+        let is_there = branches.iter().any(is_named);
+        for (index, branch) in branches.iter().enumerate().filter(|(_, branch)| !is_there || is_named(branch)) {
             encode::long(index as i64, out);
             if self.value(branch, value, out).is_ok() {
                 return Ok(());
