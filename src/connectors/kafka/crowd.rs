@@ -17,11 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::bindings as rd;
-
 use super::client::Cluster;
 use super::consumer;
-use super::native::Client;
+use super::native::{Client, MainQueue};
 use crate::connectors::Bell;
 use crate::report::Failure;
 
@@ -114,21 +112,6 @@ struct Inner {
     closing: AtomicBool,
 }
 
-/// Where the client's errors come.
-struct MainQueue(*mut rd::rd_kafka_queue_t);
-
-// SAFETY: librdkafka's queues may be used from any thread.
-unsafe impl Send for MainQueue {}
-// SAFETY: as above.
-unsafe impl Sync for MainQueue {}
-
-impl Drop for MainQueue {
-    fn drop(&mut self) {
-        // SAFETY: the reference is ours.
-        unsafe { rd::rd_kafka_queue_destroy(self.0) };
-    }
-}
-
 impl Inner {
     /// Serves the client's events until it is closed, and has each reader look at what came of them.
     fn serve(&self) {
@@ -147,8 +130,7 @@ impl Inner {
 impl Shared {
     fn open(cluster: &Cluster) -> Result<Shared, Failure> {
         let client = consumer::client(cluster, END_WITHIN, QUEUE_BYTES)?;
-        // SAFETY: the client lives, and longer than the reference.
-        let main = MainQueue(unsafe { rd::rd_kafka_queue_get_main(client.ptr()) });
+        let main = MainQueue::of(&client);
         let (taken, closing) = (Mutex::default(), AtomicBool::new(false));
         let inner = Arc::new(Inner { cluster: cluster.clone(), main, client, taken, closing });
         let served = inner.clone();
@@ -162,8 +144,7 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.inner.closing.store(true, SeqCst);
-        // SAFETY: the queue lives.
-        unsafe { rd::rd_kafka_queue_yield(self.inner.main.0) };
+        self.inner.main.wake();
         if let Some(thread) = self.thread.take() {
             // It cannot panic; if it did, nobody is left to be told.
             let _ = thread.join();

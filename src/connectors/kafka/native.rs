@@ -264,6 +264,35 @@ impl Drop for Client {
     }
 }
 
+/// A reference to a client's own queue, where its errors and reports come, for a thread that serves them. It goes before
+/// its client.
+pub(super) struct MainQueue(*mut rd::rd_kafka_queue_t);
+
+// SAFETY: librdkafka's queues may be used from any thread.
+unsafe impl Send for MainQueue {}
+// SAFETY: as above.
+unsafe impl Sync for MainQueue {}
+
+impl MainQueue {
+    pub fn of(client: &Client) -> MainQueue {
+        // SAFETY: the client lives, and longer than the reference.
+        MainQueue(unsafe { rd::rd_kafka_queue_get_main(client.ptr()) })
+    }
+
+    /// Ends the call that serves it now, or the next one, at once.
+    pub fn wake(&self) {
+        // SAFETY: the queue lives.
+        unsafe { rd::rd_kafka_queue_yield(self.0) };
+    }
+}
+
+impl Drop for MainQueue {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours.
+        unsafe { rd::rd_kafka_queue_destroy(self.0) };
+    }
+}
+
 /// An error of librdkafka with its flags.
 #[derive(Debug, Clone)]
 pub(super) struct NativeError {

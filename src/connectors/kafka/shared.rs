@@ -25,7 +25,7 @@ use rdkafka::bindings as rd;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::Cluster;
-use super::native::{Client, NativeError, Refusal, Refused, Role};
+use super::native::{Client, MainQueue, NativeError, Refusal, Refused, Role};
 use super::producer::{BATCH_BYTES, RECORD_BYTES_MAX, Topic, Value, send};
 use super::ticket::{Outcome, Ticket};
 use crate::data::{EncodedRecord, EncodedRows};
@@ -61,21 +61,6 @@ struct Inner {
     closing: AtomicBool,
     /// It broke: nobody begins to write with it.
     dead: AtomicBool,
-}
-
-/// Where delivery reports come.
-struct MainQueue(*mut rd::rd_kafka_queue_t);
-
-// SAFETY: librdkafka's queues may be used from any thread.
-unsafe impl Send for MainQueue {}
-// SAFETY: as above.
-unsafe impl Sync for MainQueue {}
-
-impl Drop for MainQueue {
-    fn drop(&mut self) {
-        // SAFETY: the reference is ours.
-        unsafe { rd::rd_kafka_queue_destroy(self.0) };
-    }
 }
 
 impl SharedProducer {
@@ -114,8 +99,7 @@ impl SharedProducer {
         ];
         let fixed = [("enable.idempotence", "true"), ("delivery.report.only.error", "false")];
         let client = cluster.client(Role::SharedProducer, &defaults, &fixed)?;
-        // SAFETY: the client lives, and longer than the reference.
-        let main = MainQueue(unsafe { rd::rd_kafka_queue_get_main(client.ptr()) });
+        let main = MainQueue::of(&client);
         let inner =
             Arc::new(Inner { main, client, tickets: Mutex::default(), closing: false.into(), dead: false.into() });
         let served = inner.clone();
@@ -130,7 +114,7 @@ impl Drop for SharedProducer {
     /// What is on its way is gone: nobody is left who waits for it.
     fn drop(&mut self) {
         self.inner.closing.store(true, SeqCst);
-        self.inner.wake();
+        self.inner.main.wake();
         if let Some(thread) = self.thread.take() {
             // It cannot panic; if it did, its reports are served by nobody, and nobody waits for them.
             let _ = thread.join();
@@ -153,12 +137,6 @@ impl Inner {
                 unsafe { rd::rd_kafka_purge(self.client.ptr(), everything) };
             }
         }
-    }
-
-    /// Has its thread look at what has changed.
-    fn wake(&self) {
-        // SAFETY: the queue lives.
-        unsafe { rd::rd_kafka_queue_yield(self.main.0) };
     }
 
     /// Forgets those who left nothing behind: only we have their tickets.
@@ -289,7 +267,7 @@ impl Share {
         if let Some(refusal) = patience.refusal(client) {
             // Who tries again does so with a new one, which is let in or not.
             self.producer.inner.dead.store(true, SeqCst);
-            self.producer.inner.wake();
+            self.producer.inner.main.wake();
             return Err(Unwritten::Waits(self.cluster.refused(refusal)));
         }
         patience.slices += 1;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::conformance::{Answer, send};
-use super::many::{held, many};
+use super::many::{held, many, sockets};
 use crate::runner::PATIENCE;
 use crate::specs::Folder;
 
@@ -395,13 +395,6 @@ impl Percentiles {
         took.sort_unstable();
         Percentiles { median: took[took.len() / 2], p99: took[took.len() * 99 / 100] }
     }
-}
-
-/// How many sockets a process has open.
-fn sockets(pid: u32) -> usize {
-    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
-    let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
-    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// `topics.regex`: topics that come while it runs are read, too, from their first record.

@@ -33,6 +33,13 @@ pub(super) fn held(pid: u32) -> Held {
     }
 }
 
+/// How many sockets a process has open.
+pub(super) fn sockets(pid: u32) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+}
+
 pub(super) fn many(variable: &str, default: usize) -> usize {
     std::env::var(variable).map_or(default, |count| count.parse().unwrap())
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::connectors::{done, until_task, worker};
-use super::many::{Held, held, many};
+use super::many::{Held, held, many, sockets};
 use crate::runner::PATIENCE;
 use crate::servers::{self, TestRecord};
 use crate::specs::Folder;
@@ -20,13 +20,6 @@ fn sink(topic: &str, file: &str) -> Value {
         "value.converter": "org.apache.kafka.connect.storage.StringConverter",
         "key.converter": "org.apache.kafka.connect.storage.StringConverter",
     })
-}
-
-/// How many connections it has.
-fn sockets(pid: u32) -> usize {
-    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
-    let targets = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
-    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// Waits until a file has these lines.
