@@ -159,7 +159,11 @@ impl PipelineCheck<'_> {
         let spec = &self.scope.pipeline.spec;
         let by_index = wiring.used_sources().zip(sources.iter().map(|(plan, _)| plan)).collect();
         let plan = restart::plan(spec, &by_index, steps, (0, sinks.first().and_then(|sink| sink.input)), out)?;
-        let sink = plan.sink().map(|sink| &sinks[sink]);
+        // Without any sink there is nothing to run, as was said.
+        let sink = match plan.sink() {
+            Some(sink) => Some(sinks.get(sink)?),
+            None => None,
+        };
         // What is wrong with the sink itself was said.
         let is_refused = out.0.iter().any(|diagnostic| diagnostic.code == "restart.not_possible");
         if let Some(sink) = sink.filter(|sink| sink.sink.delivery() != Delivery::Transaction && !is_refused) {

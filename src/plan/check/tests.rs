@@ -450,6 +450,17 @@ fn contradictions_and_missing_formats_are_errors() {
     assert_eq!(built(&sink("")).1, ["format.missing"]);
 }
 
+#[test]
+fn a_restart_from_a_sink_that_was_refused_is_no_plan() {
+    for sinks in ["", "out: { from: r, kafk: { topic: u } }", "a.b: { from: r, kafka: { topic: u }, format: json }"] {
+        let source = "r: { kafka: { topic: t }, format: json, columns: { a: int } }";
+        let text = format!("{HEAD}  restart: offsets\n  sources: {{ {source} }}\n  sinks: {{ {sinks} }}\n");
+        let (documents, found) = crate::spec::load_text("p.yaml", &text, &crate::spec::Values::default());
+        assert!(found.has_errors() && !documents.lost, "{text}");
+        assert!(build(&documents, Path::new(""), &Offline).0.is_empty(), "{text}");
+    }
+}
+
 /// Codes of a pipeline with `restart`, from Kafka source `r` (columns `a`).
 fn restarting(restart: &str, time: &str, transforms: &str, sinks: &str) -> Vec<&'static str> {
     let source = format!("r: {{ kafka: {{ topic: t }}, format: json, columns: {{ a: int, at: timestamp }}{time} }}");
