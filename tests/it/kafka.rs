@@ -809,7 +809,30 @@ fn a_write_in_doubt_is_waited_for_and_written_once() {
     }
 }
 
-/// A writer that is gone leaves what is on its way to the producer, which others have.
+/// What a writer leaves on its way when it goes is the producer's, which others have.
+#[test]
+fn what_a_writer_left_on_its_way_is_delivered_once_and_the_next_one_goes_behind_it() {
+    let mut broker = servers::Broker::start();
+    let brokers = broker.address.clone();
+    let cluster = Cluster::new(brokers.clone(), BTreeMap::new()).unwrap();
+    ["left", "kept"].iter().for_each(|topic| servers::create_topic(&brokers, topic, 1, &[]));
+    let of = |epoch: Epoch| -> Vec<String> { (0..500).map(|row| format!("{epoch}:{row}")).collect() };
+    let (mut leaves, mut stays) = (alone(&cluster, "left"), alone(&cluster, "kept"));
+    let write = |writer: &mut Box<dyn Writer>, epoch| writer.write("l", &[epoch_rows(epoch, &of(epoch))]);
+    write(&mut leaves, 1).unwrap();
+    write(&mut stays, 1).unwrap();
+    broker.kill();
+    let failure = write(&mut leaves, 2).unwrap_err();
+    assert!(failure.retry, "{failure:?}");
+    drop(leaves);
+    broker.start_again();
+    while write(&mut stays, 2).is_err() {}
+    write(&mut alone(&cluster, "left"), 3).unwrap();
+    assert_eq!(texts_at(&brokers, "left"), (1..=3).flat_map(of).collect::<Vec<_>>());
+    assert_eq!(texts_at(&brokers, "kept"), (1..=2).flat_map(of).collect::<Vec<_>>());
+}
+
+/// Those that come and go share a producer with those that stay.
 #[test]
 fn writers_come_and_go_while_others_write() {
     let topics: Vec<String> = (0..8).map(|_| servers::topic("come-and-go", 1)).collect();
