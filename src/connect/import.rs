@@ -106,7 +106,7 @@ pub fn import(name: &str, config: &Config) -> Imported {
         return skeleton(name, class, config);
     }
     let (config, mut lost) = without_providers(config);
-    let (config, hidden) = without_secrets(config);
+    let (config, hidden) = with_variables(config);
     match compile(name, &pipeline_name(name), &config, &worker) {
         Ok(compiled) => {
             lost.extend(compiled.untranslated);
@@ -142,7 +142,7 @@ fn without_providers(config: &Config) -> (Config, Vec<String>) {
 }
 
 /// Credentials of a registry are put into the environment's hands: a spec is shared and printed.
-fn without_secrets(config: Config) -> (Config, Vec<String>) {
+fn with_variables(config: Config) -> (Config, Vec<String>) {
     let mut hidden = Vec::new();
     let mut hide = |key: &str, variable: &str| {
         hidden.push(format!("`{key}`: put the secret of it into the environment's {variable}"));
