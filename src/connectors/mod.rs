@@ -52,9 +52,9 @@ pub struct Known {
 }
 
 /// Where a partition goes on whose records are gone, because its source says that it shall (I17).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Gone {
-    pub at: Offset,
+    pub at: Position,
     /// What was to be read next is gone too: reading goes on at `at`, and nothing is replayed. Otherwise only what
     /// replay needs is gone, and `at` is where it can begin.
     pub unread: bool,
@@ -71,6 +71,8 @@ pub struct Wanted {
     pub queue_bytes: usize,
     /// Whether somebody waits for an end to be seen: a step that looks at the watermark.
     pub ends: bool,
+    /// Whether a record may come again: nothing is made of several, and every sink is at least once.
+    pub repeats: bool,
 }
 
 /// A report of progress, as the world shows it.
@@ -143,8 +145,8 @@ pub trait Source: Debug + Send + Sync {
 
     /// Where to go on in partitions whose records are gone although they are needed. Those that can go on as they are
     /// are left out; all are, where the source shall rather fail: [`Source::discover`] does, unless another topic has
-    /// the name of the one that was read, which fails here.
-    fn gone(&self, _known: &BTreeMap<Partition, Known>) -> Result<BTreeMap<Partition, Gone>, Failure> {
+    /// the name of the one that was read, which fails here. `repeats`: as of [`Wanted`].
+    fn gone(&self, _known: &BTreeMap<Partition, Known>, _repeats: bool) -> Result<BTreeMap<Partition, Gone>, Failure> {
         Ok(BTreeMap::new())
     }
 

@@ -25,7 +25,7 @@ pub use check::{build, build_in, build_whole, with_producers};
 pub use fingerprint::{Parts, StatePart};
 pub use outline::Outline;
 
-use crate::connectors::{Sink, Source, Wanted};
+use crate::connectors::{Delivery, Sink, Source, Wanted};
 use crate::data::{Partition, PartitionName, failed_columns, with_reason_column};
 use crate::expr::Scalar;
 use crate::time::Millis;
@@ -85,6 +85,12 @@ impl Plan {
     /// True if a step keeps anything between epochs.
     pub fn keeps_state(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.step, Step::Stateful(_)))
+    }
+
+    /// True if a record that comes again does no more than be written again.
+    pub fn repeats(&self) -> bool {
+        let at_least_once = |sink: &SinkPlan| sink.sink.delivery() == Delivery::AtLeastOnce;
+        !self.keeps_state() && self.restart == RestartPlan::Journal && self.sinks.iter().all(at_least_once)
     }
 
     /// Where its snapshots are.

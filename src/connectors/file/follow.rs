@@ -2,9 +2,11 @@
 //! Guarantee: read again from any position, as long as what was read stays as it was.
 //!
 //! A line ends with `\n`, `\r\n` or `\r`; one without an end is held back until its end is written. A file that is not
-//! there yet is waited for, and so is one that is shorter than what was read of it. Another file in the place of the one that
-//! is read counts when that one is read to its end, and goes on at the same byte, which must stand behind the end of a line: else it is another file for sure,
-//! and the run ends rather than read half a line.
+//! there yet is waited for. Another file in the place of the one that is read counts when that one is read to its end.
+//!
+//! What stands right before the place ([`Tail`]) tells a file that only grew from one that was cut, or is another one. Where
+//! a record may come again ([`Wanted::repeats`]) such a file is read from its beginning; elsewhere one that is shorter than
+//! what was read is waited for, and other text ends the run: what a replay would need of it is gone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -16,9 +18,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::source::{PARTITION, Place, changed};
+use super::tail::{Tail, still_has};
 use super::trouble;
-use crate::connectors::{Fetched, Input, PartitionStart, PartitionStatus, Payload, Reader, Source, Wanted};
-use crate::data::{Offset, Partition, Position, RawBatchBuilder, SourceIndex};
+use crate::connectors::{
+    Fetched, Gone, Input, Known, PartitionStart, PartitionStatus, Payload, Reader, Source, Wanted,
+};
+use crate::data::{Partition, Position, RawBatchBuilder, SourceIndex};
 use crate::report::Failure;
 use crate::time::Millis;
 
@@ -26,7 +31,8 @@ use crate::time::Millis;
 const BATCH_BYTES: usize = 1 << 20;
 /// Nothing sensible is longer; without a bound a file without line ends would fill the memory.
 const LINE_MAX: usize = 64 << 20;
-/// How often it is looked whether the file is still the one that is open.
+/// How often it is looked whether the file is still the one that is open; and so long an editor may take to write one anew,
+/// which cuts it first.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How soon more lines are seen of a file that grows; of one that stands still, within a tenth of the time for which it has,
@@ -54,16 +60,23 @@ impl Source for FollowedFile {
         let start = match known.get(&PARTITION) {
             Some(position) => Place { path: self.path.clone(), ..Place::from_position(position)? },
             // What it is like, and whether it is there, is nothing that a position depends on.
-            None => Place { path: self.path.clone(), size: 0, mtime: 0, byte: 0, row: 0 },
+            None => Place { path: self.path.clone(), size: 0, mtime: 0, byte: 0, row: 0, tail: None, begun: 0 },
         };
         Ok(vec![PartitionStart { partition: PARTITION, start: start.to_position(), end: None, max_timestamp: None }])
     }
 
-    fn open(&self, source: SourceIndex, share: &[PartitionStart], _wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
+    fn gone(&self, known: &BTreeMap<Partition, Known>, repeats: bool) -> Result<BTreeMap<Partition, Gone>, Failure> {
+        let Some(known) = known.get(&PARTITION).filter(|_| repeats) else { return Ok(BTreeMap::new()) };
+        let (replay, end) = (Place::from_position(&known.replay)?, Place::from_position(&known.end)?);
+        let gone = self.gone_between(&replay, &end)?;
+        Ok(gone.into_iter().map(|gone| (PARTITION, gone)).collect())
+    }
+
+    fn open(&self, source: SourceIndex, share: &[PartitionStart], wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
         let Some(start) = share.iter().find(|start| start.partition == PARTITION) else {
             return Err(Failure::bug("file.share", "a file reader was opened without its partition"));
         };
-        Ok(Box::new(FollowReader::at(source, Place::from_position(&start.start)?)))
+        Ok(Box::new(FollowReader::at(source, Place::from_position(&start.start)?, wanted.repeats)))
     }
 
     fn has_timestamps(&self) -> bool {
@@ -71,10 +84,55 @@ impl Source for FollowedFile {
     }
 }
 
+impl FollowedFile {
+    /// Where to go on if what replay would read is not there any more.
+    fn gone_between(&self, replay: &Place, end: &Place) -> Result<Option<Gone>, Failure> {
+        let unreadable = |error| trouble("file.unreadable", "read", &self.path, error);
+        let open = || match std::fs::metadata(&self.path)?.is_file() {
+            true => File::open(&self.path),
+            false => Err(std::io::Error::other("it is no file")),
+        };
+        let file = match open() {
+            Ok(file) => file,
+            // It is waited for, with what is still to be delivered of it.
+            Err(error) if replay.row < end.row => return Err(unreadable(error)),
+            Err(_) => return Ok(None),
+        };
+        let has = |place: &Place| still_has(&file, place).map_err(unreadable);
+        let knows = |place: &Place| place.byte == 0 || place.tail.is_some();
+        let has_end = has(end)?;
+        // An earlier version did not keep what tells files apart.
+        if !knows(replay) || (replay.begun == end.begun && has_end && has(replay)?) {
+            return Ok(None);
+        }
+        let at = if !knows(end) {
+            // Somebody set it there.
+            end.clone()
+        } else if has_end {
+            // It was begun anew since: what was delivered of it is not known.
+            Place { byte: 0, tail: None, ..end.clone() }
+        } else {
+            tracing::warn!(
+                "`{}` is not the file that was read: it was cut or replaced, and is read from its beginning",
+                self.path.display()
+            );
+            end.begun_anew()
+        };
+        // Replay counts what is missing.
+        Ok(Some(Gone { at: at.to_position(), unread: true, missing: 0 }))
+    }
+}
+
 struct FollowReader {
     source: SourceIndex,
     /// Behind the last line that was handed over.
     place: Place,
+    /// What stands before it in the file that is open; `None`: it was not looked at yet.
+    tail: Option<Tail>,
+    /// As of [`Wanted`].
+    repeats: bool,
+    /// Since when the file has not what was read of it.
+    other_since: Option<Instant>,
     open: Option<Open>,
     /// Another file has the name of the one that is open.
     is_replaced: bool,
@@ -89,8 +147,19 @@ struct FollowReader {
     at_end: bool,
     /// When lines came last.
     grew: Instant,
-    limit: Option<Offset>,
+    limit: Option<Place>,
     paused: bool,
+}
+
+/// What there is behind what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    More,
+    Nothing,
+    /// So many bytes is the file long, which is less than was read of it.
+    Shorter(u64),
+    /// It has other text than was read.
+    Other,
 }
 
 struct Open {
@@ -101,10 +170,13 @@ struct Open {
 
 impl FollowReader {
     /// Looks for its file at the first poll.
-    fn at(source: SourceIndex, place: Place) -> FollowReader {
+    fn at(source: SourceIndex, place: Place, repeats: bool) -> FollowReader {
         FollowReader {
             source,
             place,
+            tail: None,
+            repeats,
+            other_since: None,
             open: None,
             is_replaced: false,
             looked: None,
@@ -119,7 +191,17 @@ impl FollowReader {
     }
 
     fn may_read(&self) -> bool {
-        !self.paused && self.limit.is_none_or(|limit| self.place.row < limit)
+        !self.paused && !self.is_at_limit()
+    }
+
+    fn is_at_limit(&self) -> bool {
+        self.limit.as_ref().is_some_and(|limit| self.place.row >= limit.row)
+    }
+
+    /// The place as the journal has it, where replay is to end in one that an earlier version kept.
+    fn here(&self) -> Position {
+        let is_here = |limit: &&Place| Place { tail: None, ..self.place.clone() } == **limit;
+        self.limit.as_ref().filter(is_here).unwrap_or(&self.place).to_position()
     }
 
     /// Opens the file, or notices that another one has its name now. False: there is nothing to read.
@@ -151,27 +233,12 @@ impl FollowReader {
             self.open = None;
             return Ok(false);
         }
-        if metadata.len() < self.place.byte {
-            self.tell(&format!(
-                "has {} bytes, and {} were read of it: waiting for it to be longer than that",
-                metadata.len(),
-                self.place.byte
-            ));
-            (self.open, self.at_end) = (None, true);
-            self.forget();
-            return Ok(false);
-        }
         if self.open.is_some() {
             return Ok(true);
         }
-        let mut file = File::open(path).map_err(unreadable)?;
-        self.check_line_start(&mut file)?;
-        if std::mem::take(&mut self.is_replaced) {
-            self.tell(&format!("was replaced: going on behind the {} bytes that were read", self.place.byte));
-        } else {
-            self.told = None;
-        }
+        let file = File::open(path).map_err(unreadable)?;
         self.open = Some(Open { file, device: metadata.dev(), inode: metadata.ino() });
+        self.is_replaced = false;
         self.forget();
         Ok(true)
     }
@@ -189,7 +256,7 @@ impl FollowReader {
     /// What was read ahead of the last line belongs to a file that is not read any more.
     fn forget(&mut self) {
         self.buffer.clear();
-        self.scanned = 0;
+        (self.scanned, self.tail) = (0, None);
     }
 
     fn tell(&mut self, what: &str) {
@@ -199,36 +266,85 @@ impl FollowReader {
         }
     }
 
-    /// Stands at the place, which is behind a line's end in every file that only grew.
-    fn check_line_start(&self, file: &mut File) -> Result<(), Failure> {
-        let path = &self.place.path;
-        let unreadable = |error| trouble("file.unreadable", "read", path, error).no_retry();
-        if self.place.byte > 0 {
-            let mut before = [0];
-            file.seek(SeekFrom::Start(self.place.byte - 1)).map_err(unreadable)?;
-            file.read_exact(&mut before).map_err(unreadable)?;
-            if !matches!(before, [b'\n' | b'\r']) {
-                let (path, byte) = (path.display(), self.place.byte);
-                return Err(changed(format!(
-                    "`{path}` is not the file that was read: byte {byte} stands within a line"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads on behind the buffer; false at the end of what is there.
-    fn read_more(&mut self) -> Result<bool, Failure> {
-        let Some(open) = &mut self.open else { return Ok(false) };
+    /// Reads on behind the buffer.
+    fn read_more(&mut self) -> Result<Found, Failure> {
+        let Some(open) = &mut self.open else { return Ok(Found::Nothing) };
         if self.buffer.len() >= LINE_MAX {
             let message = format!("a line of `{}` is longer than {} MiB", self.place.path.display(), LINE_MAX >> 20);
             return Err(Failure::user("file.line", message).hint("is it a text file?"));
         }
         let unreadable = |error| trouble("file.unreadable", "read", &self.place.path, error).no_retry();
-        let behind = self.place.byte + self.buffer.len() as u64;
+        let before = self.buffer.len();
+        let behind = self.place.byte + before as u64;
+        let length = open.file.metadata().map_err(unreadable)?.len();
+        if length < behind {
+            return Ok(Found::Shorter(length));
+        }
+        if length == behind && self.tail.is_some() {
+            return Ok(Found::Nothing);
+        }
         open.file.seek(SeekFrom::Start(behind)).map_err(unreadable)?;
-        let length = (&mut open.file).take(BATCH_BYTES as u64).read_to_end(&mut self.buffer).map_err(unreadable)?;
-        Ok(length > 0)
+        (&mut open.file).take(BATCH_BYTES as u64).read_to_end(&mut self.buffer).map_err(unreadable)?;
+        // Looked at behind the reading: what was read belongs to what stands before it.
+        let now = Tail::read(&open.file, behind).map_err(unreadable)?;
+        let is_same = match (&now, &self.tail) {
+            (None, _) => false,
+            (Some(now), Some(tail)) => {
+                let mut known = tail.clone();
+                known.push(&self.buffer[..before]);
+                *now == known
+            }
+            (Some(now), None) => now.fits(&self.place),
+        };
+        if !is_same {
+            self.buffer.truncate(before);
+            return Ok(Found::Other);
+        }
+        if self.tail.is_none() {
+            self.tail = now;
+        }
+        Ok(if self.buffer.len() > before { Found::More } else { Found::Nothing })
+    }
+
+    /// The file was cut, or is another one: true if it is read on all the same.
+    fn begin_anew(&mut self, found: Found) -> Result<bool, Failure> {
+        if !self.buffer.is_empty() {
+            // The beginning of a line, which nobody was given.
+            self.forget();
+            return Ok(true);
+        }
+        let (path, byte) = (self.place.path.display().to_string(), self.place.byte);
+        let may_repeat = self.repeats && self.place.tail.is_some();
+        if may_repeat && self.limit.is_some() {
+            let message = format!("`{path}` was cut or replaced while it was read again");
+            return Err(Failure::outside("file.changed", message));
+        }
+        if self.other_since.get_or_insert_with(Instant::now).elapsed() < LOOK_EVERY {
+            return Ok(false);
+        }
+        match found {
+            _ if may_repeat => {
+                let anew = self.place.begun_anew();
+                self.tell(&format!(
+                    "was cut or replaced when {byte} bytes of it had been read, and is read from its beginning (such changes so far: \
+                     {}); what had come to it meanwhile and is not in it any more was not read",
+                    anew.begun
+                ));
+                (self.place, self.other_since) = (anew, None);
+                self.forget();
+                Ok(true)
+            }
+            Found::Shorter(length) => {
+                self.tell(&format!(
+                    "has {length} bytes, and {byte} were read of it: waiting for it to be longer than that"
+                ));
+                Ok(false)
+            }
+            _ if self.place.tail.is_none() => {
+                Err(changed(format!("`{path}` is not the file that was read: byte {byte} stands within a line")))
+            }
+            _ => Err(changed(format!("`{path}` is not the file that was read: it has other text before byte {byte}"))),
+        }
     }
 
     /// The length of the first line behind `from` in the buffer, without and with its end.
@@ -249,12 +365,16 @@ impl FollowReader {
         let topic = Arc::from(self.place.path.to_string_lossy());
         let mut batch = RawBatchBuilder::new(self.source, topic, PARTITION);
         let mut from = 0;
-        while batch.len() < rows_max && self.limit.is_none_or(|limit| self.place.row < limit) {
+        while batch.len() < rows_max && !self.is_at_limit() {
             let Some((length, with_end)) = self.line(from) else { break };
             batch.push(self.place.row, None, None, Some(&self.buffer[from..from + length]));
             from += with_end;
             self.place.row += 1;
             self.place.byte += with_end as u64;
+        }
+        if let Some(tail) = self.tail.as_mut().filter(|_| from > 0) {
+            tail.push(&self.buffer[..from]);
+            self.place.tail = tail.sum();
         }
         self.buffer.drain(..from);
         self.scanned = 0;
@@ -263,7 +383,7 @@ impl FollowReader {
             self.scanned = self.buffer.len().saturating_sub(1);
             return None;
         }
-        Some(Fetched { payload: Payload::Raw(batch.finish()), next: self.place.to_position() })
+        Some(Fetched { payload: Payload::Raw(batch.finish()), next: self.here() })
     }
 }
 
@@ -279,8 +399,20 @@ impl Reader for FollowReader {
                 self.grew = Instant::now();
                 return Ok(vec![fetched]);
             }
-            if self.read_more()? {
+            let found = self.read_more()?;
+            if matches!(found, Found::More | Found::Nothing) {
+                self.other_since = None;
+            }
+            if found == Found::More {
+                self.told = None;
                 continue;
+            }
+            if found != Found::Nothing && !self.is_replaced {
+                if self.begin_anew(found)? {
+                    continue;
+                }
+                self.at_end = true;
+                return Ok(Vec::new());
             }
             if self.open.is_some() && self.is_replaced {
                 self.leave();
@@ -300,16 +432,15 @@ impl Reader for FollowReader {
     }
 
     fn status(&self, _partition: Partition) -> PartitionStatus {
-        let at_limit = self.limit.is_some_and(|limit| self.place.row >= limit);
-        PartitionStatus { at_end: at_limit || self.at_end, ended: false, behind: None }
+        PartitionStatus { at_end: self.is_at_limit() || self.at_end, ended: false, behind: None }
     }
 
     fn position(&self, _partition: Partition) -> Position {
-        self.place.to_position()
+        self.here()
     }
 
     fn limit(&mut self, _partition: Partition, to: Option<Position>) {
-        self.limit = to.and_then(|to| Place::from_position(&to).ok()).map(|place| place.row);
+        self.limit = to.and_then(|to| Place::from_position(&to).ok());
     }
 
     fn pause(&mut self, partitions: &BTreeSet<Partition>) {
@@ -321,158 +452,4 @@ impl Reader for FollowReader {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    struct Written {
-        dir: tempfile::TempDir,
-    }
-
-    impl Written {
-        fn new() -> Written {
-            Written { dir: tempfile::tempdir().unwrap() }
-        }
-
-        fn path(&self) -> PathBuf {
-            self.dir.path().join("log.txt")
-        }
-
-        fn append(&self, text: &str) {
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.path()).unwrap();
-            file.write_all(text.as_bytes()).unwrap();
-        }
-
-        fn open(&self, known: Option<Position>) -> FollowReader {
-            let source = FollowedFile::new(self.path());
-            let known = known.into_iter().map(|position| (PARTITION, position)).collect();
-            let start = source.discover(&known).unwrap().remove(0).start;
-            FollowReader::at(0, Place::from_position(&start).unwrap())
-        }
-    }
-
-    /// (offset, text) of all lines that are there.
-    fn lines(reader: &mut FollowReader) -> Vec<(Offset, String)> {
-        // As if it were time to look at the path again.
-        reader.looked = None;
-        let mut lines = Vec::new();
-        loop {
-            let fetched = reader.poll(2, 0).unwrap();
-            if fetched.is_empty() {
-                return lines;
-            }
-            for fetched in fetched {
-                assert_eq!(fetched.next, reader.position(PARTITION));
-                let Payload::Raw(raw) = fetched.payload else { panic!("files are not typed") };
-                let text = |at: usize| String::from_utf8(raw.values.value(at).to_vec()).unwrap();
-                lines.extend(raw.offsets.iter().enumerate().map(|(at, offset)| (*offset, text(at))));
-            }
-        }
-    }
-
-    fn texts(reader: &mut FollowReader) -> Vec<String> {
-        lines(reader).into_iter().map(|(_, text)| text).collect()
-    }
-
-    #[test]
-    fn lines_end_in_three_ways_and_the_last_one_waits_for_its_end() {
-        let file = Written::new();
-        let mut reader = file.open(None);
-        assert_eq!(texts(&mut reader), [""; 0], "a file that is not there is waited for");
-        file.append(" a \nb\r\nc\rd\n\nthr\u{e9}");
-        assert_eq!(texts(&mut reader), [" a ", "b", "c", "d", ""]);
-        assert!(reader.status(PARTITION).at_end && !reader.status(PARTITION).ended);
-        file.append("e\r");
-        assert_eq!(texts(&mut reader), [""; 0], "a `\\n` may belong to the `\\r`");
-        file.append("\nf\n");
-        assert_eq!(lines(&mut reader), [(5, "thr\u{e9}e".into()), (6, "f".into())]);
-    }
-
-    #[test]
-    fn reading_goes_on_from_any_position_and_stops_at_its_limit() {
-        let file = Written::new();
-        file.append("one\ntw\u{f6}\r\n\nfour\nfi");
-        let mut reader = file.open(None);
-        let mut positions = vec![reader.position(PARTITION)];
-        while !reader.poll(1, 0).unwrap().is_empty() {
-            positions.push(reader.position(PARTITION));
-        }
-        file.append("ve\n");
-        let all = ["one", "tw\u{f6}", "", "four", "five"];
-        for (row, position) in positions.iter().enumerate() {
-            assert_eq!(texts(&mut file.open(Some(position.clone()))), all[row..], "from row {row}");
-        }
-        let mut reader = file.open(None);
-        reader.limit(PARTITION, Some(positions[3].clone()));
-        assert_eq!(texts(&mut reader), all[..3]);
-        assert!(reader.status(PARTITION).at_end);
-        assert_eq!(reader.position(PARTITION), positions[3]);
-        reader.limit(PARTITION, None);
-        assert_eq!(texts(&mut reader), all[3..]);
-    }
-
-    #[test]
-    fn a_file_that_shrank_is_waited_for_and_another_one_is_told_apart_where_it_can_be() {
-        let file = Written::new();
-        file.append("first\nsecond\nthi");
-        let mut reader = file.open(None);
-        assert_eq!(texts(&mut reader), ["first", "second"]);
-        std::fs::write(file.path(), "first\n").unwrap();
-        assert_eq!(texts(&mut reader), [""; 0]);
-        file.append("second\nthird\n");
-        assert_eq!(texts(&mut reader), ["third"]);
-
-        // Another one with the same beginning: an editor saves so.
-        std::fs::write(file.path().with_extension("new"), "first\nsecond\nthird\nfourth\n").unwrap();
-        std::fs::rename(file.path().with_extension("new"), file.path()).unwrap();
-        assert_eq!(texts(&mut reader), ["fourth"]);
-
-        // And one in which the place is within a line.
-        std::fs::write(file.path().with_extension("new"), "something else altogether, and more\n").unwrap();
-        std::fs::rename(file.path().with_extension("new"), file.path()).unwrap();
-        reader.looked = None;
-        let failure = reader.poll(10, 0).unwrap_err();
-        assert_eq!(failure.code, "file.changed", "{failure}");
-    }
-
-    /// Lines that were written between the last poll and the renaming were never read.
-    #[test]
-    fn a_file_that_is_renamed_away_is_read_to_its_end_first() {
-        let file = Written::new();
-        let rotated = file.path().with_extension("1");
-        file.append("a\n");
-        let mut reader = file.open(None);
-        assert_eq!(texts(&mut reader), ["a"]);
-        file.append("b\nc\ntorn");
-        std::fs::rename(file.path(), &rotated).unwrap();
-        std::fs::write(file.path(), "x\n").unwrap();
-        assert_eq!(lines(&mut reader), [(1, "b".into()), (2, "c".into())]);
-        assert!(reader.told.as_ref().is_some_and(|told| told.contains("has 2 bytes, and 6 were read")));
-        // The new one is read from the byte at which the old one was left.
-        file.append("yyy\nz\n");
-        assert_eq!(lines(&mut reader), [(3, "z".into())]);
-
-        // What is in its place is no file at all.
-        file.append("last\n");
-        std::fs::remove_file(file.path()).unwrap();
-        std::fs::create_dir(file.path()).unwrap();
-        assert_eq!(lines(&mut reader), [(4, "last".into())]);
-        assert!(reader.open.is_none());
-    }
-
-    #[test]
-    fn a_folder_is_no_file_and_a_file_that_was_removed_is_read_while_it_is_open() {
-        let file = Written::new();
-        std::fs::create_dir(file.path()).unwrap();
-        let mut reader = file.open(None);
-        assert_eq!(texts(&mut reader), [""; 0]);
-        std::fs::remove_dir(file.path()).unwrap();
-        file.append("a\n");
-        let mut writer = std::fs::OpenOptions::new().append(true).open(file.path()).unwrap();
-        assert_eq!(texts(&mut reader), ["a"]);
-        std::fs::remove_file(file.path()).unwrap();
-        writer.write_all(b"b\n").unwrap();
-        assert_eq!(texts(&mut reader), ["b"]);
-    }
-}
+mod tests;

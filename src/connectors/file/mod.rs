@@ -12,6 +12,7 @@ mod reader;
 mod sidecar;
 mod sink;
 mod source;
+mod tail;
 
 pub use appended::AppendedFile;
 pub use follow::FollowedFile;

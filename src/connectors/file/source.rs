@@ -137,12 +137,27 @@ pub(super) struct Place {
     pub byte: u64,
     /// Records before this place, over all files.
     pub row: Offset,
+    /// Of a file that is followed: a checksum of what stands right before the place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<u32>,
+    /// Of a file that is followed: how often it was begun anew.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub begun: u32,
+}
+
+fn is_never(count: &u32) -> bool {
+    *count == 0
 }
 
 impl Place {
     pub fn start_of(path: &Path, row: Offset) -> Result<Self, Failure> {
         let (size, mtime) = size_and_mtime(path)?;
-        Ok(Place { path: path.to_path_buf(), size, mtime, byte: 0, row })
+        Ok(Place { path: path.to_path_buf(), size, mtime, byte: 0, row, tail: None, begun: 0 })
+    }
+
+    /// The beginning of what is there now under the same path.
+    pub fn begun_anew(&self) -> Self {
+        Place { byte: 0, tail: None, begun: self.begun + 1, ..self.clone() }
     }
 
     pub fn from_position(position: &Position) -> Result<Self, Failure> {

@@ -107,10 +107,11 @@ impl Replay<'_> {
         self.go_elsewhere(next..=self.recovery.last + 1)?;
         self.seats.iter_mut().for_each(Seat::go_live);
         for ((source, partition), missing) in &self.missing {
-            tracing::warn!(
-                "`{source}`: {missing} records of partition {partition} that open windows were made of are gone: \
-                 what these windows give lacks them"
-            );
+            let lack = match self.plan.keeps_state() {
+                true => "that open windows were made of are gone: what these windows give lacks them",
+                false => "that were read, and are not known to be delivered, are gone: they cannot be given again",
+            };
+            tracing::warn!("`{source}`: {missing} records of partition {partition} {lack}");
             self.metrics.expired.fetch_add(*missing, Relaxed);
         }
         Ok(rows)

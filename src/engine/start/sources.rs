@@ -47,9 +47,9 @@ pub(super) fn gone(
             topic_id: name.topic.as_ref().and_then(|topic| ids.get(&source.name)?.get(topic)).cloned(),
         };
         let known = source.of_names(ends.iter().map(|(name, end)| (name, known((name, end)))));
-        for (partition, Gone { at, unread, missing }) in source.source.gone(&known)? {
+        for (partition, Gone { at, unread, missing }) in source.source.gone(&known, plan.repeats())? {
             let name = source.name_of(partition);
-            let (of, at) = (&source.name, Position::offset(at));
+            let of = &source.name;
             match unread {
                 true => {
                     let what = if missing > 0 { format!("{missing} records") } else { "the next records".to_owned() };
@@ -184,6 +184,7 @@ impl Seating<'_> {
         // I5: an idle partition stands at its end. That is of interest to steps which look at the watermark, whose sources
         // are aligned too.
         let ends: Vec<bool> = timing(self.plan).iter().map(|of| of.align_ms.is_some()).collect();
+        let repeats = self.plan.repeats();
         let mut seats = Vec::new();
         for ((index, partitions), lanes) in discovered.iter().enumerate().zip(self.lanes.iter().copied()) {
             let source = &self.plan.sources[index];
@@ -192,7 +193,7 @@ impl Seating<'_> {
             for lane in 0..lanes {
                 let share: Vec<PartitionStart> = partitions.iter().skip(lane).step_by(lanes).cloned().collect();
                 let opened = Lane::open(self.plan, self.graph, index, &share, self.metrics.clone())?;
-                let wanted = Wanted { queue_bytes: self.queue_bytes, ends: ends[index], ..source.wanted };
+                let wanted = Wanted { queue_bytes: self.queue_bytes, ends: ends[index], repeats, ..source.wanted };
                 let reader = source.source.open(index as crate::data::SourceIndex, &share, wanted)?;
                 let mut seat = Seat::new(index, opened, reader, &share, self.clock.clone());
                 seat.resume(watermark, &times);

@@ -215,6 +215,8 @@ impl Class {
                     at = json!({ "path": name, "size": 0, "mtime": 0, "row": 0 });
                 }
                 at["byte"] = byte.into();
+                // What stands before it is not known.
+                at.as_object_mut().map(|at| at.remove("tail"));
                 return Ok(Position(at));
             }
             Given::Datagen { generation, iteration, seed } => {

@@ -1,4 +1,5 @@
-//! Files of `FileStreamSink` that others move, cut, write or lack: what Kafka Connect survives, and what it says.
+//! Files of `FileStreamSink` and `FileStreamSource` that others move, cut, write or lack: what Kafka Connect survives, and what
+//! it says.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -7,11 +8,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Server;
-use super::connectors::{done, until_task, worker};
+use super::connectors::{done, lines, until_task, worker};
 use super::settings::{to_file, until_file};
 use crate::runner::{PATIENCE, Runner};
 use crate::servers::{self, TestRecord};
-use crate::specs::Folder;
+use crate::specs::{Folder, read_until};
 
 fn produce(topic: &str, lines: &[&str]) {
     servers::produce(topic, &lines.iter().map(|line| TestRecord::to(0, *line)).collect::<Vec<_>>());
@@ -176,4 +177,81 @@ fn a_connector_of_before_goes_on_with_its_sidecar_and_without_it_when_its_config
     // What had not been noted yet when it was killed comes again.
     until(&server, "the last line", || held(&folder).ends_with("f\n"));
     assert_eq!(distinct(&held(&folder)), ["a", "b", "c", "d", "x", "e", "f"]);
+}
+
+/// What is in it by now, as logrotate's `copytruncate` and whoever writes a log leave it: the same file, cut and written.
+fn cut(folder: &Folder, text: &str) {
+    std::fs::OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(folder.path().join("lines.txt"))
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .unwrap();
+}
+
+/// What came behind the cut was passed over up to the byte that had been read before, and where that was within a line the
+/// task was FAILED for good.
+#[test]
+fn a_source_reads_a_file_that_is_cut_in_place_from_its_beginning_running_or_killed() {
+    let folder = Folder::new();
+    let topic = servers::topic("cut-file", 1);
+    folder.write("lines.txt", "one\ntwo\nthree\n");
+    let server = worker(&folder);
+    done(&server, "POST /connectors", Some(&json!({ "name": "c", "config": lines(&topic) })), 201);
+    let until_last = |line: &str| {
+        let is_last = |all: &[TestRecord]| all.last().is_some_and(|last| last.text() == line);
+        read_until(&topic, line, is_last).iter().map(TestRecord::text).collect::<Vec<_>>()
+    };
+    until_last("three");
+    cut(&folder, "4\n");
+    until_last("4");
+    // Longer than what was read of it before anybody looks.
+    cut(&folder, "five is longer than all before it\nsix\n");
+    until_last("six");
+    let position = || {
+        let offsets = done(&server, "GET /connectors/c/offsets", None, 200);
+        offsets["offsets"][0]["offset"]["position"].as_u64()
+    };
+    until(&server, "the position in what is there now", || position() == Some(38));
+    assert!(server.runner.stderr().contains("was cut or replaced when 2 bytes"), "{}", server.runner.stderr());
+
+    drop(server.runner.kill());
+    cut(&folder, "seven\n");
+    let server = worker(&folder);
+    until_last("seven");
+    assert!(server.runner.stderr().contains("it was cut or replaced"), "{}", server.runner.stderr());
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(folder.path().join("lines.txt"))
+        .and_then(|mut file| file.write_all(b"eight\n"))
+        .unwrap();
+    let all = until_last("eight");
+    let five = "five is longer than all before it";
+    assert_eq!(all, ["one", "two", "three", "4", five, "six", "seven", "eight"]);
+    assert_eq!(state(&server, "c"), "RUNNING");
+}
+
+/// Read, journaled, not written, and then cut away: that much is lost to everybody, and it is said and counted.
+#[test]
+fn i17_lines_that_were_cut_away_before_they_were_written_are_counted() {
+    let folder = Folder::new();
+    folder.write("lines.txt", "one\ntwo\nthree\n");
+    let spec = "  sources: { lines: { file: { path: lines.txt, follow: true }, format: string } }\n\
+                \x20 sinks: { out: { from: lines, file: { path: out.txt }, format: string, delivery: at_least_once } }";
+    folder.pipeline("cut", spec);
+    let dying = Runner::spawn_with(&["apply", "cut.yaml"], folder.path(), &[("RUNNER_DIE_AT", "epoch.committed:1")]);
+    assert_eq!(dying.wait().signal, Some(libc::SIGKILL));
+    cut(&folder, "four\n");
+    let runner = Runner::spawn(&["apply", "cut.yaml"], folder.path());
+    let deadline = Instant::now() + PATIENCE;
+    let written = || std::fs::read_to_string(folder.path().join("out.txt")).unwrap_or_default();
+    while written() != "four\n" {
+        assert!(Instant::now() < deadline, "{}\n{}", written(), runner.stderr());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let said = runner.stderr();
+    assert!(
+        said.contains("3 records of partition 0 that were read, and are not known to be delivered, are gone"),
+        "{said}"
+    );
 }
