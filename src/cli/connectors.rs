@@ -79,8 +79,8 @@ impl Sent {
     /// Puts it, has it be in its state, and waits until it is; false if it failed.
     pub fn put(&self, remote: &Remote, common: &Common) -> Result<bool, Failure> {
         let name = self.name.as_str();
-        let before = remote.connect(Method::GET, &["connectors", name, "config"], None).ok();
-        let answer = remote.connect(Method::PUT, &["connectors", name, "config"], Some(&json!(self.config)))?;
+        let before = remote.connect(Method::GET, &["connectors", name, "config"], "", None).ok();
+        let answer = remote.connect(Method::PUT, &["connectors", name, "config"], "", Some(&json!(self.config)))?;
         let was = match &before {
             _ if answer.is_new() => "submitted",
             Some(before) if before.body == answer.body["config"] => "unchanged",
@@ -91,7 +91,7 @@ impl Sent {
             ConnectorState::Paused => "pause",
             ConnectorState::Stopped => "stop",
         };
-        remote.connect(Method::PUT, &["connectors", name, verb], None)?;
+        remote.connect(Method::PUT, &["connectors", name, verb], "", None)?;
         let status = self.settled(remote)?;
         let states = states(&status);
         if common.output.is_json() {
@@ -107,7 +107,7 @@ impl Sent {
         let deadline = Instant::now() + PATIENCE;
         loop {
             // Where it is not known yet there is none.
-            let status = remote.connect(Method::GET, &["connectors", &self.name, "status"], None);
+            let status = remote.connect(Method::GET, &["connectors", &self.name, "status"], "", None);
             if let Ok(status) = &status {
                 let states = states(&status.body);
                 let all = |wanted: &str| states.iter().all(|state| [wanted, "FAILED"].contains(state));

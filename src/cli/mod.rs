@@ -22,6 +22,7 @@ mod schema;
 mod serve;
 mod specs;
 mod stops;
+mod target;
 mod test;
 mod validate;
 mod verdict;
@@ -78,19 +79,19 @@ enum Verb {
     Test(test::Args),
     /// Run many pipelines as a server, with an HTTP API.
     Serve(serve::Args),
-    /// List the pipelines of a server.
+    /// List the pipelines of a server, connectors among them.
     Get(pipelines::Get),
-    /// Show what a server knows of a pipeline.
+    /// Show what a server knows of a pipeline or connector.
     Describe(pipelines::One),
-    /// Let pipelines of a server commit what they read, and rest.
+    /// Let pipelines and connectors of a server commit what they read, and rest.
     Pause(pipelines::Several),
-    /// Let pipelines of a server run again, also those that failed.
+    /// Let pipelines and connectors of a server run again, also those that failed.
     Resume(pipelines::Several),
-    /// Stop pipelines of a server; it remembers them.
+    /// Stop pipelines and connectors of a server; it remembers them.
     Stop(pipelines::Several),
-    /// Stop pipelines of a server and forget them. Their journals and output stay.
+    /// Stop pipelines and connectors of a server and forget them. Their journals and output stay.
     Delete(pipelines::Several),
-    /// Show what a pipeline of a server logged last.
+    /// Show what a pipeline or connector of a server logged last.
     Logs(pipelines::LogsOf),
     /// Forget how far a pipeline was: it begins at its sources' `start` again.
     Reset(reset::Args),

@@ -1,5 +1,5 @@
-//! The verbs for pipelines of a server: `apply --server`, `get`, `describe`, `pause`, `resume`, `stop`, `delete`,
-//! `logs`.
+//! The verbs for pipelines of a server, and for its connectors: `apply --server`, `get`, `describe`, `pause`, `resume`,
+//! `stop`, `delete`, `logs`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use super::Common;
 use super::output::{self, Exit, say};
 use super::remote::{Remote, ServerArgs, TlsArgs};
 use super::specs::{SpecArgs, beside_connectors};
+use super::target::Target;
 use crate::deploy::submission::Name;
 use crate::report::Failure;
 
@@ -29,7 +30,7 @@ pub struct Get {
 
 #[derive(Debug, clap::Args)]
 pub struct One {
-    /// `NAME`, or `NAMESPACE/NAME`.
+    /// `NAME`, or `NAMESPACE/NAME`; or a connector's name.
     #[arg(value_name = "NAME")]
     name: String,
     #[command(flatten)]
@@ -38,7 +39,7 @@ pub struct One {
 
 #[derive(Debug, clap::Args)]
 pub struct Several {
-    /// `NAME`, or `NAMESPACE/NAME`.
+    /// `NAME`, or `NAMESPACE/NAME`; or a connector's name.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
@@ -101,7 +102,7 @@ pub fn submit(server: &str, tls: &TlsArgs, specs: &SpecArgs, accept_reset: &[Str
                 } else {
                     "changed"
                 };
-                let shown = until(&remote, name, |state| !matches!(state, "starting" | "stopping"))?;
+                let shown = until(&remote, name, |shown| !matches!(word(shown, "state"), "starting" | "stopping"))?;
                 exit = match (exit, word(&shown, "state"), word(&shown["reason"], "code")) {
                     (Exit::Done, "failed", code) if output::is_refusal(code) => Exit::Refused,
                     (_, "failed", _) => Exit::Failed,
@@ -123,12 +124,9 @@ pub fn get(args: &Get, common: &Common) -> Exit {
         common,
         remote(&args.server).and_then(|remote| {
             let all = remote.call(Method::GET, None, "", None)?.body;
-            let names: Vec<Name> = args.names.iter().map(|name| named(name)).collect();
-            let is_wanted = |one: &&Json| names.is_empty() || names.iter().any(|name| *name == name_of(one));
+            let wanted = Target::find(&all, &args.names)?;
+            let is_wanted = |one: &&Json| wanted.is_empty() || wanted.contains(&Target::of(one));
             let all: Vec<&Json> = all["pipelines"].as_array().into_iter().flatten().filter(is_wanted).collect();
-            if let Some(missing) = names.iter().find(|name| !all.iter().any(|one| name_of(one) == **name)) {
-                return Err(Failure::user("pipeline.unknown", format!("there is no pipeline `{missing}`")));
-            }
             if common.output.is_json() {
                 common.output.print(&serde_json::json!({ "pipelines": all }));
                 return Ok(Exit::Done);
@@ -141,7 +139,7 @@ pub fn get(args: &Get, common: &Common) -> Exit {
                 let state = word(one, "state").to_owned();
                 let counts = [one["restarts"].to_string(), metric("rows_in"), metric("rows_out"), metric("behind")];
                 let [restarts, rows_in, rows_out, behind] = counts;
-                [name_of(one).to_string(), state, since, restarts, rows_in, rows_out, behind, reason]
+                [Target::of(one).pipeline.to_string(), state, since, restarts, rows_in, rows_out, behind, reason]
             });
             table(std::iter::once(heads).chain(rows).collect());
             Ok(Exit::Done)
@@ -153,12 +151,13 @@ pub fn describe(args: &One, common: &Common) -> Exit {
     done(
         common,
         remote(&args.server).and_then(|remote| {
-            let shown = remote.call(Method::GET, Some(&named(&args.name)), "", None)?.body;
+            let target = the(&remote, &args.name)?;
+            let shown = remote.call(Method::GET, Some(&target.pipeline), "", None)?.body;
             if common.output.is_json() {
                 common.output.print(&shown);
                 return Ok(Exit::Done);
             }
-            say!("{}: {}{}", name_of(&shown), word(&shown, "state"), because(&shown));
+            say!("{target}: {}{}", word(&shown, "state"), because(&shown));
             let since = shown["since"].as_i64().map_or(String::new(), output::time);
             say!("  since     {since}, wanted {}, restarts {}", word(&shown, "wanted"), shown["restarts"]);
             let submitted = shown["submitted"].as_i64().map_or(String::new(), output::time);
@@ -199,17 +198,23 @@ pub fn want(args: &Several, wish: Wish, common: &Common) -> Exit {
         common,
         remote(&args.server).and_then(|remote| {
             let mut reached = true;
-            for name in args.names.iter().map(|name| named(name)) {
-                remote.call(Method::PUT, Some(&name), below, None)?;
-                let is_there = |state: &str| {
+            for target in Target::ask(&remote, &args.names)? {
+                target.want(&remote, below)?;
+                let is_there = |shown: &Json| {
+                    let state = word(shown, "state");
                     state == wanted || wish == Wish::Resume && matches!(state, "failed" | "ended" | "waiting")
                 };
-                let shown = until(&remote, &name, is_there)?;
-                reached &= is_there(word(&shown, "state")) && word(&shown, "state") != "failed";
+                let mut shown = until(&remote, &target.pipeline, is_there)?;
+                let has_failed = wish == Wish::Resume && matches!(word(&shown, "state"), "failed" | "ended");
+                if has_failed && target.retry(&remote)? {
+                    let failed = shown["since"].clone();
+                    shown = until(&remote, &target.pipeline, |shown| shown["since"] != failed && is_there(shown))?;
+                }
+                reached &= is_there(&shown) && word(&shown, "state") != "failed";
                 if common.output.is_json() {
                     common.output.print(&shown);
                 } else {
-                    say!("{name}: {}{}", word(&shown, "state"), because(&shown));
+                    say!("{target}: {}{}", word(&shown, "state"), because(&shown));
                 }
             }
             Ok(if reached { Exit::Done } else { Exit::Failed })
@@ -221,13 +226,14 @@ pub fn delete(args: &Several, common: &Common) -> Exit {
     done(
         common,
         remote(&args.server).and_then(|remote| {
-            for name in args.names.iter().map(|name| named(name)) {
-                let answer = remote.call(Method::DELETE, Some(&name), "", None)?;
+            for target in Target::ask(&remote, &args.names)? {
+                let answer = target.delete(&remote)?;
                 let ended = answer.status.as_u16() == 204;
                 if common.output.is_json() {
-                    common.output.print(&serde_json::json!({ "deleted": name.to_string(), "ended": ended }));
+                    let name = target.pipeline.to_string();
+                    common.output.print(&serde_json::json!({ "deleted": name, "ended": ended }));
                 } else {
-                    say!("{name}: deleted{}", if ended { "" } else { "; it still commits what it read" });
+                    say!("{target}: deleted{}", if ended { "" } else { "; it still commits what it read" });
                 }
             }
             Ok(Exit::Done)
@@ -239,7 +245,7 @@ pub fn logs(args: &LogsOf, common: &Common) -> Exit {
     done(
         common,
         remote(&args.one.server).and_then(|remote| {
-            let name = named(&args.one.name);
+            let name = the(&remote, &args.one.name)?.pipeline;
             let mut last = 0;
             loop {
                 let log = remote.call(Method::GET, Some(&name), &format!("logs?lines={}", args.lines), None)?.body;
@@ -276,26 +282,21 @@ fn done(common: &Common, done: Result<Exit, Failure>) -> Exit {
     })
 }
 
-/// Looks at a pipeline until its state is as wanted, or for [`PATIENCE`].
-fn until(remote: &Remote, name: &Name, wanted: impl Fn(&str) -> bool) -> Result<Json, Failure> {
+/// Looks at a pipeline until it is as wanted, or for [`PATIENCE`].
+fn until(remote: &Remote, name: &Name, wanted: impl Fn(&Json) -> bool) -> Result<Json, Failure> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let shown = remote.call(Method::GET, Some(name), "", None)?.body;
-        if wanted(word(&shown, "state")) || Instant::now() >= deadline {
+        if wanted(&shown) || Instant::now() >= deadline {
             return Ok(shown);
         }
         std::thread::sleep(LOOK_EVERY);
     }
 }
 
-/// `NAME`, or `NAMESPACE/NAME`.
-fn named(text: &str) -> Name {
-    let (namespace, name) = text.split_once('/').unwrap_or(("default", text));
-    Name { namespace: namespace.into(), name: name.into() }
-}
-
-fn name_of(one: &Json) -> Name {
-    Name { namespace: word(one, "namespace").into(), name: word(one, "name").into() }
+/// The one of this name.
+fn the(remote: &Remote, name: &str) -> Result<Target, Failure> {
+    Ok(Target::ask(remote, &[name.to_owned()])?.remove(0))
 }
 
 fn word<'a>(one: &'a Json, key: &str) -> &'a str {

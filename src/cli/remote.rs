@@ -98,13 +98,14 @@ impl Remote {
         self.send(method, url, body)
     }
 
-    /// The same for the server's API of Kafka Connect: `/connectors` and what is below.
+    /// The same for the server's API of Kafka Connect: `/connectors` and what is below, with a query or none.
     ///
     /// # Errors
     /// As [`Remote::call`].
-    pub fn connect(&self, method: Method, path: &[&str], body: Option<&Json>) -> Result<Answer, Failure> {
+    pub fn connect(&self, method: Method, path: &[&str], query: &str, body: Option<&Json>) -> Result<Answer, Failure> {
         let mut url = self.url.clone();
         url.path_segments_mut().expect("an http URL has a path").pop_if_empty().extend(path);
+        url.set_query(Some(query).filter(|query| !query.is_empty()));
         self.send(method, url, body)
     }
 

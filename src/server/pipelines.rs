@@ -52,6 +52,9 @@ pub fn routes() -> Router<Arc<Supervisor>> {
 pub struct Pipeline {
     pub name: String,
     pub namespace: String,
+    /// The connector that it is made of: it is changed at `/connectors`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connector: Option<String>,
     /// Counts changes, from 1.
     pub generation: u64,
     /// For `If-Match`.
@@ -96,6 +99,7 @@ impl Pipeline {
         Pipeline {
             name: kept.name.name.clone(),
             namespace: kept.name.namespace.clone(),
+            connector: kept.connector.as_ref().map(|connector| connector.name.clone()),
             generation: kept.generation,
             etag: kept.etag(),
             wanted: kept.wanted,

@@ -1,5 +1,6 @@
 //! The verbs that speak to a server, and how a server starts.
 
+use super::connectors::{done, lines, until_task, worker};
 use super::*;
 use crate::runner::{Ended, run};
 
@@ -47,6 +48,60 @@ fn the_verbs_do_what_they_say() {
     let wrong = verb(&server, &folder, &["apply", "specs"]).with_code(2);
     assert!(wrong.stderr.contains("a.yaml:6"), "{}", wrong.stderr);
     assert_eq!(server.get("/v1/pipelines"), json!({ "pipelines": [] }), "nothing was submitted");
+}
+
+/// They answered that there is no such pipeline, or that it changes with its connector only.
+#[test]
+fn the_verbs_do_the_same_with_connectors() {
+    let folder = Folder::new();
+    let server = worker(&folder);
+    let topic = crate::servers::topic("verbs", 1);
+    folder.write("lines.txt", "one\n");
+    for name in ["words", "a/ü b"] {
+        done(&server, "POST /connectors", Some(&json!({ "name": name, "config": lines(&topic) })), 201);
+    }
+    until_task(&server, "words", "RUNNING");
+    // A pipeline counts before a connector of its name.
+    folder.write("specs/p.yaml", &numbers("a", "").replace("name: a", "name: other"));
+    verb(&server, &folder, &["apply", "specs"]).with_code(0);
+    done(&server, "POST /connectors", Some(&json!({ "name": "other", "config": lines(&topic) })), 201);
+    let paused = verb(&server, &folder, &["pause", "words", "a/ü b", "other"]).with_code(0).stdout;
+    assert_eq!(paused, "connector words: paused\nconnector a/ü b: paused\nother: paused\n");
+    assert_eq!(done(&server, "GET /connectors/words/status", None, 200)["connector"]["state"], "PAUSED");
+    assert_eq!(done(&server, "GET /connectors/other/status", None, 200)["connector"]["state"], "RUNNING");
+    let stopped = verb(&server, &folder, &["stop", "connect/other", "words"]).with_code(0).stdout;
+    assert_eq!(stopped, "connector other: stopped\nconnector words: stopped\n");
+    assert_eq!(done(&server, "GET /connectors/words/status", None, 200)["tasks"], json!([]));
+    assert_eq!(verb(&server, &folder, &["resume", "words"]).with_code(0).stdout, "connector words: running\n");
+    until_task(&server, "words", "RUNNING");
+
+    let listed = verb(&server, &folder, &["get", "words"]).with_code(0).stdout;
+    assert!(listed.contains("connect/words  running") && !listed.contains("other"), "{listed}");
+    let described = verb(&server, &folder, &["describe", "a/ü b"]).with_code(0).stdout;
+    assert!(described.starts_with("connector a/ü b: paused\n") && described.contains("source    file_"), "{described}");
+    let logged = verb(&server, &folder, &["logs", "words"]).with_code(0).stdout;
+    assert!(logged.contains("starts; journal in"), "{logged}");
+
+    // One that failed tries again, which resuming alone does not do with Connect.
+    let config = json!({
+        "connector.class": "FileStreamSink", "file": "none/f", "topics": topic,
+        "value.converter": "org.apache.kafka.connect.storage.StringConverter",
+    });
+    done(&server, "PUT /connectors/sink/config", Some(&config), 201);
+    until_task(&server, "sink", "FAILED");
+    let failed = verb(&server, &folder, &["resume", "sink"]).with_code(1).stdout;
+    assert!(failed.starts_with("connector sink: failed: "), "{failed}");
+    folder.write("none/README", "");
+    assert_eq!(verb(&server, &folder, &["resume", "sink"]).with_code(0).stdout, "connector sink: running\n");
+
+    let deleted = verb(&server, &folder, &["delete", "sink", "a/ü b", "words", "connect/other"]).with_code(0).stdout;
+    assert_eq!(
+        deleted,
+        "connector sink: deleted\nconnector a/ü b: deleted\nconnector words: deleted\nconnector other: deleted\n"
+    );
+    assert_eq!(done(&server, "GET /connectors", None, 200), json!([]));
+    let unknown = verb(&server, &folder, &["delete", "words"]).with_code(1).stderr;
+    assert!(unknown.contains("there is no pipeline `words`, and no connector of that name"), "{unknown}");
 }
 
 #[test]
