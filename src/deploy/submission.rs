@@ -78,11 +78,20 @@ impl Submission {
 
     /// Its documents.
     pub fn documents(&self) -> (Documents, Diagnostics) {
-        let values = Values { env: self.env.clone(), values: self.values.clone() };
-        let files = self.files.iter().map(|file| (file.name.as_str(), file.text.as_str()));
-        let (mut documents, mut found) = spec::load_texts(files, &values);
+        let (mut documents, mut found) = self.as_written();
         found.0.extend(expand(&mut documents, &Worker::default()).0);
         (documents, found)
+    }
+
+    fn as_written(&self) -> (Documents, Diagnostics) {
+        let values = Values { env: self.env.clone(), values: self.values.clone() };
+        let files = self.files.iter().map(|file| (file.name.as_str(), file.text.as_str()));
+        spec::load_texts(files, &values)
+    }
+
+    /// Whether a connector of this name stands in it, as a document.
+    pub fn has_connector(&self, name: &str) -> bool {
+        self.as_written().0.connectors.iter().any(|connector| connector.metadata.name.value == name)
     }
 
     /// Its pipelines, each with that part of the submission which it needs, if nothing is wrong that can be found

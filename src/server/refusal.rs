@@ -67,7 +67,10 @@ impl From<Refused> for Refusal {
             Refused::OfConnector(connector) => {
                 let message = format!("the pipeline is made of the connector `{connector}`, and changes with it only");
                 let refusal = Refusal::new(StatusCode::CONFLICT, "pipeline.of_connector", message);
-                refusal.hint("send the change to `/connectors/NAME`")
+                refusal.hint(
+                    "send the change to `/connectors/NAME`; to submit it as a pipeline, beside a connection of its own, \
+                     delete the connector first: it goes on where that was",
+                )
             }
             Refused::Stale { name, etag } => {
                 let message = format!("the pipeline `{name}` was changed meanwhile");

@@ -133,6 +133,50 @@ fn connectors_that_are_applied_to_a_server_are_its_connectors() {
     assert_eq!((imported("/connectors"), imported("/connectors/words/config")), (one.clone(), one));
 }
 
+/// It was refused as a connector that exists already, which no list of connectors showed.
+#[test]
+fn a_connector_that_was_applied_beside_a_connection_becomes_one_of_the_server() {
+    let folder = Folder::connected();
+    let server = Server::start(folder.path(), &["--brokers", crate::servers::kafka()]);
+    let topic = unique("beside");
+    folder.write("words.txt", "one\n");
+    let path = folder.path().join("words.txt").display().to_string();
+    folder.write("words.yaml", &format!(
+        "apiVersion: runner/v1\nkind: KafkaConnector\nmetadata: {{ name: words }}\nspec:\n  class: FileStreamSource\n  config: {{ file: {path}, topic: {topic}, value.converter: org.apache.kafka.connect.storage.StringConverter }}\n"
+    ));
+    let apply = |paths: &[&str]| run(&[&["apply", "--server", &server.api], paths].concat(), folder.path());
+    let both = ["connection.yaml", "words.yaml"];
+    assert_eq!(apply(&both).with_code(0).stdout, "connect/words: submitted; running\n");
+    assert_eq!(apply(&both).with_code(0).stdout, "connect/words: unchanged; running\n");
+    read_when(&topic, 1);
+    let list = || -> Value { server.request(reqwest::Method::GET, "/connectors").send().unwrap().json().unwrap() };
+    assert_eq!(list(), serde_json::json!([]));
+
+    let said = apply(&["words.yaml"]).with_code(0).stdout;
+    assert_eq!(said, "connector words: submitted; running, running\n");
+    assert_eq!(list(), serde_json::json!(["words"]));
+    // It goes on where it was.
+    folder.write("words.txt", "one\ntwo\n");
+    let texts = |count| -> Vec<String> { read_when(&topic, count).iter().map(|record| record.text()).collect() };
+    assert_eq!(texts(2), ["one", "two"]);
+
+    // Back again: that would be another one, which the server's API would not have any more.
+    let refused = apply(&both).with_code(1).stderr;
+    assert!(refused.contains("changes with it only") && refused.contains("delete the connector first"), "{refused}");
+    run(&["delete", "words", "--server", &server.api], folder.path()).with_code(0);
+    assert_eq!(apply(&both).with_code(0).stdout, "connect/words: submitted; running\n");
+    folder.write("words.txt", "one\ntwo\nthree\n");
+    assert_eq!(texts(3), ["one", "two", "three"]);
+
+    // What only has the name is left alone.
+    run(&["delete", "connect/words", "--server", &server.api], folder.path()).with_code(0);
+    let of_the_name = "apiVersion: runner/v1\nkind: Pipeline\nmetadata: { name: words, namespace: connect }\nspec:\n  sources: { rows: { datagen: { columns: { n: long } } } }\n  sinks: { out: { from: rows, discard: {} } }\n";
+    folder.write("theirs.yaml", of_the_name);
+    apply(&["theirs.yaml"]).with_code(0);
+    let refused = apply(&["words.yaml"]).with_code(1).stderr;
+    assert!(refused.contains("Connector words already exists"), "{refused}");
+}
+
 #[test]
 fn connectors_run_from_documents() {
     let folder = Folder::connected();

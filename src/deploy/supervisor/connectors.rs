@@ -15,7 +15,8 @@ use crate::time::Millis;
 
 impl Supervisor {
     /// Takes a connector in, or another configuration of one that is there. Blocks for the disk. `wanted` is of one
-    /// that is new. True if it is.
+    /// that is new. True if it is. One that was submitted as a pipeline, in a document beside its own connection, is a
+    /// connector from then on, and goes on where that was.
     ///
     /// # Errors
     /// [`Refused`]; then nothing was changed.
@@ -32,24 +33,43 @@ impl Supervisor {
         let _changing = self.changing()?;
         let known = self.known(&name);
         expect.check(&name, known.as_deref())?;
-        if known.as_ref().is_some_and(|known| known.connector.is_none()) {
-            return Err(Refused::Exists(name));
-        }
-        let is_new = known.is_none();
+        let is_new = known.as_ref().is_none_or(|known| known.connector.is_none());
         let next = match known.as_deref() {
-            Some(known) => changed(known, connector, document, self.clock.now()),
-            None => {
-                let kept = Kept::new(name.clone(), document.clone(), self.clock.now());
+            Some(known) if !is_new => changed(known, connector, document, self.clock.now()),
+            Some(known) if !known.submission.has_connector(&connector.name) => return Err(Refused::Exists(name)),
+            other => {
+                let kept = match other {
+                    Some(known) => Kept {
+                        generation: known.generation + 1,
+                        submission: document.clone(),
+                        submitted: self.clock.now(),
+                        ..known.clone()
+                    },
+                    None => Kept { wanted, ..Kept::new(name.clone(), document.clone(), self.clock.now()) },
+                };
                 // One of this name may have been here before, and goes on where that was.
                 let topics_since = offsets::positions(&plan).unwrap_or_default();
-                let connector = Connector { topics_since, ..connector.when(wanted) };
-                Some(Kept { wanted, connector: Some(connector), ..kept })
+                if let Some(source) = other.and_then(|known| self.other_source(known, &plan)) {
+                    let connector = &connector.name;
+                    tracing::warn!(
+                        "connector `{connector}`: `{source}` is not what was read so far: it is read from its start"
+                    );
+                }
+                let connector = Connector { topics_since, ..connector.when(kept.wanted) };
+                Some(Kept { connector: Some(connector), ..kept })
             }
         };
         if let Some(next) = next {
             self.keep(next, Try::Again)?;
         }
         Ok((self.get(&name)?, is_new))
+    }
+
+    /// A source of the plan that is not one of the pipeline before.
+    fn other_source<'p>(&self, before: &Kept, plan: &'p Plan) -> Option<&'p str> {
+        let before = before.submission.checked_plan(&before.name, &self.states).ok()?;
+        let is_known = |name: &str| before.sources.iter().any(|source| source.name == name);
+        plan.sources.iter().map(|source| source.name.as_str()).find(|name| !is_known(name))
     }
 
     /// Forgets a connector; its job stops. Where its sources stand is kept, as Connect keeps it: another one of this name goes
