@@ -24,6 +24,7 @@ use serde_json::Value as Json;
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument as _;
 
+pub use self::connectors::TOPIC_NAMES;
 use self::keeper::Keeper;
 use super::logs::{Line, Logs, SPAN};
 use super::store::{Kept, Store, Wanted};

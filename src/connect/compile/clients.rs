@@ -9,6 +9,7 @@ use super::super::plugins::{Plugin, PluginKind};
 use super::Connector;
 use super::converters::Converters;
 use super::draft::Draft;
+use crate::connectors::kafka::TopicName;
 use crate::kafka_connect::pattern::{Excess, Pattern};
 
 /// The sink of a source connector: its topic, with the properties of the producer.
@@ -95,9 +96,16 @@ pub fn created_topics(
         None => default,
     };
     if !spec.is_empty() {
-        draft.topics.push((topic, Json::Object(spec)));
+        make(topic, Json::Object(spec), draft);
     }
     Ok(())
+}
+
+/// Has a topic made. One whose name no broker takes is nobody's: whoever writes to it says so.
+fn make(topic: String, spec: Json, draft: &mut Draft) {
+    if TopicName::is_legal(&topic) {
+        draft.topics.push((topic, spec));
+    }
 }
 
 /// A group of topics that are made alike.
@@ -185,7 +193,7 @@ pub fn errors(connector: &Connector, is_sink: bool, draft: &mut Draft) {
             if factor > 0 {
                 spec["replication"] = json!(factor);
             }
-            draft.topics.push((topic.to_owned(), spec));
+            make(topic.to_owned(), spec, draft);
         }
         None if tolerates => draft.errors = Some(json!({ "skip": true })),
         None => {}

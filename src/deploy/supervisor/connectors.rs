@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::keeper::errors;
 use super::{Described, Expect, Gone, Refused, State, Supervisor, Try};
 use crate::deploy::connector::{Connector, pipeline_of};
 use crate::deploy::offsets::{self, Moves, Positions, Standing};
@@ -12,6 +13,9 @@ use crate::plan::resolve::{Discreet, Offline};
 use crate::plan::{JournalPlace, Plan};
 use crate::report::Failure;
 use crate::time::Millis;
+
+/// Codes of a plan that names a topic as no broker does: itself, or by its transformations.
+pub const TOPIC_NAMES: [&str; 2] = ["kafka.topic_name", "connect.topic"];
 
 impl Supervisor {
     /// Takes a connector in, or another configuration of one that is there. Blocks for the disk. `wanted` is of one
@@ -28,8 +32,13 @@ impl Supervisor {
         expect: &Expect,
     ) -> Result<(Described, bool), Refused> {
         let name = pipeline_of(&connector.name);
-        // What was compiled is checked as what people write.
-        let plan = document.checked_plan(&name, &self.states).map_err(Refused::Wrong)?;
+        // What was compiled is checked as what people write. Connect takes any text for a topic's name: the task fails.
+        let plan = match document.checked_plan(&name, &self.states) {
+            Err(wrong) if !errors(&wrong).all(|error| TOPIC_NAMES.contains(&error.code)) => {
+                return Err(Refused::Wrong(wrong));
+            }
+            plan => plan.ok(),
+        };
         let _changing = self.changing()?;
         let known = self.known(&name);
         expect.check(&name, known.as_deref())?;
@@ -48,8 +57,10 @@ impl Supervisor {
                     None => Kept { wanted, ..Kept::new(name.clone(), document.clone(), self.clock.now()) },
                 };
                 // One of this name may have been here before, and goes on where that was.
-                let topics_since = offsets::positions(&plan).unwrap_or_default();
-                if let Some(source) = other.and_then(|known| self.other_source(known, &plan)) {
+                let before = plan.as_ref().and_then(|plan| offsets::positions(plan).ok());
+                let topics_since = before.unwrap_or_default();
+                let other = other.zip(plan.as_ref());
+                if let Some(source) = other.and_then(|(known, plan)| self.other_source(known, plan)) {
                     let connector = &connector.name;
                     tracing::warn!(
                         "connector `{connector}`: `{source}` is not what was read so far: it is read from its start"

@@ -277,7 +277,7 @@ fn of_a_server(hint: &str) -> String {
     )
 }
 
-fn errors(wrong: &Diagnostics) -> impl Iterator<Item = &Diagnostic> {
+pub fn errors(wrong: &Diagnostics) -> impl Iterator<Item = &Diagnostic> {
     wrong.0.iter().filter(|one| one.severity == Severity::Error)
 }
 

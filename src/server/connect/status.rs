@@ -17,7 +17,7 @@ use super::connectors::type_of;
 use crate::connect::find_plugin;
 use crate::deploy::connector::{Connector, ConnectorKind};
 use crate::deploy::store::Wanted;
-use crate::deploy::supervisor::{Described, Reason, State};
+use crate::deploy::supervisor::{Described, Reason, State, TOPIC_NAMES};
 use crate::kafka_connect::DATA_EXCEPTION;
 
 pub fn show(call: &Call, name: &str) -> Result<Answer, Refusal> {
@@ -130,12 +130,32 @@ fn trace_of(reason: Option<&Reason>, connector: &Connector) -> String {
             let first = format!("{CLASS}: Couldn't find or create file '{file}' for FileStreamSinkTask\n");
             format!("{first}\tat runner ({code})\nCaused by: {message}\n{hint}")
         }
-        ("kafka.create_topic", Some(queue)) => {
+        ("kafka.create_topic" | "kafka.topic_name", Some(queue)) => {
             let first = format!("{CLASS}: Could not initialize dead letter queue with topic={queue}\n");
             format!("{first}\tat runner ({code})\nCaused by: {message}\n{hint}")
         }
+        (code, _) if TOPIC_NAMES.contains(&code) => {
+            let thrown = format!("{INVALID_TOPIC}: Invalid topics: [{}]\n", invalid_topic(message));
+            let at = format!("\tat runner ({code})\n");
+            match connector.kind {
+                ConnectorKind::Sink => format!("{thrown}{at}{hint}\t... {message}\n"),
+                ConnectorKind::Source => {
+                    let first = format!("{CLASS}: Unrecoverable exception from producer send callback\n");
+                    format!("{first}{at}Caused by: {thrown}{hint}\t... {message}\n")
+                }
+            }
+        }
         _ => format!("{CLASS}: {message}\n{hint}\tat runner ({code})\n"),
     }
+}
+
+const INVALID_TOPIC: &str = "org.apache.kafka.common.errors.InvalidTopicException";
+
+/// The name that a message is about: of a topic, or of where transformations send its records.
+fn invalid_topic(message: &str) -> &str {
+    let routed = message.strip_suffix("`, which is no topic's name").and_then(|rest| rest.rsplit_once("` to `"));
+    let named = message.strip_suffix("` cannot be the name of a topic").and_then(|rest| rest.split_once('`'));
+    routed.or(named).map_or(message, |(_, name)| name)
 }
 
 fn version(connector: &Connector) -> &'static str {

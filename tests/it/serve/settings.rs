@@ -182,6 +182,55 @@ fn topics_are_made_as_a_connector_says() {
     assert_eq!(made[1], (2, "-1".into(), "777777".into()));
 }
 
+/// Connect takes any text for a topic's name; what the brokers say of it ends the task.
+#[test]
+fn a_name_that_no_broker_takes_makes_the_task_fail_and_not_the_request() {
+    let folder = Folder::new();
+    let server = super::connectors::worker(&folder);
+    folder.write("lines.txt", "one\n");
+    const INVALID: &str = "org.apache.kafka.common.errors.InvalidTopicException: Invalid topics: ";
+    const CALLBACK: &str =
+        "org.apache.kafka.connect.errors.ConnectException: Unrecoverable exception from producer send callback\n";
+    let trace = |name: &str, config: &Value| {
+        done(&server, &format!("PUT /connectors/{name}/config"), Some(config), 201);
+        let status = until_task(&server, name, "FAILED");
+        assert_eq!(status["connector"]["state"], "RUNNING", "{status}");
+        status["tasks"][0]["trace"].as_str().unwrap().to_owned()
+    };
+    let long = "x".repeat(250);
+    for (number, topic) in ["a b", "..", &long].into_iter().enumerate() {
+        let file = lines(topic);
+        let mut made = json!({ "connector.class": "Datagen", "kafka.topic": topic, "quickstart": "ratings" });
+        made["topic.creation.default.partitions"] = json!(1);
+        for (class, config) in [("file", file), ("made", made)] {
+            let trace = trace(&format!("{class}{number}"), &config);
+            assert!(trace.starts_with(CALLBACK), "{trace}");
+            assert!(trace.contains(&format!("\nCaused by: {INVALID}[{topic}]\n")), "{trace}");
+        }
+        let read = trace(&format!("read{number}"), &to_file(topic, "out.txt"));
+        assert!(read.starts_with(&format!("{INVALID}[{topic}]\n")), "{read}");
+    }
+    let mut queue = to_file(&servers::topic("good", 1), "out.txt");
+    queue["errors.tolerance"] = json!("all");
+    queue["errors.deadletterqueue.topic.name"] = json!("a b");
+    let first =
+        "org.apache.kafka.connect.errors.ConnectException: Could not initialize dead letter queue with topic=a b\n";
+    assert!(trace("queue", &queue).starts_with(first));
+    let mut routed = lines("good");
+    for (key, value) in [("", "r"), (".r.type", "RegexRouter"), (".r.regex", ".*"), (".r.replacement", "to/it")] {
+        routed[format!("transforms{key}")] = json!(value);
+    }
+    assert!(trace("routed", &routed).contains(&format!("\nCaused by: {INVALID}[to/it]\n")));
+    // With a name that there can be it goes on as if it had been so from the start.
+    let topic = servers::topic("mended", 1);
+    done(&server, "PUT /connectors/file0/config", Some(&lines(&topic)), 200);
+    crate::specs::read_when(&topic, 1);
+    for name in ["file1", "read1"] {
+        done(&server, &format!("PUT /connectors/{name}/stop"), None, 204);
+        done(&server, &format!("DELETE /connectors/{name}"), None, 204);
+    }
+}
+
 #[test]
 fn offsets_are_set_where_there_is_a_partition_for_them() {
     let folder = Folder::new();
