@@ -2,6 +2,8 @@
 //!
 //! Its pipeline stands in the namespace [`NAMESPACE`], under the connector's name where that can name a pipeline.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +32,10 @@ pub struct Connector {
     /// First line of the trace with which a task fails when its source has ended.
     #[serde(default)]
     pub at_end: Option<String>,
-    /// Where its sources stood when it was made, or when the topics that it uses were last forgotten.
+    /// Topics that it has used since it was made, or since they were forgotten: of a sink those that `topics_since` does not tell.
+    #[serde(default)]
+    pub topics: BTreeSet<String>,
+    /// Where its sources stood when it was made, or when the topics that it uses were last forgotten or noted.
     #[serde(default)]
     pub topics_since: Positions,
 }

@@ -14,6 +14,7 @@ mod prepare;
 pub mod store;
 pub mod submission;
 pub mod supervisor;
+mod topics;
 
 pub use journal::open_journal;
 pub use prepare::{Change, prepare, recall};

@@ -123,6 +123,15 @@ impl Store {
         Ok(all)
     }
 
+    /// A pipeline as it is kept now.
+    ///
+    /// # Errors
+    /// As [`Store::all`].
+    pub fn get(&self, name: &Name) -> Result<Option<Kept>, Failure> {
+        let path = self.path(name);
+        if path.exists() { read(&path).map(Some) } else { Ok(None) }
+    }
+
     /// Keeps a pipeline; it is on the disk when this returns.
     ///
     /// # Errors
@@ -195,7 +204,9 @@ mod tests {
         std::fs::write(folder.path().join("pipelines/other/a.b.json.new"), "{").unwrap();
         let store = Store::open(folder.path()).unwrap();
         assert_eq!(store.all().unwrap(), [a.clone(), b.clone()]);
+        assert_eq!(store.get(&b.name).unwrap(), Some(b.clone()));
         store.remove(&a.name).unwrap();
+        assert_eq!(store.get(&a.name).unwrap(), None);
         assert_eq!(store.all().unwrap(), [b]);
         std::fs::write(folder.path().join("pipelines/default/x.json"), "{").unwrap();
         let failure = store.all().unwrap_err();

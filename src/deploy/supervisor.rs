@@ -462,7 +462,8 @@ impl Supervisor {
     fn note(&self, next: Kept) {
         if let Some(pipeline) = self.map().get(&next.name) {
             pipeline.wish.send_if_modified(|wish| {
-                wish.kept = Some(Arc::new(next.clone()));
+                // One that is being forgotten stays so.
+                wish.kept = wish.kept.is_some().then(|| Arc::new(next.clone()));
                 false
             });
         }

@@ -158,6 +158,7 @@ impl Committer {
         let begun = Instant::now();
         self.owned.append(&records, &outputs, &is_there)?;
         self.metrics.commits.observe(begun.elapsed());
+        outputs.iter().for_each(|output| self.metrics.written.note(output.sink, &output.rows));
         faults::point("epoch.committed");
         self.journaled.extend(progress);
         self.needed.insert(epoch, needed);

@@ -5,11 +5,13 @@
 
 mod histogram;
 mod parts;
+mod written;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 pub use histogram::{Histogram, Observed};
 pub use parts::{Counts, Flow, PartCounters, PartKind, PartSnapshot, Parts};
+pub use written::{WrittenTopic, WrittenTopics};
 
 use crate::data::DeadLetter;
 use crate::plan::Plan;
@@ -40,6 +42,8 @@ pub struct Metrics {
     /// Most bytes held at any commit.
     pub memory_max: AtomicU64,
     pub parts: PartCounters,
+    /// By topic, for whoever shows which ones were used.
+    pub written: WrittenTopics,
 }
 
 /// What is measured beside the [`Snapshot`], which is about the pipeline as a whole, at one moment.

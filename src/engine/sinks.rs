@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::memory::Gauge;
+use super::metrics::Metrics;
 use super::pool::Pool;
 use crate::connectors::{EpochRows, Writer};
 use crate::data::Epoch;
@@ -86,6 +87,7 @@ pub struct Opened {
     pub held: Gauge,
     /// Told when something was written, and when it gives up.
     pub news: Arc<Notify>,
+    pub metrics: Arc<Metrics>,
 }
 
 impl SinkWorker {
@@ -94,7 +96,7 @@ impl SinkWorker {
     /// # Errors
     /// `engine.thread`.
     pub fn start(opened: Opened) -> Result<SinkWorker, Failure> {
-        let Opened { name, forgets, writer, members, lineage, limits, held, news } = opened;
+        let Opened { name, forgets, writer, members, lineage, limits, held, news, metrics } = opened;
         let pool = Pool::shared()?;
         let last = members.values().min().copied().unwrap_or_default();
         let line = Arc::new(Line::new(limits, held));
@@ -108,6 +110,7 @@ impl SinkWorker {
             line: line_of_work,
             durable: durable_of_work,
             news: news.clone(),
+            metrics,
         };
         lock(&line.state).received = last;
         let (failed, given_up) = (failure.clone(), line.clone());
@@ -334,6 +337,7 @@ struct Work {
     line: Arc<Line>,
     durable: Arc<AtomicU64>,
     news: Arc<Notify>,
+    metrics: Arc<Metrics>,
 }
 
 impl Work {
@@ -402,6 +406,9 @@ impl Work {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         faults::point("sink.written");
+        for output in rows.iter().flat_map(|rows| &rows.outputs) {
+            self.metrics.written.note(output.sink, &output.rows);
+        }
         self.durable.store(last, SeqCst);
         self.news.notify_one();
         Ok((self, rows))
@@ -462,7 +469,18 @@ mod tests {
         let (name, lineage) = ("s".to_owned(), "l".to_owned());
         let writer = Box::new(writer);
         let (held, news) = (Gauge::default(), Arc::default());
-        SinkWorker::start(Opened { name, forgets: false, writer, members, lineage, limits, held, news }).unwrap()
+        SinkWorker::start(Opened {
+            name,
+            forgets: false,
+            writer,
+            members,
+            lineage,
+            limits,
+            held,
+            news,
+            metrics: Arc::default(),
+        })
+        .unwrap()
     }
 
     /// An epoch with one record of so many bytes.

@@ -295,7 +295,7 @@ pub fn start(
         trunk.leave_out(step, floor);
     }
     let news = Arc::new(Notify::new());
-    let sinks = start_sinks(plan, writers, &recovery, &memory, &news)?;
+    let sinks = start_sinks(plan, writers, &recovery, &memory, &news, metrics)?;
     let report = StartReport {
         lineage: recovery.lineage.clone(),
         incarnation: owned.owner().incarnation,

@@ -17,6 +17,7 @@ mod metrics;
 mod reading;
 mod settings;
 mod shared;
+mod used;
 mod verbs;
 
 use std::path::Path;

@@ -1,6 +1,7 @@
 //! Connectors: pipelines that were compiled of a configuration, and are changed as Kafka Connect changes them.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 
 use super::keeper::errors;
 use super::{Described, Expect, Gone, Refused, State, Supervisor, Try};
@@ -8,6 +9,7 @@ use crate::deploy::connector::{Connector, pipeline_of};
 use crate::deploy::offsets::{self, Moves, Positions, Standing};
 use crate::deploy::store::{Kept, Wanted};
 use crate::deploy::submission::Submission;
+use crate::deploy::topics;
 use crate::disk;
 use crate::plan::resolve::{Discreet, Offline};
 use crate::plan::{JournalPlace, Plan};
@@ -148,19 +150,67 @@ impl Supervisor {
     /// # Errors
     /// [`Refused`].
     pub fn set_positions(&self, name: &str, moves: &Moves) -> Result<(), Refused> {
-        offsets::set(&self.plan_of(name)?, moves).map_err(Refused::Failed)
+        let plan = self.plan_of(name)?;
+        let positions = || offsets::positions(&plan).map_err(Refused::Failed);
+        let before = positions()?;
+        self.change(name, |connector| connector.topics = topics::used(connector, &before))?;
+        offsets::set(&plan, moves).map_err(Refused::Failed)?;
+        let now = positions()?;
+        // Nothing was read of where it is to go on.
+        self.change(name, |connector| connector.topics_since = now)
+    }
+
+    /// Topics that a connector has used. Blocks for the disk.
+    ///
+    /// # Errors
+    /// [`Refused::Unknown`].
+    pub fn topics(&self, name: &str) -> Result<BTreeSet<String>, Refused> {
+        let Some(connector) = self.connector(name)?.kept.connector.clone() else { return Ok(BTreeSet::new()) };
+        Ok(topics::used(&connector, &self.positions(name).unwrap_or_default()))
     }
 
     /// Forgets which topics a connector has used so far, standing where it does. Blocks for the disk.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn reset_topics(&self, name: &str, topics_since: Positions) -> Result<(), Refused> {
+    pub fn reset_topics(&self, name: &str) -> Result<(), Refused> {
+        let topics_since = self.positions(name).unwrap_or_default();
+        self.change(name, |connector| {
+            connector.topics = BTreeSet::new();
+            connector.topics_since = topics_since;
+        })?;
+        let running = self.map().get(&pipeline_of(name)).and_then(|pipeline| pipeline.seen().running.clone());
+        // The next record of each counts as its first.
+        running.iter().for_each(|metrics| metrics.written.forget());
+        Ok(())
+    }
+
+    /// Notes topics that records of a connector went to, also while the server is being stopped. Blocks for the disk.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub(super) fn note_topics(&self, of: &Kept, topics: BTreeSet<String>) -> Result<(), Failure> {
+        let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another one may have its name by now.
+        let Some(mut known) = self.store.get(&of.name)?.filter(|known| known.uid == of.uid) else { return Ok(()) };
+        let Some(connector) = known.connector.as_mut().filter(|known| !known.topics.is_superset(&topics)) else {
+            return Ok(());
+        };
+        connector.topics.extend(topics);
+        self.store.put(&known)?;
+        self.note(known);
+        Ok(())
+    }
+
+    /// Changes what is noted of a connector and does not touch its task.
+    fn change(&self, name: &str, change: impl FnOnce(&mut Connector)) -> Result<(), Refused> {
         let _changing = self.changing()?;
         let pipeline = pipeline_of(name);
         let known = self.known(&pipeline).ok_or_else(|| Refused::Unknown(pipeline.clone()))?;
-        let connector = known.connector.clone().map(|connector| Connector { topics_since, ..connector });
-        let next = Kept { connector, ..Kept::clone(&known) };
+        let mut next = Kept::clone(&known);
+        if let Some(connector) = next.connector.as_mut() {
+            change(connector);
+        }
         self.store.put(&next).map_err(Refused::Failed)?;
         self.note(next);
         Ok(())
@@ -198,8 +248,9 @@ impl Supervisor {
 fn changed(known: &Kept, connector: Connector, document: &Submission, submitted: Millis) -> Option<Kept> {
     let before = known.connector.as_ref();
     let tasks = before.map_or(0, |before| before.tasks);
-    let topics_since = before.map_or_else(Positions::new, |before| before.topics_since.clone());
-    let connector = Connector { tasks, topics_since, ..connector };
+    let (topics, topics_since) =
+        before.map_or_else(Default::default, |before| (before.topics.clone(), before.topics_since.clone()));
+    let connector = Connector { tasks, topics, topics_since, ..connector };
     let connector = match known.wanted {
         Wanted::Running => connector.when(Wanted::Running),
         // Paused tasks stay, as many as the configuration has now.

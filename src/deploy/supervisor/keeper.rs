@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use super::{Reason, State, Supervised, Supervisor, Wish};
 use crate::deploy::store::{Kept, Wanted};
 use crate::deploy::submission::Name;
+use crate::deploy::topics::SinkTopics;
 use crate::deploy::{open_journal, prepare};
 use crate::engine::carry::Fate;
 use crate::engine::kept::BAD_RECORD;
 use crate::engine::start::StartOptions;
-use crate::engine::{Job, Outcome, RunOptions};
+use crate::engine::{Job, Metrics, Outcome, RunOptions};
 use crate::plan::describe;
 use crate::plan::resolve::Servers;
 use crate::report::{Blame, Diagnostic, Diagnostics, Failure, Severity, to_json};
@@ -107,9 +108,9 @@ impl Keeper {
             }
             let started = tokio::time::Instant::now();
             let outcome = match self.start(&kept).await {
-                Ok(job) => {
+                Ok((job, topics)) => {
                     kept = Arc::new(Kept { accept_reset: BTreeSet::new(), ..Kept::clone(&kept) });
-                    self.attend(job, wishes).await
+                    self.attend(job, &kept, &Arc::new(topics), wishes).await
                 }
                 Err(trouble) => Err(trouble),
             };
@@ -155,7 +156,7 @@ impl Keeper {
     }
 
     /// Plans, prepares and starts, as `apply` does.
-    async fn start(&self, kept: &Arc<Kept>) -> Result<Job, Trouble> {
+    async fn start(&self, kept: &Arc<Kept>) -> Result<(Job, SinkTopics), Trouble> {
         let Ok(_permit) = self.supervisor.starts.acquire().await else { return Err(panicked()) };
         let (supervisor, pipeline, kept) = (self.supervisor.clone(), self.pipeline.clone(), kept.clone());
         let span = tracing::Span::current();
@@ -174,6 +175,7 @@ impl Keeper {
             plans.push(plan);
             prepare(&plans).map_err(|failure| of_failure(&failure, true))?;
             let plan = Arc::new(plans.pop().expect("it was pushed"));
+            let topics = SinkTopics::of(&plan);
             let journal = open_journal(&plan).map_err(|failure| of_failure(&failure, true))?;
             // Connectors go by their offsets alone: without any they begin, whatever their output says.
             let adopts_outputs = kept.connector.is_some();
@@ -186,13 +188,19 @@ impl Keeper {
             // Until now it asked by these connections.
             drop(servers);
             supervisor.has_started(&kept);
-            Ok(job)
+            Ok((job, topics))
         };
         tokio::task::spawn_blocking(start).await.unwrap_or_else(|_| Err(panicked()))
     }
 
     /// Waits for a job's end, or stops it when something else is wanted.
-    async fn attend(&self, job: Job, wishes: &mut watch::Receiver<Wish>) -> Result<Outcome, Trouble> {
+    async fn attend(
+        &self,
+        job: Job,
+        kept: &Arc<Kept>,
+        topics: &Arc<SinkTopics>,
+        wishes: &mut watch::Receiver<Wish>,
+    ) -> Result<Outcome, Trouble> {
         let (stop, metrics) = (job.stop_handle(), job.metrics.clone());
         tracing::info!(
             epoch = job.report.last_epoch,
@@ -210,15 +218,24 @@ impl Keeper {
             (seen.running, seen.has_run) = (Some(metrics.clone()), true);
         }
         self.turn(State::Running, None);
+        let mut written = metrics.written.growth();
+        // What was replayed is written already.
+        written.mark_changed();
         let mut joined = std::pin::pin!(job.join());
-        let (outcome, asked) = tokio::select! {
-            outcome = &mut joined => (outcome, false),
-            _ = wishes.changed() => {
-                self.turn(State::Stopping, None);
-                stop.stop();
-                (joined.await, true)
+        let (outcome, asked) = loop {
+            tokio::select! {
+                outcome = &mut joined => break (outcome, false),
+                _ = wishes.changed() => {
+                    self.turn(State::Stopping, None);
+                    stop.stop();
+                    break (joined.await, true);
+                }
+                _ = written.changed() => self.note_topics(kept, topics, &metrics).await,
             }
         };
+        if written.has_changed().unwrap_or(false) {
+            self.note_topics(kept, topics, &metrics).await;
+        }
         let mut seen = self.pipeline.seen();
         seen.past = (metrics.snapshot().after(seen.past.0), metrics.measures().after(&seen.past.1));
         seen.running = None;
@@ -233,6 +250,19 @@ impl Keeper {
                 Ok(Outcome::Stopped)
             }
             Err(failure) => Err(of_failure(&failure, false)),
+        }
+    }
+
+    /// Notes which topics records of a connector went to.
+    async fn note_topics(&self, kept: &Arc<Kept>, topics: &Arc<SinkTopics>, metrics: &Arc<Metrics>) {
+        let names = topics.names(metrics.written.all());
+        if kept.connector.is_none() || names.is_empty() {
+            return;
+        }
+        let (supervisor, kept) = (self.supervisor.clone(), kept.clone());
+        let noted = tokio::task::spawn_blocking(move || supervisor.note_topics(&kept, names)).await;
+        if let Ok(Err(failure)) = noted {
+            tracing::warn!("{failure}; that it has used a topic is noted with a later start");
         }
     }
 

@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 
 use crate::connectors::{Delivery, EpochRows, MemberSink, Writer};
 use crate::engine::memory::Memory;
+use crate::engine::metrics::Metrics;
 use crate::engine::recovery::Recovery;
 use crate::engine::sinks::{Limits, Opened, SinkWorker};
 use crate::plan::Plan;
@@ -53,6 +54,7 @@ pub(super) fn start_sinks(
     recovery: &Recovery,
     memory: &Memory,
     news: &Arc<Notify>,
+    metrics: &Arc<Metrics>,
 ) -> Result<Vec<SinkWorker>, Failure> {
     let start = |Written { members, writer }: Written| {
         let names: Vec<&str> = members.iter().map(|index| plan.sinks[*index].name.as_str()).collect();
@@ -65,6 +67,7 @@ pub(super) fn start_sinks(
             limits: Limits { bytes: memory.shares.backlog, ..Limits::default() },
             held: memory.gauge(format!("backlog of `{}`", names.join("`, `"))),
             news: news.clone(),
+            metrics: metrics.clone(),
         };
         SinkWorker::start(opened)
     };

@@ -1,5 +1,6 @@
 //! What the server is to Connect's clients: a worker with a version, on a Kafka cluster.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -84,6 +85,7 @@ impl WorkerFace {
             tasks_max: compiled.tasks,
             tasks: 0,
             at_end: compiled.at_end,
+            topics: BTreeSet::new(),
             topics_since: Positions::new(),
         };
         Ok((connector, documents))
