@@ -10,7 +10,7 @@ mod several;
 
 use super::config::Config;
 use super::definition::{Definition, Key, Kind, Rule, Width};
-use super::keys::{common, transforms};
+use super::keys::{clients, common, transforms};
 use super::plugins::{Plugin, PluginKind, find_connector, find_of_kind, plugins};
 use super::refusal::Refusal;
 use super::secrets;
@@ -252,15 +252,36 @@ impl Check<'_> {
         }
     }
 
-    /// Settings for this connector's own clients: they are shown, secrets hidden.
+    /// Settings for the clients that this connector has: they are shown, secrets hidden.
     fn overrides(&mut self, kind: PluginKind) {
-        let prefixes: &[&str] = match kind {
-            PluginKind::Source => &["producer.override."],
-            _ => &["consumer.override.", "admin.override."],
-        };
-        for (name, value) in self.config {
-            let Some(setting) = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix)) else { continue };
-            self.put(None, ConfigValue::of(name, Some(secrets::shown(setting, value).to_owned())));
+        let is_source = kind == PluginKind::Source;
+        let keeps_bad =
+            !is_source && self.given("errors.deadletterqueue.topic.name").is_some_and(|t| !t.trim().is_empty());
+        let makes_topics = is_source && self.config.keys().any(|key| key.starts_with("topic.creation."));
+        for (prefix, keys, is_there) in [
+            ("producer.override.", clients::PRODUCER, is_source || keeps_bad),
+            ("consumer.override.", clients::CONSUMER, !is_source),
+            ("admin.override.", clients::ADMIN, makes_topics || keeps_bad),
+        ] {
+            let given = self.config.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, name, value)));
+            let mut given: Vec<_> = given.filter(|_| is_there).collect();
+            given.sort_by_key(|(setting, name, _)| (java_bucket(setting), java_bucket(name)));
+            for (setting, name, given) in given {
+                let mut known = keys.iter().chain(clients::EVERY);
+                let Some(key) = known.find(|key| key.name == setting) else {
+                    self.put(None, ConfigValue::of(name, Some(secrets::shown(setting, given).to_owned())));
+                    continue;
+                };
+                let definition = Definition { name: name.clone(), ..Definition::of(key) };
+                let value = match secrets::shown(setting, given) {
+                    // What a secret stands for is known when the connector starts.
+                    shown if shown != given || given.contains("${secret:") => {
+                        ConfigValue::of(name, Some(shown.to_owned()))
+                    }
+                    given => read::value(&definition, name, key.rule, Some(given)),
+                };
+                self.put(Some(definition), value);
+            }
         }
     }
 }

@@ -52,11 +52,7 @@ fn plugins_and_their_keys_are_those_of_connect() {
 const OTHERWISE: &[(&str, &str)] = &[
     ("eos", "exactly once is available here"),
     ("eos-case", "exactly once is available here"),
-    ("override-bad", "librdkafka is asked when the config is compiled"),
-    ("override", "definitions of Java's client"),
-    ("override-sink", "definitions of Java's client"),
-    ("override-sink-bad", "definitions of Java's client"),
-    ("override-password", "definitions of Java's client"),
+    ("override-bad", "it is an error of its key, beside those of others"),
     ("plugin-version-bad", "one class of the name is there once"),
     ("RegexRouter-0", "text of a null pointer in Java"),
     ("pred-nopattern", "text of a null pointer in Java"),
@@ -210,7 +206,12 @@ fn the_generator_has_exactly_one_source_of_its_schema() {
     let all = ["schema.string", "schema.filename", "quickstart"].map(|key| (key.to_owned(), true));
     assert_eq!(on(datagen(&[])), all);
     let two = [all[0].clone(), all[2].clone()];
-    assert_eq!(on(datagen(&[("quickstart", "users"), ("schema.string", "\"int\"")])), two);
+    const GOOD: &str = r#"{"type": "record", "name": "r", "fields": [{"name": "a", "type": "int"}]}"#;
+    assert_eq!(on(datagen(&[("quickstart", "users"), ("schema.string", GOOD)])), two);
+    // What is wrong with each of them is said, too.
+    let wrong = [("quickstart", "nope"), ("schema.string", "{"), ("schema.filename", "/nope.avsc")];
+    let each = all.iter().flat_map(|(key, _)| [(key.clone(), false), (key.clone(), true)]).collect::<Vec<_>>();
+    assert_eq!(on(datagen(&wrong)), each);
     assert_eq!(errors(&datagen(&[("quickstart", "Users")])), []);
 }
 

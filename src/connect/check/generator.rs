@@ -11,25 +11,33 @@ const SOURCES: [&str; 3] = ["schema.string", "schema.filename", "quickstart"];
 
 pub fn check(configs: &mut [ConfigInfo]) {
     let given: Vec<&str> = SOURCES.into_iter().filter(|key| !text(configs, key).is_empty()).collect();
-    let [source] = given[..] else {
+    let mut sound = Vec::new();
+    for source in &given {
+        match sound_schema(source, &text(configs, source)) {
+            Ok(schema) => sound.push(schema),
+            Err(error) => complain(configs, source, &error),
+        }
+    }
+    if given.len() != 1 {
         let wrong = if given.is_empty() { &SOURCES[..] } else { &given };
         let error = "Must set exactly one of schema.string, schema.filename, quickstart";
         return wrong.iter().for_each(|key| complain(configs, key, error));
-    };
-    let schema = match schema(source, &text(configs, source)) {
-        Ok(schema) => schema,
-        Err(error) => return complain(configs, source, &error),
-    };
-    let faults = faults(&schema, Path::new(""));
-    if !faults.is_empty() {
-        let error = format!("Unable to parse the provided schema: {}", faults.join("; "));
-        return complain(configs, source, &error);
     }
     let key = text(configs, "schema.keyfield");
-    if !key.is_empty() && !has_field(&schema, &key) {
+    if !key.is_empty() && sound.first().is_some_and(|schema| !has_field(schema, &key)) {
         let error = "The schema does not contain the field provided in 'schema.keyfield'";
         complain(configs, "schema.keyfield", error);
     }
+}
+
+/// The schema that one of the sources gives, if its rules can be followed too.
+fn sound_schema(source: &str, given: &str) -> Result<Schema, String> {
+    let schema = schema(source, given)?;
+    let faults = faults(&schema, Path::new(""));
+    if faults.is_empty() {
+        return Ok(schema);
+    }
+    Err(format!("Unable to parse the provided schema: {}", faults.join("; ")))
 }
 
 /// The schema that one of the sources gives.

@@ -10,7 +10,7 @@ use super::rules;
 pub enum Read {
     Number(i64),
     Boolean(bool),
-    /// Texts and classes.
+    /// Texts, classes, and numbers with a fraction.
     Text(String),
     List(Vec<String>),
 }
@@ -77,6 +77,10 @@ fn parsed(name: &str, kind: Kind, text: &str) -> Result<Read, String> {
         number.map(Read::Number).ok_or_else(|| wrong(&format!("Not a number of type {}", kind.word())))
     };
     match kind {
+        Kind::Double => {
+            let number = trimmed.parse::<f64>().map_err(|_| wrong("Not a number of type DOUBLE"))?;
+            Ok(Read::Text(format!("{number:?}")))
+        }
         Kind::Short => number(i16::MIN.into(), i16::MAX.into()),
         Kind::Int => number(i32::MIN.into(), i32::MAX.into()),
         Kind::Long => number(i64::MIN, i64::MAX),
