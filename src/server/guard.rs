@@ -15,6 +15,7 @@ use axum::http::header::{AUTHORIZATION, HOST, HeaderValue, WWW_AUTHENTICATE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
+use super::connect;
 use super::refusal::Refusal;
 use crate::report::Failure;
 
@@ -139,10 +140,14 @@ impl Guard {
 }
 
 async fn stand(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let is_of_connect = connect::has(request.uri().path());
     match guard.refusal(&request) {
         None => next.run(request).await,
         Some(refusal) => {
-            let mut response = refusal.into_response();
+            let mut response = match is_of_connect {
+                true => connect::Refusal::from(refusal).into_response(),
+                false => refusal.into_response(),
+            };
             if response.status() == StatusCode::UNAUTHORIZED {
                 let challenge = HeaderValue::from_static("Basic realm=\"runner\", Bearer");
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);

@@ -5,16 +5,21 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::connect::Refusal;
+use super::connect::{Answer, Refusal};
 use crate::deploy::supervisor::Supervisor;
 
 /// It answers, so it lives. In the words of Kafka Connect, whose clients ask here too.
 pub async fn health() -> Json<Value> {
     let message = "Worker has completed startup and is ready to handle requests.";
     Json(json!({ "status": "healthy", "message": message }))
+}
+
+/// The methods of `/health`.
+pub async fn options() -> Answer {
+    Answer::Options(&[Method::GET])
 }
 
 pub async fn no_such_method() -> Refusal {

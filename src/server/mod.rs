@@ -39,7 +39,7 @@ pub fn router(supervisor: Arc<Supervisor>, worker: WorkerFace, guard: Arc<Guard>
         .route("/metrics", get(metrics::show))
         .route("/v1/openapi.json", get(openapi::show))
         .route("/v1/{*other}", any(refusal::no_such_path))
-        .route("/health", get(health::health).fallback(health::no_such_method))
+        .route("/health", get(health::health).options(health::options).fallback(health::no_such_method))
         .route("/ready", get(health::ready))
         .method_not_allowed_fallback(refusal::no_such_method)
         .with_state(supervisor.clone())

@@ -64,6 +64,14 @@ impl Refusal {
     }
 }
 
+/// What the server refused of anybody.
+impl From<super::super::refusal::Refusal> for Refusal {
+    fn from(refused: super::super::refusal::Refusal) -> Self {
+        let hint = refused.hint.map_or(String::new(), |hint| format!(" ({hint})"));
+        Refusal::new(refused.status.as_u16(), format!("{}{hint}", refused.message))
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

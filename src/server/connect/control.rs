@@ -48,14 +48,14 @@ pub fn restart(call: &Call, name: &str) -> Result<Answer, Refusal> {
     Ok(Answer::Json(StatusCode::ACCEPTED, body))
 }
 
-pub fn restart_task(call: &Call, name: &str, task: u32) -> Result<Answer, Refusal> {
+pub fn restart_task(call: &Call, name: &str, task: i32) -> Result<Answer, Refusal> {
     let described = to_restart(call, name)?;
     let tasks = described.kept.connector.as_ref().map_or(0, |connector| connector.tasks);
     if described.kept.wanted == Wanted::Stopped {
         let why = "no known leader URL, likely because a rebalance was underway.";
         return Err(Refusal::new(409, format!("Cannot complete request momentarily due to {why}")));
     }
-    if task >= tasks {
+    if !u32::try_from(task).is_ok_and(|task| task < tasks) {
         return Err(Refusal::new(404, format!("Unknown task: {name}-{task}")));
     }
     again(call, name)?;

@@ -28,8 +28,7 @@ use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
-use self::answer::Answer;
-pub use self::answer::Refusal;
+pub use self::answer::{Answer, Refusal};
 use self::path::Resource;
 pub use self::submit::submit;
 pub use self::worker::WorkerFace;
@@ -37,6 +36,12 @@ use super::BODY_BYTES_MAX;
 use super::body::{self, Unread};
 use super::path_segments;
 use crate::deploy::supervisor::Supervisor;
+
+/// Whether a path is one of Connect's that nobody else has.
+pub fn has(path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    matches!(first, "connectors" | "connector-plugins" | "admin")
+}
 
 /// What every request is answered from.
 pub struct Face {

@@ -14,8 +14,8 @@ pub enum Resource {
     Config(String),
     Status(String),
     Tasks(String),
-    TaskStatus(String, u32),
-    RestartTask(String, u32),
+    TaskStatus(String, i32),
+    RestartTask(String, i32),
     Topics(String),
     ResetTopics(String),
     Offsets(String),
@@ -50,6 +50,7 @@ impl Resource {
             ["connectors", of, "status"] => Resource::Status(name(of)),
             ["connectors", of, "tasks"] => Resource::Tasks(name(of)),
             ["connectors", of, "tasks", task, word] => {
+                // As Java reads a number: `-1` is one, of no task.
                 let Ok(task) = task.parse() else { return Ok(None) };
                 match *word {
                     "status" => Resource::TaskStatus(name(of), task),

@@ -28,13 +28,12 @@ pub fn show(call: &Call, name: &str) -> Result<Answer, Refusal> {
     }
 }
 
-pub fn task(call: &Call, name: &str, task: u32) -> Result<Answer, Refusal> {
+pub fn task(call: &Call, name: &str, task: i32) -> Result<Answer, Refusal> {
     let none = || Refusal::new(404, format!("No status found for task {name}-{task}"));
     let described = described(call, name).map_err(|_| none())?;
     let connector = described.kept.connector.as_ref().ok_or_else(none)?;
-    if task >= tasks_shown(&described, connector) {
-        return Err(none());
-    }
+    let tasks = tasks_shown(&described, connector);
+    let task = u32::try_from(task).ok().filter(|task| *task < tasks).ok_or_else(none)?;
     Answer::ok(task_of(call, &described, connector, task))
 }
 

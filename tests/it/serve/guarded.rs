@@ -94,6 +94,12 @@ fn with_credentials_everybody_else_is_refused_and_beyond_this_machine_it_warns_w
         assert_eq!(ask().basic_auth("ops", Some("word")).send().unwrap().status(), 401, "{url}");
         assert_eq!(ask().basic_auth("ops", Some("pass:word")).send().unwrap().status(), 200, "{url}");
     }
+    // Clients of Connect are told in its shape; the genuine one has a text there that is no JSON.
+    let refused = Client::new().get(format!("{}/connectors/x/status", server.api)).send().unwrap();
+    assert!(refused.headers().contains_key("www-authenticate"));
+    let refused: Value = refused.json().unwrap();
+    let message = "the server asks for a token, or a user and password";
+    assert_eq!(refused, json!({ "error_code": 401, "message": message }));
     assert_eq!(server.get("/health")["status"], "healthy", "whoever watches needs none");
     let ended = crate::runner::run(&["get", "--server", &server.api], folder.path()).with_code(1);
     assert!(ended.stderr.contains("asks for a token"), "{}", ended.stderr);
