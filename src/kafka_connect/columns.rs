@@ -11,7 +11,7 @@ use arrow::compute::kernels::nullif::nullif;
 use arrow::compute::{cast, is_null};
 use arrow::datatypes::{DataType, Field as Column, Fields};
 
-use super::schema::{Field, Kind, Schema};
+use super::schema::{Field, Kind, Schema, twice};
 
 /// Records of one topic, on their way to it.
 #[derive(Debug, Clone)]
@@ -42,11 +42,14 @@ impl Part {
         }
     }
 
-    /// A struct of these fields; all else of its schema is that of `like`.
-    pub fn of_fields(like: &Schema, fields: impl IntoIterator<Item = (Field, ArrayRef)>) -> Part {
+    /// A struct of these fields; all else of its schema is that of `like`. `None` if two have the same name.
+    pub fn of_fields(like: &Schema, fields: impl IntoIterator<Item = (Field, ArrayRef)>) -> Option<Part> {
         let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = fields.into_iter().unzip();
+        if twice(&fields).is_some() {
+            return None;
+        }
         let schema = Schema { optional: false, default: None, ..like.with_fields(fields) };
-        Part::Struct(Arc::new(schema), columns)
+        Some(Part::Struct(Arc::new(schema), columns))
     }
 
     /// Of a column: `None` for structs within structs, which have nulls of their own.

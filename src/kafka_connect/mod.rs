@@ -19,6 +19,6 @@ pub mod transforms;
 pub mod value;
 
 pub use config::{ConfigError, Settings};
-pub use record::{ConnectError, DATA_EXCEPTION, Datum, Header, Record};
+pub use record::{ConnectError, Datum, Header, Record, exception_of};
 pub use schema::{Field, Kind, Logical, Schema};
 pub use value::{Decimal, Struct, Value};

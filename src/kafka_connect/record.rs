@@ -45,8 +45,23 @@ pub struct ConnectError {
     pub away: bool,
 }
 
-/// The Java class of these errors.
-pub const DATA_EXCEPTION: &str = "org.apache.kafka.connect.errors.DataException";
+/// The Java class of most of these errors.
+const DATA_EXCEPTION: &str = "org.apache.kafka.connect.errors.DataException";
+
+/// How the messages of others begin, and their classes.
+const OTHER_EXCEPTIONS: [(&str, &str); 5] = [
+    ("Cannot create field because of ", "org.apache.kafka.connect.errors.SchemaBuilderException"),
+    ("Schema Schema{", "org.apache.kafka.connect.errors.ConnectException"),
+    ("Unknown field: ", "java.lang.IllegalArgumentException"),
+    ("No group with name ", "java.lang.IllegalArgumentException"),
+    ("No group ", "java.lang.IndexOutOfBoundsException"),
+];
+
+/// The Java class of the error with this message: a sentence of Connect's is always one exception's.
+pub fn exception_of(message: &str) -> &'static str {
+    let other = OTHER_EXCEPTIONS.iter().find(|(begin, _)| message.starts_with(begin));
+    other.map_or(DATA_EXCEPTION, |(_, class)| class)
+}
 
 impl ConnectError {
     /// An error of the record's own.
@@ -110,5 +125,26 @@ pub fn map_put(entries: &mut Vec<(Value, Value)>, key: &str, value: Value) {
     match entries.iter_mut().find(|(known, _)| matches!(known, Value::String(text) if text == key)) {
         Some((_, old)) => *old = value,
         None => entries.push((Value::String(key.to_owned()), value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_class_of_the_genuine_one() {
+        let class = |message: &str| exception_of(message).rsplit('.').next().unwrap_or_default();
+        for (message, expected) in [
+            ("Cannot create field because of field name duplication a", "SchemaBuilderException"),
+            ("Unknown field: nosuch", "IllegalArgumentException"),
+            ("Schema Schema{INT32} does not correspond to a known timestamp type format", "ConnectException"),
+            ("No group 9", "IndexOutOfBoundsException"),
+            ("No group with name {x}", "IllegalArgumentException"),
+            ("Schema must contain 'type' field", "DataException"),
+            ("Field does not exist: nosuch", "DataException"),
+        ] {
+            assert_eq!(class(message), expected, "{message}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Schemas of Kafka Connect: types that may be optional, named, versioned and have parameters.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -59,6 +60,12 @@ pub enum Logical {
     Time,
     /// Milliseconds since 1970, an int64.
     Timestamp,
+}
+
+/// The name that two of the fields have.
+pub fn twice(fields: &[Field]) -> Option<&str> {
+    let mut seen = HashSet::with_capacity(fields.len());
+    fields.iter().map(|field| field.name.as_str()).find(|name| !seen.insert(*name))
 }
 
 impl Schema {

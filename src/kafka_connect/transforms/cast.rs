@@ -100,7 +100,7 @@ impl Transformation for Cast {
             }
         });
         let cast = cast.collect::<Option<Vec<_>>>()?;
-        *part = Part::of_fields(&schema.clone(), cast);
+        *part = Part::of_fields(&schema.clone(), cast)?;
         Some(columns)
     }
 
@@ -137,7 +137,7 @@ impl Transformation for Cast {
                         *field = Field { name: field.name.clone(), schema };
                     }
                 }
-                structure(schema, fields)
+                structure(schema, fields)?
             }
         };
         Ok(Some(self.side.put(record, changed)))

@@ -102,9 +102,6 @@ impl Transformation for InsertField {
         let (schema, fields) = part.fields()?;
         let mut fields: Vec<_> = fields.map(|(field, column)| (field.clone(), column.clone())).collect();
         for inserted in &self.inserted {
-            if fields.iter().any(|(field, _)| field.name == inserted.name) {
-                return None;
-            }
             let column = match &inserted.what {
                 What::Topic => columns::constant(&topic, count),
                 What::Static(text) => columns::constant(text, count),
@@ -115,7 +112,7 @@ impl Transformation for InsertField {
             let schema = Schema { optional: inserted.optional, ..inserted.what.schema() };
             fields.push((Field { name: inserted.name.clone(), schema: Arc::new(schema) }, column));
         }
-        *part = Part::of_fields(&schema.clone(), fields);
+        *part = Part::of_fields(&schema.clone(), fields)?;
         Some(columns)
     }
 
@@ -141,17 +138,11 @@ impl Transformation for InsertField {
             Some(schema) => {
                 let mut fields: Vec<_> = fields_of(datum.as_struct("field insertion")?, self.replace_null).collect();
                 for inserted in &self.inserted {
-                    if fields.iter().any(|(field, _)| field.name == inserted.name) {
-                        return refused(format!(
-                            "Cannot create field because of field name duplication {}",
-                            inserted.name
-                        ));
-                    }
                     let ty = Schema { optional: inserted.optional, ..inserted.what.schema() };
                     let value = Self::value(&inserted.what, &record)?;
                     fields.push((Field { name: inserted.name.clone(), schema: Arc::new(ty) }, value));
                 }
-                structure(schema, fields)
+                structure(schema, fields)?
             }
         };
         Ok(Some(self.side.put(record, changed)))
@@ -206,7 +197,7 @@ impl Transformation for ReplaceField {
             Some((Field { name, schema: field.schema.clone() }, column.clone()))
         });
         let kept: Vec<_> = kept.collect();
-        *part = Part::of_fields(&schema.clone(), kept);
+        *part = Part::of_fields(&schema.clone(), kept)?;
         Some(columns)
     }
 
@@ -234,7 +225,7 @@ impl Transformation for ReplaceField {
                     let name = self.name(&field.name)?.to_owned();
                     Some((Field { name, ..field }, value))
                 });
-                structure(schema, kept.collect())
+                structure(schema, kept.collect())?
             }
         };
         Ok(Some(self.side.put(record, changed)))
@@ -259,7 +250,7 @@ impl Transformation for HoistField {
         let part = self.side.part(&mut columns);
         let (schema, column) = std::mem::replace(part, Part::Null(None)).into_column(count)?;
         let field = Field { name: self.field.clone(), schema };
-        *part = Part::of_fields(&Schema::new(Kind::Struct(Vec::new())), [(field, column)]);
+        *part = Part::of_fields(&Schema::new(Kind::Struct(Vec::new())), [(field, column)])?;
         Some(columns)
     }
 
@@ -269,7 +260,7 @@ impl Transformation for HoistField {
             None => Datum::schemaless(Value::Map(vec![(Value::String(self.field.clone()), datum.value)])),
             Some(schema) => {
                 let field = Field { name: self.field.clone(), schema };
-                structure(&Schema::new(Kind::Struct(Vec::new())), vec![(field, datum.value)])
+                structure(&Schema::new(Kind::Struct(Vec::new())), vec![(field, datum.value)])?
             }
         };
         Ok(Some(self.side.put(record, hoisted)))
@@ -467,7 +458,7 @@ impl Transformation for ValueToKey {
             Some(((*field).clone(), (*column).clone()))
         };
         let key = self.fields.iter().map(named).collect::<Option<Vec<_>>>()?;
-        columns.key = Part::of_fields(&Schema::new(Kind::Struct(Vec::new())), key);
+        columns.key = Part::of_fields(&Schema::new(Kind::Struct(Vec::new())), key)?;
         Some(columns)
     }
 
@@ -488,7 +479,7 @@ impl Transformation for ValueToKey {
                     found.ok_or_else(|| ConnectError::new(format!("Field does not exist: {name}")))
                 };
                 let key = self.fields.iter().map(named).collect::<Result<_, _>>()?;
-                structure(&Schema::new(Kind::Struct(Vec::new())), key)
+                structure(&Schema::new(Kind::Struct(Vec::new())), key)?
             }
         };
         Ok(Some(record))

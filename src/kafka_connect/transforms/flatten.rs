@@ -112,7 +112,7 @@ impl Transformation for Flatten {
         let mut flat = Vec::new();
         let fields = fields.map(|(field, column)| (field, column.clone()));
         self.put_columns("", fields, schema.optional, &mut flat)?;
-        *part = Part::of_fields(&schema.clone(), flat);
+        *part = Part::of_fields(&schema.clone(), flat)?;
         Some(columns)
     }
 
@@ -129,7 +129,7 @@ impl Transformation for Flatten {
                 datum.as_struct("flattening")?;
                 let mut fields = Vec::new();
                 self.put_fields("", schema, value, schema.optional, &mut fields)?;
-                structure(schema, fields)
+                structure(schema, fields)?
             }
         };
         Ok(Some(self.side.put(record, changed)))

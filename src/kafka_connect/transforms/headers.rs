@@ -101,7 +101,7 @@ impl Transformation for HeaderFrom {
                     headers.push(Header { name: header.clone(), datum });
                 }
                 let kept = fields.into_iter().filter(|(field, _)| !self.is_moved(&field.name)).collect();
-                structure(schema, kept)
+                structure(schema, kept)?
             }
         };
         record.headers.extend(headers);

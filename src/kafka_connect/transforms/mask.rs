@@ -52,7 +52,7 @@ impl Transformation for MaskField {
             Some((field.clone(), column))
         });
         let masked = masked.collect::<Option<Vec<_>>>()?;
-        *part = Part::of_fields(&schema.clone(), masked);
+        *part = Part::of_fields(&schema.clone(), masked)?;
         Some(columns)
     }
 
@@ -77,7 +77,7 @@ impl Transformation for MaskField {
                     }
                 }
                 let like = super::super::schema::Schema::clone(schema);
-                structure(&like, fields)
+                structure(&like, fields)?
             }
         };
         Ok(Some(self.side.put(record, changed)))

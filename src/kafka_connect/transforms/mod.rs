@@ -15,8 +15,8 @@ use std::sync::Arc;
 use super::columns::{Columns, Part};
 use super::config::{ConfigError, Settings};
 use super::predicates::{self, Predicate};
-use super::record::{ConnectError, Datum, Record};
-use super::schema::{Field, Schema};
+use super::record::{ConnectError, Datum, Record, refused};
+use super::schema::{Field, Schema, twice};
 use super::value::{Struct, Value};
 
 /// Changes a record, or drops it.
@@ -308,8 +308,14 @@ fn fields_of(row: &Struct, replace_null: bool) -> impl Iterator<Item = (Field, V
 }
 
 /// A struct of these fields; all else of its schema is that of `like`.
-fn structure(like: &Schema, fields: Vec<(Field, Value)>) -> Datum {
+///
+/// # Errors
+/// Two fields have the same name.
+fn structure(like: &Schema, fields: Vec<(Field, Value)>) -> Result<Datum, ConnectError> {
     let (fields, values): (Vec<Field>, Vec<Value>) = fields.into_iter().unzip();
+    if let Some(name) = twice(&fields) {
+        return refused(format!("Cannot create field because of field name duplication {name}"));
+    }
     let schema = Arc::new(Schema { optional: false, default: None, ..like.with_fields(fields) });
-    Datum { schema: Some(schema.clone()), value: Value::Struct(Struct { schema, values }) }
+    Ok(Datum { schema: Some(schema.clone()), value: Value::Struct(Struct { schema, values }) })
 }

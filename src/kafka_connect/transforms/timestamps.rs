@@ -206,7 +206,7 @@ impl Transformation for TimestampConverter {
                         *field = Field { name: field.name.clone(), schema };
                     }
                 }
-                structure(schema, fields)
+                structure(schema, fields)?
             }
         };
         Ok(Some(self.side.put(record, changed)))

@@ -18,7 +18,7 @@ use crate::connect::find_plugin;
 use crate::deploy::connector::{Connector, ConnectorKind};
 use crate::deploy::store::Wanted;
 use crate::deploy::supervisor::{Described, Reason, State, TOPIC_NAMES};
-use crate::kafka_connect::DATA_EXCEPTION;
+use crate::kafka_connect::exception_of;
 
 pub fn show(call: &Call, name: &str) -> Result<Answer, Refusal> {
     let described = described(call, name)?;
@@ -119,7 +119,8 @@ fn trace_of(reason: Option<&Reason>, connector: &Connector) -> String {
         ("record.bad" | "errors.too_many", _) => {
             // Connect says why, and we also which record it was.
             let why = message.split_once(" refused a record").and_then(|(_, rest)| Some(rest.split_once(": ")?.1));
-            let cause = format!("Caused by: {DATA_EXCEPTION}: {}\n", why.unwrap_or(message));
+            let why = why.unwrap_or(message);
+            let cause = format!("Caused by: {}: {why}\n", exception_of(why));
             format!(
                 "{CLASS}: Tolerance exceeded in error handler\n\tat runner ({code})\n{cause}{hint}\t... {message}\n"
             )

@@ -26,7 +26,7 @@ use self::logged::ErrorLog;
 use crate::data::{Batch, ConnectStage, DeadLetter, EncodedRecord, EncodedRows, dead_letter};
 use crate::kafka_connect::converters::{self, AvroConverter, Converter, Dialect};
 use crate::kafka_connect::transforms::Chain;
-use crate::kafka_connect::{ConfigError, ConnectError, DATA_EXCEPTION, Header, Record, Schema, Settings};
+use crate::kafka_connect::{ConfigError, ConnectError, Header, Record, Schema, Settings, exception_of};
 use crate::registry::{Registry, Side};
 use crate::report::Failure;
 
@@ -204,7 +204,7 @@ impl Trouble {
             stage::HEADER => "connect.header_converter",
             _ => "connect.transformation",
         };
-        let connect = Some(Box::new(ConnectStage { stage, class, exception: DATA_EXCEPTION }));
+        let connect = Some(Box::new(ConnectStage { stage, class, exception: exception_of(&error.message) }));
         Ok(DeadLetter { connect, ..dead_letter(batch, row, code, error.message) })
     }
 }
