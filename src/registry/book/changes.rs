@@ -9,7 +9,7 @@ impl Book {
     /// Registers a schema; what is known already is answered as it is.
     ///
     /// # Errors
-    /// 40901 with the reasons for an incompatible one; 42201, 42205, 42208, 42210.
+    /// 40901 with the reasons for an incompatible one; 42201, 42205, 42207, 42208, 42210.
     pub fn register(
         &mut self,
         subject: &Subject,
@@ -22,11 +22,10 @@ impl Book {
         let parsed = self.parse(subject, &new, normalize)?;
         let mode = self.mode(subject);
         // Whoever asks for a version wants a new one.
-        if new.version.is_none() || mode.takes_ids() {
-            let is_wanted = |found: &Found| new.id.is_none_or(|id| found.id == id);
-            if let Some(known) = self.find(subject, &parsed, Deleted::Hidden).filter(is_wanted) {
-                return Ok(known);
-            }
+        if (new.version.is_none() || mode.takes_ids())
+            && let Some(known) = self.find(subject, &parsed, Deleted::Hidden)
+        {
+            return with_id(known, new.id);
         }
         if mode.is_readonly() {
             return Err(self.read_only(subject));
@@ -213,6 +212,17 @@ impl Book {
     fn read_only(&self, subject: &Subject) -> Refusal {
         let message = format!("Subject {} in context {} is in read-only mode", subject.name, shown(subject));
         Refusal::not_permitted(message)
+    }
+}
+
+/// A schema that the subject has; 42207 for another id than it has.
+fn with_id(known: Found, wanted: Option<i32>) -> Result<Found, Refusal> {
+    match wanted.filter(|id| *id >= 0 && *id != known.id) {
+        None => Ok(known),
+        Some(id) => {
+            let message = format!("Schema already registered with id {} instead of input id {id}", known.id);
+            Err(Refusal::new(42207, message))
+        }
     }
 }
 

@@ -152,6 +152,14 @@ fn read_only_refuses_what_is_new_and_import_takes_the_ids_that_are_given() {
     assert_eq!(register(&mut book, "t", r#""bytes""#), Err(40901));
     assert_eq!(register(&mut book, "u", r#""bytes""#), Ok((41, 1)), "above the highest");
     assert_eq!(book.register(&subject("u"), with_id(r#""int""#, 50), false, 7).unwrap_err().code, 42205);
+    // What the subject has already has its id.
+    let of_id = |id| NewSchema { id: Some(id), ..NewSchema::avro(r#""string""#) };
+    let refusal = book.register(&subject("i"), of_id(50), false, 7).unwrap_err();
+    let message = "Schema already registered with id 40 instead of input id 50";
+    assert_eq!((refusal.code, refusal.message.as_str()), (42207, message));
+    assert_eq!(book.register(&subject("i"), of_id(-1), false, 7).map(|found| found.id), Ok(40));
+    book.delete_mode("i", false).unwrap();
+    assert_eq!(book.register(&subject("i"), of_id(50), false, 7).unwrap_err().code, 42207);
 }
 
 #[test]
