@@ -19,8 +19,8 @@ use crate::report::Failure;
 
 /// More than any machine gives: only the operating system says no.
 const THREADS_MAX: usize = 1 << 16;
-/// A thread that nobody took again for so long ends.
-const KEPT: Duration = Duration::from_secs(5);
+/// A thread that nobody took again for so long ends: hundreds of short looks within seconds need few of them.
+const KEPT: Duration = Duration::from_millis(500);
 /// Tasks only wait and hand over.
 const TASK_THREADS: usize = 2;
 

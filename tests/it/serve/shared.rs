@@ -1,6 +1,6 @@
 //! Connectors of one server share their clients: hundreds cost little, and what becomes of one is no other's business.
 //!
-//! `RUNNER_CONNECTORS=500` tries more of them.
+//! `RUNNER_CONNECTORS=100` tries fewer of them.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -60,7 +60,7 @@ fn until(server: &Server, topic: &str, what: &str, wanted: impl Fn(&[String]) ->
 
 #[test]
 fn idle_connectors_share_their_clients() {
-    let count = many("RUNNER_CONNECTORS", 100);
+    let count = many("RUNNER_CONNECTORS", 500);
     let folder = Folder::new();
     folder.write("lines.txt", "one\ntwo\nthree\n");
     let server = worker(&folder);
@@ -94,12 +94,14 @@ fn idle_connectors_share_their_clients() {
     let after = held(pid);
     let cpu = after.cpu - before.cpu;
     println!("{count} connectors: {empty:?}, then {after:?}; {cpu:?} of CPU time in 20 s");
-    assert!(after.threads <= empty.threads + 24, "{after:?} after {empty:?}");
+    // No thread each: those are of clients, and of what looks at files now and then.
+    assert!(after.threads <= empty.threads + 24 + count / 20, "{after:?} after {empty:?}");
     let rss = after.rss_kib.saturating_sub(empty.rss_kib) / 1024;
     // A producer of its own takes 5 MiB for each.
     assert!(rss <= 100 + count as u64 / 2, "{rss} MiB more");
-    // 3 % of a core.
-    assert!(cpu <= Duration::from_millis(600), "{cpu:?} in 20 s");
+    // 3 % of a core; a build that is not optimised takes a multiple.
+    let slower = if cfg!(debug_assertions) { 4 } else { 1 };
+    assert!(cpu <= Duration::from_millis(600) * slower, "{cpu:?} in 20 s");
     // They are not only cheap: each delivers what it should.
     let mut followed = std::fs::OpenOptions::new().append(true).open(folder.path().join("lines.txt")).unwrap();
     followed.write_all(b"four\n").unwrap();
