@@ -244,7 +244,7 @@ fn specs_without_damage_are_planned() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, max_shrink_iters: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(150), failure_persistence: None, max_shrink_iters: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn any_damaged_spec_is_planned_or_refused(which in any::<usize>(), edits in prop::collection::vec(edit(), 1..4)) {
@@ -255,6 +255,6 @@ proptest! {
 }
 
 /// `PROPTEST_CASES=5000` tries more.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().map_or(150, |text| text.parse().expect("a number"))
+pub(super) fn cases(default: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().map_or(default, |text| text.parse().expect("a number"))
 }

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use runner::report::{Diagnostics, SourceFile, Style, render};
 use runner::spec::{self, Bodies, Documents, Values};
 
+use crate::damaged::cases;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/errors")
 }
@@ -206,7 +208,7 @@ fn good_specs_load_without_a_word() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(300), failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Any text gives documents or diagnostics, never a panic.
     #[test]
