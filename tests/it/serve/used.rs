@@ -46,15 +46,20 @@ fn a_topic_is_used_from_its_first_record_until_it_is_reset_or_its_connector_is_d
     let topic = servers::topic("used", 1);
     let server = worker(&folder);
     folder.write("lines.txt", "");
-    for (name, config) in [("from", lines(&topic)), ("none", filtered(&topic)), ("to", to_file(&topic, "out.txt"))] {
+    let mut exact = lines(&topic);
+    exact["exactly.once.support"] = json!("required");
+    for (name, config) in
+        [("from", lines(&topic)), ("exact", exact), ("none", filtered(&topic)), ("to", to_file(&topic, "out.txt"))]
+    {
         done(&server, &format!("PUT /connectors/{name}/config"), Some(&config), 201);
         until_task(&server, name, "RUNNING");
         assert_eq!(used(&server, name), json!([]));
     }
     folder.write("lines.txt", "one\ntwo\n");
     let here = json!([topic]);
-    until_used(&server, "from", &here);
-    until_used(&server, "to", &here);
+    for name in ["from", "exact", "to"] {
+        until_used(&server, name, &here);
+    }
     // What a transformation sends elsewhere is found there, record by record.
     let stamped = servers::unique("stamped");
     let mut routed = lines(&topic);
