@@ -161,10 +161,11 @@ impl JsonConverter {
     }
 
     fn read_base(&self, schema: &Arc<Schema>, json: &Json) -> Result<Value, ConnectError> {
-        let wrong = || refused(format!("Invalid type for {}: found {}", schema.kind.word(), json.word()));
+        let wrong = || refused(misfit(schema, json));
         // Java reads 5.7 as 5, "5" as 0 and 300 as 44 where an integer is expected; that is nobody's number.
         let whole = |bits: u32| match json.as_i64() {
             Some(number) if bits == 64 || number >> (bits - 1) == number >> 63 => Ok(number),
+            None if schema.as_logical().is_some() => refused(misfit(schema, json)),
             _ => refused(format!("Invalid value for {}: {}", schema.kind.word(), text_of(json))),
         };
         let float = || match json {
@@ -203,7 +204,11 @@ impl JsonConverter {
                 }
             }
             (Kind::Bytes, Json::String(text)) => {
-                let Ok(bytes) = BASE64.decode(text) else { return refused("Invalid bytes field: it is not base64") };
+                let Ok(bytes) = BASE64.decode(text) else {
+                    let what =
+                        if schema.as_logical() == Some(Logical::Decimal) { "for Decimal field" } else { "field" };
+                    return refused(format!("Invalid bytes {what}"));
+                };
                 if schema.as_logical() != Some(Logical::Decimal) {
                     return Ok(Value::Bytes(bytes));
                 }
@@ -227,7 +232,10 @@ impl JsonConverter {
                     Json::Array(pair) if pair.len() == 2 => {
                         Ok((self.read(keys, &pair[0])?, self.read(values, &pair[1])?))
                     }
-                    _ => refused("Found invalid map entry, expected length 2 but found another"),
+                    Json::Array(other) => {
+                        refused(format!("Found invalid map entry, expected length 2 but found :{}", other.len()))
+                    }
+                    other => refused(format!("Found invalid map entry instead of array tuple: {}", node(other))),
                 };
                 Value::Map(pairs.iter().map(pair).collect::<Result<_, _>>()?)
             }
@@ -238,6 +246,40 @@ impl JsonConverter {
             }
             _ => return wrong(),
         })
+    }
+}
+
+/// That something is no value of this type.
+fn misfit(schema: &Schema, json: &Json) -> String {
+    let found = node(json);
+    let logical = |name: &str, wanted: &str| {
+        format!("Invalid type for {name}, underlying representation should be {wanted} but was {found}")
+    };
+    match (schema.as_logical(), &schema.kind) {
+        (Some(Logical::Date), _) => logical("Date", "integer"),
+        (Some(Logical::Time), _) => logical("Time", "integer"),
+        (Some(Logical::Timestamp), _) => logical("Timestamp", "integral"),
+        (Some(Logical::Decimal), _) => logical("Decimal", "numeric or bytes"),
+        (_, Kind::Struct(_)) => format!("Structs should be encoded as JSON objects, but found {found}"),
+        (_, Kind::Map(keys, _)) if keys.kind == Kind::String => {
+            format!("Maps with string fields should be encoded as JSON objects, but found {found}")
+        }
+        (_, Kind::Map(..)) => {
+            format!("Maps with non-string fields should be encoded as JSON array of tuples, but found {found}")
+        }
+        (_, kind) => format!("Invalid type for {}: found {}", kind.word(), json.word()),
+    }
+}
+
+/// What Java's JSON library calls it.
+fn node(json: &Json) -> &'static str {
+    match json {
+        Json::Null => "NULL",
+        Json::Boolean(_) => "BOOLEAN",
+        Json::Number(_) => "NUMBER",
+        Json::String(_) => "STRING",
+        Json::Array(_) => "ARRAY",
+        Json::Object(_) => "OBJECT",
     }
 }
 
