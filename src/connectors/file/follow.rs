@@ -109,7 +109,10 @@ impl FollowedFile {
             // Somebody set it there.
             end.clone()
         } else if has_end {
-            // It was begun anew since: what was delivered of it is not known.
+            tracing::warn!(
+                "`{}` was cut or replaced behind what is to be read again: it is read from its beginning once more",
+                self.path.display()
+            );
             Place { byte: 0, tail: None, ..end.clone() }
         } else {
             tracing::warn!(
@@ -280,12 +283,10 @@ impl FollowReader {
         if length < behind {
             return Ok(Found::Shorter(length));
         }
-        if length == behind && self.tail.is_some() {
-            return Ok(Found::Nothing);
-        }
         open.file.seek(SeekFrom::Start(behind)).map_err(unreadable)?;
         (&mut open.file).take(BATCH_BYTES as u64).read_to_end(&mut self.buffer).map_err(unreadable)?;
-        // Looked at behind the reading: what was read belongs to what stands before it.
+        // Looked at behind the reading: what was read belongs to what stands before it. Also where nothing was: other text may
+        // be as long.
         let now = Tail::read(&open.file, behind).map_err(unreadable)?;
         let is_same = match (&now, &self.tail) {
             (None, _) => false,

@@ -52,8 +52,15 @@ pub(super) fn gone(
             let of = &source.name;
             match unread {
                 true => {
-                    let what = if missing > 0 { format!("{missing} records") } else { "the next records".to_owned() };
-                    tracing::warn!("`{of}`: {what} of partition {name} are gone unread; it goes on at {}", at.0);
+                    let (what, whether) = match missing {
+                        // Nobody can count them.
+                        0 => ("the next records".to_owned(), ", if there were any"),
+                        missing => (format!("{missing} records"), ""),
+                    };
+                    let place = &at.0;
+                    tracing::warn!(
+                        "`{of}`: {what} of partition {name} are gone unread{whether}; it goes on at {place}"
+                    );
                     let jump = Jump { from_epoch: recovery.last + 1, to: at.clone(), is_set: false };
                     recovery.jumps.entry(of.clone()).or_default().insert(name.clone(), jump);
                     recovery.ends.entry(of.clone()).or_default().insert(name.clone(), at.clone());

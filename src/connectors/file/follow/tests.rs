@@ -179,6 +179,9 @@ fn a_file_that_was_cut_is_read_from_its_beginning_where_records_may_come_again()
     assert_eq!(lines(&mut reader), [(6, "nine".into())]);
     reader.other_since = Instant::now().checked_sub(LOOK_EVERY);
     assert_eq!(lines(&mut reader), [(7, "ten".into())]);
+    // As long as what was read, by chance.
+    file.rewrite("11!\n");
+    assert_eq!(settled(&mut reader), [(8, "11!".into())]);
 }
 
 #[test]
