@@ -202,7 +202,11 @@ pub fn want(args: &Several, wish: Wish, common: &Common) -> Exit {
                 target.want(&remote, below)?;
                 let is_there = |shown: &Json| {
                     let state = word(shown, "state");
-                    state == wanted || wish == Wish::Resume && matches!(state, "failed" | "ended" | "waiting")
+                    // As with Connect, a connector that is over stays so, whatever else is wanted of it.
+                    let stays = target.connector.is_some() && wish == Wish::Pause && word(shown, "wanted") == wanted;
+                    state == wanted
+                        || wish == Wish::Resume && matches!(state, "failed" | "ended" | "waiting")
+                        || stays && matches!(state, "failed" | "ended")
                 };
                 let mut shown = until(&remote, &target.pipeline, is_there)?;
                 let has_failed = wish == Wish::Resume && matches!(word(&shown, "state"), "failed" | "ended");
@@ -210,7 +214,7 @@ pub fn want(args: &Several, wish: Wish, common: &Common) -> Exit {
                     let failed = shown["since"].clone();
                     shown = until(&remote, &target.pipeline, |shown| shown["since"] != failed && is_there(shown))?;
                 }
-                reached &= is_there(&shown) && word(&shown, "state") != "failed";
+                reached &= is_there(&shown) && (wish != Wish::Resume || word(&shown, "state") != "failed");
                 if common.output.is_json() {
                     common.output.print(&shown);
                 } else {
@@ -228,12 +232,16 @@ pub fn delete(args: &Several, common: &Common) -> Exit {
         remote(&args.server).and_then(|remote| {
             for target in Target::ask(&remote, &args.names)? {
                 let answer = target.delete(&remote)?;
-                let ended = answer.status.as_u16() == 204;
+                // Connect's answer to a deletion does not say whether the job has ended.
+                let ended = target.connector.is_none().then_some(answer.status.as_u16() == 204);
                 if common.output.is_json() {
                     let name = target.pipeline.to_string();
                     common.output.print(&serde_json::json!({ "deleted": name, "ended": ended }));
                 } else {
-                    say!("{target}: deleted{}", if ended { "" } else { "; it still commits what it read" });
+                    say!(
+                        "{target}: deleted{}",
+                        if ended == Some(false) { "; it still commits what it read" } else { "" }
+                    );
                 }
             }
             Ok(Exit::Done)

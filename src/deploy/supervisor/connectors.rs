@@ -175,24 +175,30 @@ impl Supervisor {
     /// [`Refused`].
     pub fn reset_topics(&self, name: &str) -> Result<(), Refused> {
         let topics_since = self.positions(name).unwrap_or_default();
+        let running = self.map().get(&pipeline_of(name)).and_then(|pipeline| pipeline.seen().running.clone());
         self.change(name, |connector| {
             connector.topics = BTreeSet::new();
             connector.topics_since = topics_since;
-        })?;
-        let running = self.map().get(&pipeline_of(name)).and_then(|pipeline| pipeline.seen().running.clone());
-        // The next record of each counts as its first.
-        running.iter().for_each(|metrics| metrics.written.forget());
-        Ok(())
+            // The next record of each counts as its first, and a note on its way finds nothing.
+            running.iter().for_each(|metrics| metrics.written.forget());
+        })
     }
 
     /// Notes topics that records of a connector went to, also while the server is being stopped. Blocks for the disk.
+    /// What was written is asked while nobody changes anything.
     ///
     /// # Errors
     /// The disk's.
-    pub(super) fn note_topics(&self, of: &Kept, topics: BTreeSet<String>) -> Result<(), Failure> {
+    pub(super) fn note_topics(&self, of: &Kept, written: impl FnOnce() -> BTreeSet<String>) -> Result<(), Failure> {
         let _changing = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        // While the server is being stopped nothing is wanted of anybody.
+        let known = match self.known(&of.name) {
+            Some(known) => Some(Kept::clone(&known)),
+            None => self.store.get(&of.name)?,
+        };
         // Another one may have its name by now.
-        let Some(mut known) = self.store.get(&of.name)?.filter(|known| known.uid == of.uid) else { return Ok(()) };
+        let Some(mut known) = known.filter(|known| known.uid == of.uid) else { return Ok(()) };
+        let topics = written();
         let Some(connector) = known.connector.as_mut().filter(|known| !known.topics.is_superset(&topics)) else {
             return Ok(());
         };

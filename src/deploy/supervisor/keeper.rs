@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Reason, State, Supervised, Supervisor, Wish};
 use crate::deploy::store::{Kept, Wanted};
@@ -25,6 +26,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// Whoever ran so long before a failure is restarted as at first.
 const HEALTHY: Duration = Duration::from_secs(60);
+/// Topics that a connector comes to use are noted so often at most: each time all of them are written.
+const TOPICS_EVERY: Duration = Duration::from_secs(1);
+/// Before that is tried again where it did not go.
+const TOPICS_AGAIN: Duration = Duration::from_secs(30);
 
 /// The task of one pipeline.
 pub struct Keeper {
@@ -106,7 +111,7 @@ impl Keeper {
             if self.pipeline.seen().status.state != State::Waiting {
                 self.turn(State::Starting, None);
             }
-            let started = tokio::time::Instant::now();
+            let started = Instant::now();
             let outcome = match self.start(&kept).await {
                 Ok((job, topics)) => {
                     kept = Arc::new(Kept { accept_reset: BTreeSet::new(), ..Kept::clone(&kept) });
@@ -221,6 +226,7 @@ impl Keeper {
         let mut written = metrics.written.growth();
         // What was replayed is written already.
         written.mark_changed();
+        let mut due = Instant::now();
         let mut joined = std::pin::pin!(job.join());
         let (outcome, asked) = loop {
             tokio::select! {
@@ -230,7 +236,10 @@ impl Keeper {
                     stop.stop();
                     break (joined.await, true);
                 }
-                _ = written.changed() => self.note_topics(kept, topics, &metrics).await,
+                () = grown(&mut written, due) => {
+                    let pause = if self.note_topics(kept, topics, &metrics).await { TOPICS_EVERY } else { TOPICS_AGAIN };
+                    due = Instant::now() + pause;
+                }
             }
         };
         if written.has_changed().unwrap_or(false) {
@@ -253,17 +262,20 @@ impl Keeper {
         }
     }
 
-    /// Notes which topics records of a connector went to.
-    async fn note_topics(&self, kept: &Arc<Kept>, topics: &Arc<SinkTopics>, metrics: &Arc<Metrics>) {
-        let names = topics.names(metrics.written.all());
-        if kept.connector.is_none() || names.is_empty() {
-            return;
+    /// Notes which topics records of a connector went to. False: it is to be tried again.
+    async fn note_topics(&self, kept: &Arc<Kept>, topics: &Arc<SinkTopics>, metrics: &Arc<Metrics>) -> bool {
+        if kept.connector.is_none() {
+            return true;
         }
-        let (supervisor, kept) = (self.supervisor.clone(), kept.clone());
+        let (supervisor, kept, topics) = (self.supervisor.clone(), kept.clone(), topics.clone());
+        let written = metrics.clone();
+        let names = move || topics.names(written.written.all());
         let noted = tokio::task::spawn_blocking(move || supervisor.note_topics(&kept, names)).await;
-        if let Ok(Err(failure)) = noted {
-            tracing::warn!("{failure}; that it has used a topic is noted with a later start");
+        if let Ok(Err(failure)) = &noted {
+            tracing::warn!("{failure}; that it has used a topic is noted later");
+            metrics.written.tell();
         }
+        matches!(noted, Ok(Ok(())))
     }
 
     /// Notes what the pipeline does now. A reason stays until it is paused, stopped or fails otherwise.
@@ -283,6 +295,13 @@ impl Keeper {
             seen.status.reason = reason;
         }
     }
+}
+
+/// Waits until then, and for more topics.
+async fn grown(written: &mut watch::Receiver<()>, due: Instant) {
+    sleep_until(due).await;
+    // Whoever waits has the sender, too.
+    let _ = written.changed().await;
 }
 
 fn of_failure(failure: &Failure, is_start: bool) -> Trouble {

@@ -29,8 +29,13 @@ impl WrittenTopics {
             known.extend(run.destinations.topics.iter().map(|topic| (sink, Some(topic.clone()))));
         }
         if known.len() > before {
-            self.grown.send_replace(());
+            self.tell();
         }
+    }
+
+    /// Tells whoever waits for growth, who may not have heard of all.
+    pub fn tell(&self) {
+        self.grown.send_replace(());
     }
 
     pub fn all(&self) -> BTreeSet<WrittenTopic> {

@@ -40,6 +40,24 @@ fn filtered(topic: &str) -> Value {
     config
 }
 
+/// The brokers of this start count, not those with which the connector was submitted.
+#[test]
+fn noting_a_topic_leaves_what_is_wanted_as_it_is() {
+    let folder = Folder::new();
+    let topic = servers::topic("renewed", 1);
+    folder.write("lines.txt", "one\n");
+    let server = Server::start(folder.path(), &["--brokers", "127.0.0.1:1"]);
+    done(&server, "PUT /connectors/from/config", Some(&lines(&topic)), 201);
+    drop(server.runner.kill());
+    let server = worker(&folder);
+    until_used(&server, "from", &json!([topic]));
+    done(&server, "PUT /connectors/from/pause", None, 202);
+    until_task(&server, "from", "PAUSED");
+    folder.write("lines.txt", "one\ntwo\n");
+    done(&server, "PUT /connectors/from/resume", None, 202);
+    until_read(&server, "from", 8);
+}
+
 #[test]
 fn a_topic_is_used_from_its_first_record_until_it_is_reset_or_its_connector_is_deleted() {
     let folder = Folder::new();

@@ -91,6 +91,9 @@ fn the_verbs_do_the_same_with_connectors() {
     until_task(&server, "sink", "FAILED");
     let failed = verb(&server, &folder, &["resume", "sink"]).with_code(1).stdout;
     assert!(failed.starts_with("connector sink: failed: "), "{failed}");
+    // As with Connect it stays so when it is paused, and that is no reason to wait.
+    let paused = verb(&server, &folder, &["pause", "sink"]).with_code(0).stdout;
+    assert!(paused.starts_with("connector sink: failed: "), "{paused}");
     folder.write("none/README", "");
     assert_eq!(verb(&server, &folder, &["resume", "sink"]).with_code(0).stdout, "connector sink: running\n");
 
