@@ -58,6 +58,9 @@ pub struct Gone {
     /// What was to be read next is gone too: reading goes on at `at`, and nothing is replayed. Otherwise only what
     /// replay needs is gone, and `at` is where it can begin.
     pub unread: bool,
+    /// What was to be read next is still there: it is read again from `at`, with so many of the records that replay
+    /// would read.
+    pub again: Option<u64>,
     /// So many records were to be read and are not, as far as offsets tell.
     pub missing: u64,
 }

@@ -103,7 +103,7 @@ fn moved(plan: &Plan, history: &History, moves: &Moves) -> Option<PlanRecord> {
         let jumps = record.jumps.entry(source.clone()).or_default();
         for (partition, to) in moves {
             let to = to.clone().unwrap_or_else(Position::start);
-            jumps.insert(partition.clone(), Jump { from_epoch, to, is_set: true });
+            jumps.insert(partition.clone(), Jump { from_epoch, to, is_set: true, again: 0 });
         }
     }
     Some(record)

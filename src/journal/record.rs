@@ -105,6 +105,13 @@ pub struct Jump {
     /// Somebody set it: what epochs before have read is still there. Otherwise it is of a log that is no more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_set: bool,
+    /// So many of the records that epochs before have read are read again from there.
+    #[serde(default, skip_serializing_if = "is_none_read")]
+    pub again: u64,
+}
+
+fn is_none_read(again: &u64) -> bool {
+    *again == 0
 }
 
 /// Who writes this journal (I15).

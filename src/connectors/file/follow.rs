@@ -2,11 +2,13 @@
 //! Guarantee: read again from any position, as long as what was read stays as it was.
 //!
 //! A line ends with `\n`, `\r\n` or `\r`; one without an end is held back until its end is written. A file that is not
-//! there yet is waited for. Another file in the place of the one that is read counts when that one is read to its end.
+//! there yet is waited for. Another file in the place of the one that is read counts when that one is read to its
+//! end and nothing more comes to it for two seconds.
 //!
 //! What stands right before the place ([`Tail`]) tells a file that only grew from one that was cut, or is another one. Where
 //! a record may come again ([`Wanted::repeats`]) such a file is read from its beginning; elsewhere one that is shorter than
-//! what was read is waited for, and other text ends the run: what a replay would need of it is gone.
+//! what was read is waited for, and other text ends the run: what a replay would need of it is gone. What is read again
+//! and is not all there fails, to be tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -35,6 +37,10 @@ const LINE_MAX: usize = 64 << 20;
 /// which cuts it first.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// So long nothing has come to a file in whose place there is another one before it is left: whoever writes it is told of the
+/// other one only after that is there (logrotate's `create`).
+const LEFT_AFTER: Duration = Duration::from_secs(2);
+
 /// How soon more lines are seen of a file that grows; of one that stands still, within a tenth of the time for which it has,
 /// but within a second. Hundreds of files at which nothing happens cost little so.
 const SEEN_WITHIN: Range<Duration> = Duration::from_millis(100)..Duration::from_secs(1);
@@ -60,7 +66,16 @@ impl Source for FollowedFile {
         let start = match known.get(&PARTITION) {
             Some(position) => Place { path: self.path.clone(), ..Place::from_position(position)? },
             // What it is like, and whether it is there, is nothing that a position depends on.
-            None => Place { path: self.path.clone(), size: 0, mtime: 0, byte: 0, row: 0, tail: None, begun: 0 },
+            None => Place {
+                path: self.path.clone(),
+                size: 0,
+                mtime: 0,
+                byte: 0,
+                row: 0,
+                tail: None,
+                begun: 0,
+                begun_row: 0,
+            },
         };
         Ok(vec![PartitionStart { partition: PARTITION, start: start.to_position(), end: None, max_timestamp: None }])
     }
@@ -102,9 +117,11 @@ impl FollowedFile {
         let knows = |place: &Place| place.byte == 0 || place.tail.is_some();
         let has_end = has(end)?;
         // An earlier version did not keep what tells files apart.
-        if !knows(replay) || (replay.begun == end.begun && has_end && has(replay)?) {
+        let is_same = replay.begun == end.begun && has_end && (!knows(replay) || has(replay)?);
+        if is_same || !(knows(replay) || knows(end)) {
             return Ok(None);
         }
+        let mut again = None;
         let at = if !knows(end) {
             // Somebody set it there.
             end.clone()
@@ -113,7 +130,9 @@ impl FollowedFile {
                 "`{}` was cut or replaced behind what is to be read again: it is read from its beginning once more",
                 self.path.display()
             );
-            Place { byte: 0, tail: None, ..end.clone() }
+            // Of one that was read on all the same nobody knows how much is what was read before.
+            again = Some(if replay.begun == end.begun { 0 } else { (end.row - end.begun_row).max(0) as u64 });
+            end.read_again()
         } else {
             tracing::warn!(
                 "`{}` is not the file that was read: it was cut or replaced, and is read from its beginning",
@@ -122,7 +141,7 @@ impl FollowedFile {
             end.begun_anew()
         };
         // Replay counts what is missing.
-        Ok(Some(Gone { at: at.to_position(), unread: true, missing: 0 }))
+        Ok(Some(Gone { at: at.to_position(), unread: true, again, missing: 0 }))
     }
 }
 
@@ -139,6 +158,8 @@ struct FollowReader {
     open: Option<Open>,
     /// Another file has the name of the one that is open.
     is_replaced: bool,
+    /// Since when nothing has come of one that is replaced.
+    quiet_since: Option<Instant>,
     /// When it was last looked at the path.
     looked: Option<Instant>,
     /// What was said last of a file that cannot be read on.
@@ -147,6 +168,8 @@ struct FollowReader {
     buffer: Vec<u8>,
     /// Bytes of the buffer that have no line end in them.
     scanned: usize,
+    /// All before `place` are NULs, which are no line: the file was begun anew, and begins with them.
+    in_hole: bool,
     at_end: bool,
     /// When lines came last.
     grew: Instant,
@@ -176,12 +199,14 @@ impl FollowReader {
     fn at(source: SourceIndex, place: Place, repeats: bool) -> FollowReader {
         FollowReader {
             source,
+            in_hole: place.begun > 0 && place.byte == 0,
             place,
             tail: None,
             repeats,
             other_since: None,
             open: None,
             is_replaced: false,
+            quiet_since: None,
             looked: None,
             told: None,
             buffer: Vec::new(),
@@ -220,6 +245,7 @@ impl FollowReader {
             // Who has it open reads on what is written to it.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.tell("is not there: waiting for it");
+                (self.is_replaced, self.quiet_since) = (false, None);
                 return Ok(self.open.is_some());
             }
             Err(error) => return Err(unreadable(error)),
@@ -230,6 +256,7 @@ impl FollowReader {
             if self.is_replaced {
                 return Ok(true);
             }
+            self.quiet_since = None;
         }
         if !metadata.is_file() {
             self.tell("is no file: waiting for one");
@@ -252,7 +279,7 @@ impl FollowReader {
             let left = self.buffer.len();
             self.tell(&format!("was replaced, and its last line has no end: these {left} bytes are no row"));
         }
-        (self.open, self.looked) = (None, None);
+        (self.open, self.looked, self.quiet_since, self.other_since) = (None, None, None, None);
         self.forget();
     }
 
@@ -302,9 +329,36 @@ impl FollowReader {
             return Ok(Found::Other);
         }
         if self.tail.is_none() {
+            // From here on a position of an earlier version, or that somebody set, is known as well as one behind a line.
+            // While replay is to end at one, it stays as it is.
+            if self.limit.is_none() {
+                self.place.tail = now.as_ref().and_then(Tail::sum);
+            }
             self.tail = now;
         }
         Ok(if self.buffer.len() > before { Found::More } else { Found::Nothing })
+    }
+
+    /// Who does not append goes on at the byte that it had reached when its file was cut: the file begins with a hole then,
+    /// which reads as NULs. True if there was one.
+    fn skip_hole(&mut self) -> bool {
+        if !self.in_hole {
+            return false;
+        }
+        let length = self.buffer.iter().take_while(|byte| **byte == 0).count();
+        self.in_hole = length == self.buffer.len();
+        if let Some(tail) = self.tail.as_mut().filter(|_| length > 0) {
+            tail.push(&self.buffer[..length]);
+            self.place.tail = tail.sum();
+            self.place.byte += length as u64;
+            self.buffer.drain(..length);
+            self.scanned = 0;
+            self.tell(
+                "begins with NUL bytes, which are skipped: it was cut, and who writes it went on behind what was there \
+                 (a log should be opened to append)",
+            );
+        }
+        length > 0
     }
 
     /// The file was cut, or is another one: true if it is read on all the same.
@@ -316,9 +370,8 @@ impl FollowReader {
         }
         let (path, byte) = (self.place.path.display().to_string(), self.place.byte);
         let may_repeat = self.repeats && self.place.tail.is_some();
-        if may_repeat && self.limit.is_some() {
-            let message = format!("`{path}` was cut or replaced while it was read again");
-            return Err(Failure::outside("file.changed", message));
+        if self.limit.is_some() && (may_repeat || matches!(found, Found::Shorter(_))) {
+            return Err(self.lacks("file.changed", "was cut or replaced"));
         }
         if self.other_since.get_or_insert_with(Instant::now).elapsed() < LOOK_EVERY {
             return Ok(false);
@@ -331,7 +384,7 @@ impl FollowReader {
                      {}); what had come to it meanwhile and is not in it any more was not read",
                     anew.begun
                 ));
-                (self.place, self.other_since) = (anew, None);
+                (self.place, self.other_since, self.in_hole) = (anew, None, true);
                 self.forget();
                 Ok(true)
             }
@@ -346,6 +399,12 @@ impl FollowReader {
             }
             _ => Err(changed(format!("`{path}` is not the file that was read: it has other text before byte {byte}"))),
         }
+    }
+
+    /// What replay needs is not there, or not yet: the next start looks again.
+    fn lacks(&self, code: &'static str, what: &str) -> Failure {
+        let message = format!("`{}` {what}, and must be read again", self.place.path.display());
+        Failure::outside(code, message).hint("it is waited for; without it, start over with `--fresh`")
     }
 
     /// The length of the first line behind `from` in the buffer, without and with its end.
@@ -390,9 +449,13 @@ impl FollowReader {
 
 impl Reader for FollowReader {
     fn poll(&mut self, rows_max: usize, _clock: Millis) -> Result<Vec<Fetched>, Failure> {
-        if !self.may_read() || !self.look()? {
+        let is_open = self.may_read() && self.look()?;
+        if !is_open {
             self.at_end = !self.paused;
-            return Ok(Vec::new());
+            return match self.may_read() && self.limit.is_some() {
+                true => Err(self.lacks("file.unreadable", "is not there")),
+                false => Ok(Vec::new()),
+            };
         }
         loop {
             if let Some(fetched) = self.take_lines(rows_max) {
@@ -405,7 +468,10 @@ impl Reader for FollowReader {
                 self.other_since = None;
             }
             if found == Found::More {
-                self.told = None;
+                self.quiet_since = None;
+                if !self.skip_hole() {
+                    self.told = None;
+                }
                 continue;
             }
             if found != Found::Nothing && !self.is_replaced {
@@ -415,7 +481,14 @@ impl Reader for FollowReader {
                 self.at_end = true;
                 return Ok(Vec::new());
             }
-            if self.open.is_some() && self.is_replaced {
+            if self.limit.is_some() {
+                return Err(self.lacks("file.changed", "has less than was read of it"));
+            }
+            // Who writes it goes on with the same file for as long as nobody tells it of the other one.
+            if self.open.is_some()
+                && self.is_replaced
+                && self.quiet_since.get_or_insert_with(Instant::now).elapsed() >= LEFT_AFTER
+            {
                 self.leave();
                 if self.look()? {
                     continue;
@@ -433,7 +506,9 @@ impl Reader for FollowReader {
     }
 
     fn status(&self, _partition: Partition) -> PartitionStatus {
-        PartitionStatus { at_end: self.is_at_limit() || self.at_end, ended: false, behind: None }
+        // What replay needs is not at its end before its limit.
+        let at_end = self.is_at_limit() || (self.at_end && self.limit.is_none());
+        PartitionStatus { at_end, ended: false, behind: None }
     }
 
     fn position(&self, _partition: Partition) -> Position {

@@ -143,6 +143,13 @@ pub(super) struct Place {
     /// Of a file that is followed: how often it was begun anew.
     #[serde(default, skip_serializing_if = "is_never")]
     pub begun: u32,
+    /// Of one that was begun anew: records before its beginning, over all that was read before.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub begun_row: Offset,
+}
+
+fn is_first(row: &Offset) -> bool {
+    *row == 0
 }
 
 fn is_never(count: &u32) -> bool {
@@ -152,12 +159,17 @@ fn is_never(count: &u32) -> bool {
 impl Place {
     pub fn start_of(path: &Path, row: Offset) -> Result<Self, Failure> {
         let (size, mtime) = size_and_mtime(path)?;
-        Ok(Place { path: path.to_path_buf(), size, mtime, byte: 0, row, tail: None, begun: 0 })
+        Ok(Place { path: path.to_path_buf(), size, mtime, byte: 0, row, tail: None, begun: 0, begun_row: 0 })
     }
 
     /// The beginning of what is there now under the same path.
     pub fn begun_anew(&self) -> Self {
-        Place { byte: 0, tail: None, begun: self.begun + 1, ..self.clone() }
+        Place { begun: self.begun + 1, ..self.read_again() }
+    }
+
+    /// The beginning of the file that it is in, whose records so far come again.
+    pub fn read_again(&self) -> Self {
+        Place { byte: 0, tail: None, begun_row: self.row, ..self.clone() }
     }
 
     pub fn from_position(position: &Position) -> Result<Self, Failure> {

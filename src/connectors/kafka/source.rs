@@ -128,12 +128,17 @@ impl KafkaSource {
         let Some(Bounds { low, high }) = now.bounds.get(number as usize).copied() else { return Ok(None) };
         let is_same = self.another(now.name, known).is_none();
         if is_same && (low..=high).contains(&end) {
-            return Ok((replay < low).then_some(Gone { at: Position::offset(low), unread: false, missing: 0 }));
+            return Ok((replay < low).then_some(Gone {
+                at: Position::offset(low),
+                unread: false,
+                again: None,
+                missing: 0,
+            }));
         }
         let at = expired_place(topics, now.name, number, self.on_expired, known.max_timestamp, Bounds { low, high })?;
         // Of a topic that was made anew nobody knows how much of the old one was unread.
         let missing = if is_same && end < low { at - end } else { 0 };
-        Ok(Some(Gone { at: Position::offset(at), unread: true, missing: missing.max(0) as u64 }))
+        Ok(Some(Gone { at: Position::offset(at), unread: true, again: None, missing: missing.max(0) as u64 }))
     }
 
     /// The topic's id as it was and as it is, where another topic has its name now.

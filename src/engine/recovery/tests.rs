@@ -388,8 +388,10 @@ fn i17_a_source_that_was_set_elsewhere_goes_on_there() {
     let sinks = [sink("k", Delivery::AtLeastOnce, None)];
     let behind = |to: Position, epochs: Epoch| {
         let Record::Plan(mut plan) = plan_record(&[("k", 1)]) else { panic!("it is a plan") };
-        plan.jumps =
-            BTreeMap::from([("s".into(), BTreeMap::from([(0.into(), Jump { from_epoch: 3, to, is_set: true })]))]);
+        plan.jumps = BTreeMap::from([(
+            "s".into(),
+            BTreeMap::from([(0.into(), Jump { from_epoch: 3, to, is_set: true, again: 0 })]),
+        )]);
         let mut records: Vec<Record> = (1..=epochs).map(|number| epoch(number, number + 1)).collect();
         records.push(Record::Progress { sink: "k".into(), epoch: epochs });
         records.insert(0, Record::Plan(plan));

@@ -17,7 +17,7 @@ use crate::engine::snapshots::Pace;
 use crate::engine::telling::{Listener, Told};
 use crate::engine::trunk::{Reading, Trunk};
 use crate::faults;
-use crate::journal::EpochRecord;
+use crate::journal::{EpochRecord, PartitionRecord};
 use crate::plan::Plan;
 use crate::report::Failure;
 use crate::time::Watermark;
@@ -107,12 +107,17 @@ impl Replay<'_> {
         self.go_elsewhere(next..=self.recovery.last + 1)?;
         self.seats.iter_mut().for_each(Seat::go_live);
         for ((source, partition), missing) in &self.missing {
+            let jump = self.recovery.jumps.get(source).and_then(|jumps| jumps.get(partition));
+            let missing = missing.saturating_sub(jump.map_or(0, |jump| jump.again));
+            if missing == 0 {
+                continue;
+            }
             let lack = match self.plan.keeps_state() {
                 true => "that open windows were made of are gone: what these windows give lacks them",
                 false => "that were read, and are not known to be delivered, are gone: they cannot be given again",
             };
             tracing::warn!("`{source}`: {missing} records of partition {partition} {lack}");
-            self.metrics.expired.fetch_add(*missing, Relaxed);
+            self.metrics.expired.fetch_add(missing, Relaxed);
         }
         Ok(rows)
     }
@@ -193,13 +198,11 @@ impl Replay<'_> {
             let ranges = source.of_names(record.partitions.get(&source.name).into_iter().flatten());
             let jumps = self.recovery.jumps.get(&source.name);
             // Of a log that is no more nothing is read: the partition stands where it goes on.
-            let is_past = |name: &PartitionName| {
-                jumps
-                    .and_then(|jumps| jumps.get(name))
-                    .is_some_and(|jump| !jump.is_set && record.epoch < jump.from_epoch)
+            let past = |name: &PartitionName| {
+                jumps.and_then(|jumps| jumps.get(name)).filter(|jump| !jump.is_set && record.epoch < jump.from_epoch)
             };
             let has_begun = has_begun(self.recovery, &source.name, record.epoch);
-            let is_read = |partition: Partition| has_begun && !is_past(&source.name_of(partition));
+            let is_read = |partition: Partition| has_begun && past(&source.name_of(partition)).is_none();
             let readable = ranges.iter().filter(|(partition, _)| is_read(**partition));
             let ends = readable.map(|(partition, range)| (*partition, range.to.clone())).collect();
             seat.replay_to(&ends, bell)?;
@@ -208,7 +211,7 @@ impl Replay<'_> {
                 let Some(range) = ranges.get(&partition).filter(|_| has_begun) else { continue };
                 let name = source.name_of(partition);
                 let shortened = self.shortened.get(&source.name).is_some_and(|names| names.contains(&name));
-                if cut.read < range.read && (shortened || is_past(&name)) {
+                if past(&name).is_some() || (shortened && gives_less(&cut, range)) {
                     *self.missing.entry((source.name.clone(), name)).or_default() += range.read - cut.read;
                 } else {
                     same_as_recorded(&source.name, &name, record.epoch, &cut, range)?;
@@ -224,12 +227,18 @@ fn has_begun(recovery: &Recovery, source: &str, epoch: Epoch) -> bool {
     recovery.parts.sources.get(source).is_some_and(|part| part.since <= epoch)
 }
 
+/// Whether a partition that is replayed from later on has given less than was recorded. Where it had given nothing, it
+/// may stand at that later place already.
+fn gives_less(cut: &PartitionCut, range: &PartitionRecord) -> bool {
+    cut.read < range.read || (range.read == 0 && cut.read == 0 && cut.from == cut.to)
+}
+
 fn same_as_recorded(
     source: &str,
     partition: &PartitionName,
     epoch: Epoch,
     cut: &PartitionCut,
-    range: &crate::journal::PartitionRecord,
+    range: &PartitionRecord,
 ) -> Result<(), Failure> {
     // The position says more than the count: which file it was, which seed comes next.
     if cut.read == range.read && cut.rejected == range.rejected && cut.to == range.to {
@@ -253,7 +262,24 @@ fn same_as_recorded(
 mod tests {
     use super::*;
     use crate::data::Position;
-    use crate::journal::PartitionRecord;
+
+    /// One that stood at its later place already was refused for good: it had other records, by its position.
+    #[test]
+    fn i17_a_partition_that_is_replayed_from_later_on_stands_there_in_epochs_without_its_rows() {
+        let part = |from: i64, to: i64, read: u64| {
+            let (from, to) = (Position::offset(from), Position::offset(to));
+            let cut = PartitionCut { from, to, read, rejected: Vec::new(), max_time: None, max_timestamp: None };
+            let PartitionCut { from, to, read, rejected, max_time, max_timestamp } = cut.clone();
+            (cut, PartitionRecord { from, to, read, rejected, max_time, max_timestamp })
+        };
+        // Recorded, replayed.
+        let less = |recorded: (i64, i64, u64), now: (i64, i64, u64)| {
+            gives_less(&part(now.0, now.1, now.2).0, &part(recorded.0, recorded.1, recorded.2).1)
+        };
+        assert!(less((3, 3, 0), (7, 7, 0)));
+        assert!(less((3, 7, 4), (7, 7, 0)) && less((3, 9, 6), (7, 9, 2)));
+        assert!(!less((9, 12, 3), (9, 12, 3)) && !less((9, 12, 0), (9, 10, 1)) && !less((9, 12, 0), (9, 11, 0)));
+    }
 
     #[test]
     fn i17_as_many_records_from_elsewhere_are_other_records() {

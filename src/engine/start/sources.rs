@@ -47,7 +47,7 @@ pub(super) fn gone(
             topic_id: name.topic.as_ref().and_then(|topic| ids.get(&source.name)?.get(topic)).cloned(),
         };
         let known = source.of_names(ends.iter().map(|(name, end)| (name, known((name, end)))));
-        for (partition, Gone { at, unread, missing }) in source.source.gone(&known, plan.repeats())? {
+        for (partition, Gone { at, unread, again, missing }) in source.source.gone(&known, plan.repeats())? {
             let name = source.name_of(partition);
             let of = &source.name;
             match unread {
@@ -58,10 +58,13 @@ pub(super) fn gone(
                         missing => (format!("{missing} records"), ""),
                     };
                     let place = &at.0;
-                    tracing::warn!(
-                        "`{of}`: {what} of partition {name} are gone unread{whether}; it goes on at {place}"
-                    );
-                    let jump = Jump { from_epoch: recovery.last + 1, to: at.clone(), is_set: false };
+                    if again.is_none() {
+                        tracing::warn!(
+                            "`{of}`: {what} of partition {name} are gone unread{whether}; it goes on at {place}"
+                        );
+                    }
+                    let again = again.unwrap_or(0);
+                    let jump = Jump { from_epoch: recovery.last + 1, to: at.clone(), is_set: false, again };
                     recovery.jumps.entry(of.clone()).or_default().insert(name.clone(), jump);
                     recovery.ends.entry(of.clone()).or_default().insert(name.clone(), at.clone());
                     recovery.plan_changed = true;

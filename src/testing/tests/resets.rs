@@ -63,7 +63,8 @@ impl Ran {
     /// Sets partitions to their start, as is done while a pipeline is stopped.
     fn reset(&self, partitions: &[i32]) {
         let from_epoch = History::of(self.journal.records()).last() + 1;
-        let jump = |number: &i32| ((*number).into(), Jump { from_epoch, to: Position::start(), is_set: true });
+        let jump =
+            |number: &i32| ((*number).into(), Jump { from_epoch, to: Position::start(), is_set: true, again: 0 });
         let jumps = BTreeMap::from([("s".to_owned(), partitions.iter().map(jump).collect())]);
         let set = PlanRecord { jumps, ..self.plan() };
         self.journal.clone().append(&[Record::Plan(set)], &[]).unwrap();
@@ -148,7 +149,7 @@ fn i17_a_sink_that_is_behind_gets_what_was_read_before_the_source_was_set() {
         }
         if *starts == 2 {
             let history = History::of(journal.records());
-            let jump = Jump { from_epoch: history.last() + 1, to: Position::offset(0), is_set: true };
+            let jump = Jump { from_epoch: history.last() + 1, to: Position::offset(0), is_set: true, again: 0 };
             let jumps = BTreeMap::from([("s".to_owned(), BTreeMap::from([(0.into(), jump)]))]);
             journal.append(&[Record::Plan(PlanRecord { jumps, ..history.plan.unwrap() })], &[]).unwrap();
         }

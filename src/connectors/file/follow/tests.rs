@@ -85,6 +85,14 @@ fn settled(reader: &mut FollowReader) -> Vec<(Offset, String)> {
     lines(reader)
 }
 
+/// The same of a file in whose place there is another one, once its writer has had its time.
+fn left(reader: &mut FollowReader) -> Vec<(Offset, String)> {
+    assert_eq!(lines(reader), []);
+    assert!(reader.quiet_since.is_some());
+    reader.quiet_since = Instant::now().checked_sub(LEFT_AFTER);
+    lines(reader)
+}
+
 fn texts(reader: &mut FollowReader) -> Vec<String> {
     lines(reader).into_iter().map(|(_, text)| text).collect()
 }
@@ -140,7 +148,7 @@ fn a_file_that_shrank_is_waited_for_and_another_one_is_told_apart() {
 
     // Another one with the same beginning: an editor saves so.
     file.replace("first\nsecond\nthird\nfourth\n");
-    assert_eq!(texts(&mut reader), ["fourth"]);
+    assert_eq!(left(&mut reader), [(3, "fourth".into())]);
     let end = reader.position(PARTITION);
 
     // And others: the place is behind a line of the first, and within one of the second.
@@ -149,6 +157,9 @@ fn a_file_that_shrank_is_waited_for_and_another_one_is_told_apart() {
         file.replace(text);
         for mut reader in open.take().into_iter().chain([file.open(Some(end.clone()))]) {
             assert_eq!(lines(&mut reader), []);
+            if reader.is_replaced {
+                assert_eq!(left(&mut reader), []);
+            }
             reader.other_since = Instant::now().checked_sub(LOOK_EVERY);
             let failure = reader.poll(10, 0).unwrap_err();
             assert_eq!(failure.code, "file.changed", "{failure}");
@@ -177,6 +188,7 @@ fn a_file_that_was_cut_is_read_from_its_beginning_where_records_may_come_again()
     file.append("nine\n");
     file.replace("ten\n");
     assert_eq!(lines(&mut reader), [(6, "nine".into())]);
+    assert_eq!(left(&mut reader), []);
     reader.other_since = Instant::now().checked_sub(LOOK_EVERY);
     assert_eq!(lines(&mut reader), [(7, "ten".into())]);
     // As long as what was read, by chance.
@@ -222,7 +234,7 @@ fn i17_what_replay_would_read_of_a_file_that_was_cut_is_gone_and_the_rest_is_rea
     assert_eq!(file.gone(&set, &set), None);
 
     file.rewrite("and others\nthat are longer\n");
-    let anew = Place { byte: 0, begun: 1, tail: None, ..Place::from_position(three).unwrap() };
+    let anew = Place { byte: 0, begun: 1, begun_row: 3, tail: None, ..Place::from_position(three).unwrap() };
     for replay in [start, two, three] {
         assert_eq!(file.gone(replay, three).as_ref(), Some(&anew));
     }
@@ -232,7 +244,11 @@ fn i17_what_replay_would_read_of_a_file_that_was_cut_is_gone_and_the_rest_is_rea
     assert_eq!(lines(&mut reader), [(3, "and others".into()), (4, "that are longer".into())]);
     let end = reader.position(PARTITION);
     assert_eq!(file.gone(&end, &end), None);
-    assert_eq!(file.gone(three, &end), Some(Place { row: 5, ..anew }));
+    assert_eq!(file.gone(three, &end), Some(Place { row: 5, begun_row: 5, ..anew }));
+    // Two of the three records that replay would read were behind the beginning.
+    let known = Known { replay: two.clone(), end: end.clone(), max_timestamp: None, topic_id: None };
+    let gone = FollowedFile::new(file.path()).gone(&[(PARTITION, known)].into(), true).unwrap();
+    assert_eq!(gone[&PARTITION].again, Some(2));
 
     // Read again, and cut meanwhile: the next start sees to it.
     let mut reader = file.open_repeating(Some(end.clone()));
@@ -255,7 +271,8 @@ fn i17_what_replay_would_read_of_a_file_that_was_cut_is_gone_and_the_rest_is_rea
 fn a_position_of_an_earlier_version_is_reached_as_it_was_kept() {
     let file = Written::new();
     file.append("one\ntwo\nthree\n");
-    let kept = Place { path: file.path(), size: 0, mtime: 0, byte: 8, row: 2, tail: None, begun: 0 }.to_position();
+    let kept = Place { path: file.path(), size: 0, mtime: 0, byte: 8, row: 2, tail: None, begun: 0, begun_row: 0 }
+        .to_position();
     assert_eq!(kept.0, serde_json::json!({"path": file.path(), "size": 0, "mtime": 0, "byte": 8, "row": 2}));
     let mut reader = file.open(None);
     reader.limit(PARTITION, Some(kept.clone()));
@@ -264,6 +281,110 @@ fn a_position_of_an_earlier_version_is_reached_as_it_was_kept() {
     reader.limit(PARTITION, None);
     assert_ne!(reader.position(PARTITION), kept);
     assert_eq!(texts(&mut reader), ["three"]);
+}
+
+/// One of an earlier version, or that somebody set: until the next line came, a cut was taken for nothing new.
+#[test]
+fn a_position_without_what_stands_before_it_is_known_once_it_was_looked_at() {
+    let file = Written::new();
+    file.append("one\ntwo\n");
+    let kept = Place { path: file.path(), size: 0, mtime: 0, byte: 8, row: 2, tail: None, begun: 0, begun_row: 0 };
+    let mut reader = file.open_repeating(Some(kept.to_position()));
+    assert_eq!(lines(&mut reader), []);
+    file.rewrite("drei\n");
+    assert_eq!(settled(&mut reader), [(2, "drei".into())]);
+    // Replay began at such a one, and the run ended at one that is known.
+    let end = reader.position(PARTITION);
+    file.rewrite("another\none, and a longer one\n");
+    let anew = Place::from_position(&end).unwrap().begun_anew();
+    assert_eq!(file.gone(&kept.to_position(), &end), Some(anew));
+}
+
+/// It was taken for its end: other records than were committed, for good.
+#[test]
+fn i17_what_is_read_again_is_waited_for_while_it_is_not_there() {
+    let file = Written::new();
+    file.append("one\ntwo\nthree\n");
+    let mut reader = file.open(None);
+    let start = reader.position(PARTITION);
+    assert_eq!(reader.poll(2, 0).unwrap().len(), 1);
+    let two = reader.position(PARTITION);
+    texts(&mut reader);
+    let end = reader.position(PARTITION);
+    let fails = |from: &Position| {
+        let mut reader = file.open(Some(from.clone()));
+        reader.limit(PARTITION, Some(end.clone()));
+        let failure = loop {
+            match reader.poll(9, 0) {
+                Err(failure) => break failure,
+                Ok(_) => assert!(!reader.status(PARTITION).at_end),
+            }
+        };
+        (failure.code, failure.retry)
+    };
+    for less in ["one\ntwo\n", "one\ntwo\nthr", "one\n", ""] {
+        file.rewrite(less);
+        assert_eq!([fails(&start), fails(&two)], [("file.changed", true); 2], "{less:?}");
+    }
+    std::fs::remove_file(file.path()).unwrap();
+    assert_eq!(fails(&two), ("file.unreadable", true));
+    std::fs::create_dir(file.path()).unwrap();
+    assert_eq!(fails(&two), ("file.unreadable", true));
+    std::fs::remove_dir(file.path()).unwrap();
+    // Other text may be half of what an editor writes; then it is no more to be had.
+    file.append("others\n, longer\n");
+    assert_eq!(fails(&two), ("file.changed", false));
+    file.rewrite("one\ntwo\nthree\n");
+    let mut reader = file.open(Some(two));
+    reader.limit(PARTITION, Some(end));
+    assert_eq!(texts(&mut reader), ["three"]);
+    assert!(reader.status(PARTITION).at_end);
+}
+
+/// Until logrotate tells it, a writer goes on with the file that was renamed: such lines were lost.
+#[test]
+fn a_file_that_was_replaced_is_read_while_its_writer_goes_on_with_it() {
+    let file = Written::new();
+    file.append("a\n");
+    let mut writer = std::fs::OpenOptions::new().append(true).open(file.path()).unwrap();
+    let mut reader = file.open_repeating(None);
+    assert_eq!(texts(&mut reader), ["a"]);
+    std::fs::rename(file.path(), file.path().with_extension("1")).unwrap();
+    file.append("new\n");
+    assert_eq!(texts(&mut reader), [""; 0]);
+    writer.write_all(b"b\n").unwrap();
+    assert_eq!(texts(&mut reader), ["b"]);
+    // Its time begins again with each line; and what comes right before it is left is read too.
+    assert!(reader.quiet_since.is_some_and(|since| since.elapsed() < LEFT_AFTER));
+    reader.quiet_since = Instant::now().checked_sub(LEFT_AFTER);
+    writer.write_all(b"c\n").unwrap();
+    assert_eq!(texts(&mut reader), ["c"]);
+    assert_eq!(left(&mut reader), []);
+    assert_eq!(settled(&mut reader), [(3, "new".into())]);
+}
+
+/// `app > log`: all that it wrote before the cut is a hole now, and was one line with what it wrote next.
+#[test]
+fn the_hole_of_a_writer_that_does_not_append_is_skipped() {
+    let file = Written::new();
+    let mut writer = File::create(file.path()).unwrap();
+    let long = "x".repeat(3 * BATCH_BYTES / 2);
+    writer.write_all(format!("one\n{long}\n").as_bytes()).unwrap();
+    let mut reader = file.open_repeating(None);
+    assert_eq!(texts(&mut reader).len(), 2);
+    File::options().write(true).open(file.path()).unwrap().set_len(0).unwrap();
+    writer.write_all(b"two\n\0three\n").unwrap();
+    let all = [(2, "two".to_owned()), (3, "\0three".to_owned())];
+    let before = reader.position(PARTITION);
+    assert_eq!(settled(&mut reader), all);
+    assert!(reader.place.byte > long.len() as u64);
+    // The same when it is begun anew at a start, or read again.
+    let anew = file.gone(&before, &before).unwrap().to_position();
+    let mut again = file.open_repeating(Some(anew));
+    assert_eq!(lines(&mut again), all);
+    assert_eq!(again.place, reader.place);
+    writer.write_all(b"four\n").unwrap();
+    assert_eq!(lines(&mut file.open_repeating(Some(again.position(PARTITION)))), [(4, "four".into())]);
 }
 
 /// Lines that were written between the last poll and the renaming were never read.
@@ -278,6 +399,7 @@ fn a_file_that_is_renamed_away_is_read_to_its_end_first() {
     std::fs::rename(file.path(), &rotated).unwrap();
     std::fs::write(file.path(), "a\nb\n").unwrap();
     assert_eq!(lines(&mut reader), [(1, "b".into()), (2, "c".into())]);
+    assert_eq!(left(&mut reader), []);
     assert!(reader.told.as_ref().is_some_and(|told| told.contains("its last line has no end")));
     assert_eq!(settled(&mut reader), []);
     assert!(reader.told.as_ref().is_some_and(|told| told.contains("has 4 bytes, and 6 were read")));
@@ -290,6 +412,7 @@ fn a_file_that_is_renamed_away_is_read_to_its_end_first() {
     std::fs::remove_file(file.path()).unwrap();
     std::fs::create_dir(file.path()).unwrap();
     assert_eq!(lines(&mut reader), [(4, "last".into())]);
+    assert_eq!(left(&mut reader), []);
     assert!(reader.open.is_none());
 }
 
