@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
 
 use super::remembering::Remembering;
 use super::*;
-use crate::connectors::{PartitionStart, Reader, Source};
+use crate::connectors::{Gone, Known, PartitionStart, Reader, Source};
 use crate::data::{Position, SourceIndex};
 use crate::engine::recovery::History;
+use crate::engine::start::StartReport;
 use crate::journal::{Jump, PlanRecord};
 
 /// Begins at the end of its topic, as `start: latest`; what is added later begins with its first record.
@@ -32,6 +33,32 @@ impl Source for Latest {
 
     fn open(&self, source: SourceIndex, share: &[PartitionStart], wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
         self.of.open(source, share, wanted)
+    }
+
+    fn has_timestamps(&self) -> bool {
+        true
+    }
+}
+
+/// What was to be read next of partition 0 is gone: it goes on at 50.
+#[derive(Debug, Clone)]
+struct Lost(MemorySource);
+
+impl Source for Lost {
+    fn connector(&self) -> &'static str {
+        "memory"
+    }
+
+    fn discover(&self, known: &BTreeMap<Partition, Position>) -> Result<Vec<PartitionStart>, Failure> {
+        self.0.discover(known)
+    }
+
+    fn gone(&self, _known: &BTreeMap<Partition, Known>, _repeats: bool) -> Result<BTreeMap<Partition, Gone>, Failure> {
+        Ok(BTreeMap::from([(0, Gone { at: Position::offset(50), unread: true, again: None, missing: 49 })]))
+    }
+
+    fn open(&self, source: SourceIndex, share: &[PartitionStart], wanted: Wanted) -> Result<Box<dyn Reader>, Failure> {
+        self.0.open(source, share, wanted)
     }
 
     fn has_timestamps(&self) -> bool {
@@ -73,10 +100,14 @@ impl Ran {
     /// Where a start goes on while the topic ends at `end`.
     fn start(&self, end: i64) -> [i64; 2] {
         self.end.store(end, SeqCst);
+        let positions = self.started().positions;
+        [0, 1].map(|number| positions["s"][&number.into()].as_offset().unwrap())
+    }
+
+    fn started(&self) -> StartReport {
         let (journal, clock) = (Box::new(self.journal.clone()), ManualClock::at(BEGINNING));
         let options = StartOptions { snapshots: SnapshotPlace::Nowhere, ..StartOptions::default() };
-        let started = start(&self.stage.given.plan, journal, options, clock, &Arc::default()).unwrap();
-        [0, 1].map(|number| started.report.positions["s"][&number.into()].as_offset().unwrap())
+        start(&self.stage.given.plan, journal, options, clock, &Arc::default()).unwrap().report
     }
 }
 
@@ -124,6 +155,26 @@ fn i17_a_replay_does_not_undo_a_reset() {
     ran.reset(&[0]);
     assert_eq!(ran.start(50), [50, 0]);
     assert_eq!(ran.start(70), [50, 0]);
+}
+
+/// In the second epoch the one that is gone had no rows: by its position it had others, and every start was refused.
+#[test]
+fn i17_epochs_without_rows_of_a_partition_that_is_gone_are_replayed() {
+    let at = |partition, ms| row(partition, BEGINNING + ms, r#"{"x": 1}"#);
+    let script = vec![at(0, 100), at(1, 100), Item::Cut, at(1, 200), Item::Cut, Item::Crash];
+    let mut ran = Ran::of(SECONDS, script);
+    // Windows are open behind the second epoch: the end of the source closed them.
+    let is_kept = |record: &Record| !matches!(record, Record::Epoch(record) if record.epoch > 2);
+    let kept: Vec<Record> = ran.journal.records().into_iter().filter(is_kept).collect();
+    ran.journal.clear().unwrap();
+    ran.journal.append(&kept, &[]).unwrap();
+    let epochs = History::of(kept).epochs;
+    assert_eq!(epochs.values().map(|record| record.partitions["s"][&0.into()].read).collect::<Vec<_>>()[..2], [1, 0]);
+    let source = ran.stage.given.sources[0].clone();
+    Arc::get_mut(&mut ran.stage.given.plan).expect("nothing runs").sources[0].source = Arc::new(Lost(source));
+    let report = ran.started();
+    let at = [0, 1].map(|number| report.positions["s"][&number.into()].as_offset());
+    assert_eq!((at, report.replayed_epochs, report.replayed_rows), ([Some(50), Some(2)], 2, 2));
 }
 
 /// A crash left a sink behind the journal, and then the source was set back. What the sink lacked was not read again, and
