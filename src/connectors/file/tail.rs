@@ -56,6 +56,7 @@ pub(super) fn still_has(file: &File, place: &Place) -> std::io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Position;
 
     /// A position of a run before must fit, whatever batches the lines came in.
     #[test]
@@ -75,5 +76,24 @@ mod tests {
         }
         assert_eq!(Tail::read(&file, 5001).unwrap(), None);
         assert_eq!(Tail::read(&file, 0).unwrap().unwrap().sum(), None);
+    }
+
+    /// Positions in a file of two lines, by an earlier version, one that had read both, and one that had begun anew.
+    #[test]
+    fn positions_that_were_stored_are_read_and_written_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lines.txt");
+        std::fs::write(&path, "one\ntwo\nthree\n").unwrap();
+        let file = File::open(&path).unwrap();
+        let other = folder.path().join("other.txt");
+        std::fs::write(&other, "One\nTwo\nThree\n").unwrap();
+        let other = File::open(&other).unwrap();
+        for line in include_str!("../../../tests/stored/followed-1.jsonl").lines() {
+            let stored = Position(serde_json::from_str(line).unwrap());
+            let place = Place::from_position(&stored).unwrap();
+            assert_eq!(place.to_position(), stored);
+            assert!(still_has(&file, &place).unwrap());
+            assert_eq!(still_has(&other, &place).unwrap(), place.tail.is_none(), "{line}");
+        }
     }
 }
