@@ -74,7 +74,8 @@ impl Target {
         Ok(())
     }
 
-    /// Has the failed tasks of a connector try again: resuming it does not, as with Connect. True if there are any.
+    /// Has the failed tasks of a connector try again: resuming it does not, as with Connect. False of a pipeline, which
+    /// resuming starts again.
     ///
     /// # Errors
     /// The server's.
